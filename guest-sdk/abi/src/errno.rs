@@ -1,0 +1,54 @@
+//! WASI errno values. An import returns them negative; [`crate::names::ERROR`] returns them as they are.
+
+/// An errno of WASI preview 1.
+pub type Errno = i32;
+
+macro_rules! errnos {
+    ($($name:ident = $value:literal, $text:literal;)*) => {
+        $(#[doc = $text] pub const $name: Errno = $value;)*
+
+        /// The symbol and a short text, for messages.
+        #[must_use]
+        pub const fn describe(errno: Errno) -> (&'static str, &'static str) {
+            match errno {
+                $($value => (stringify!($name), $text),)*
+                _ => ("EUNKNOWN", "an error this version has no name for"),
+            }
+        }
+    };
+}
+
+errnos! {
+    SUCCESS = 0, "no error";
+    EAGAIN = 6, "nothing to read yet, or no room to write yet: poll, then try again";
+    EALREADY = 7, "done already: a second head, or a second finish";
+    EBADF = 8, "no such handle, or not one for this direction";
+    ECANCELED = 11, "the request was cancelled";
+    ECONNABORTED = 13, "the response was aborted";
+    ECONNRESET = 15, "the peer is gone";
+    EFAULT = 21, "a pointer outside memory";
+    EFBIG = 22, "more than the body's declared length, or than the body limit";
+    EILSEQ = 25, "bytes that are not valid here";
+    EINVAL = 28, "an argument, name or value that is not valid";
+    EIO = 29, "input or output failed";
+    EMSGSIZE = 35, "too large for one call";
+    ENOSPC = 51, "no room left";
+    ENOSYS = 52, "not offered by this host";
+    ENOTSUP = 58, "not supported on this handle";
+    EPERM = 63, "not allowed";
+    EPIPE = 64, "written after the end";
+    EPROTO = 65, "called out of order: the response head comes first";
+    ETIMEDOUT = 73, "the peer was too slow";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_by_value() {
+        assert_eq!(describe(EAGAIN).0, "EAGAIN");
+        assert_eq!(describe(EPIPE).0, "EPIPE");
+        assert_eq!(describe(9999).0, "EUNKNOWN");
+    }
+}

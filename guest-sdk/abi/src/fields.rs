@@ -1,0 +1,171 @@
+//! A packed list of fields: the headers of a response head, and trailers in both directions.
+//!
+//! ```text
+//!  0 size u32        all of it, table and bytes included
+//!  4 version u16     1
+//!  6 fixed u16       16: where the table begins
+//!  8 count u32       entries in the table
+//! 12 reserved u32    0
+//! 16 count x { name_offset u32, name_len u32, value_offset u32, value_len u32 }
+//!    the bytes of names and values
+//! ```
+
+use crate::VERSION;
+use crate::bytes::{Writer, get_span, get_u16, get_u32};
+
+/// Bytes before the table.
+pub const FIXED_BYTES: usize = 16;
+/// Bytes of one table entry.
+pub const ENTRY_BYTES: usize = 16;
+
+/// Bytes that a list of `count` fields with `text_bytes` of names and values takes when packed.
+#[must_use]
+pub const fn packed_bytes(count: usize, text_bytes: usize) -> usize {
+    FIXED_BYTES + count * ENTRY_BYTES + text_bytes
+}
+
+/// Packs `fields` into `out`. Returns the bytes written, or `None` if `out` is shorter than [`packed_bytes`].
+pub fn pack<'a, I>(fields: I, out: &mut [u8]) -> Option<usize>
+where
+    I: Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+{
+    let (count, text) = measure(fields.clone());
+    let size = packed_bytes(count, text);
+    let mut w = Writer::new(out);
+    w.u32(u32::try_from(size).ok()?);
+    w.u16(VERSION);
+    w.u16(FIXED_BYTES as u16);
+    w.u32(u32::try_from(count).ok()?);
+    w.u32(0);
+    put_table(&mut w, fields.clone(), FIXED_BYTES + count * ENTRY_BYTES);
+    put_bytes(&mut w, fields);
+    w.finish()
+}
+
+/// Number of fields and bytes of their text.
+pub fn measure<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> (usize, usize) {
+    fields.fold((0, 0), |(n, bytes), (name, value)| (n + 1, bytes + name.len() + value.len()))
+}
+
+pub(crate) fn put_table<'a>(
+    w: &mut Writer<'_>,
+    fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    first: usize,
+) {
+    let mut next = first;
+    for (name, value) in fields {
+        w.span(&mut next, name.len());
+        w.span(&mut next, value.len());
+    }
+}
+
+pub(crate) fn put_bytes<'a>(w: &mut Writer<'_>, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
+    for (name, value) in fields {
+        w.put(name);
+        w.put(value);
+    }
+}
+
+/// A packed list that has been checked for its outline; each entry is checked as it is read.
+#[derive(Clone, Copy, Debug)]
+pub struct FieldList<'a> {
+    bytes: &'a [u8],
+    table: usize,
+    count: usize,
+}
+
+impl<'a> FieldList<'a> {
+    /// The list without fields.
+    pub const EMPTY: FieldList<'static> = FieldList { bytes: &[], table: 0, count: 0 };
+
+    /// Checks the outline of `bytes`. `None`: it is too short, of another version, or its table leaves it.
+    #[must_use]
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        if bytes.is_empty() {
+            return Some(Self { bytes, table: 0, count: 0 });
+        }
+        let size = get_u32(bytes, 0)? as usize;
+        let table = get_u16(bytes, 6)? as usize;
+        let count = get_u32(bytes, 8)? as usize;
+        if get_u16(bytes, 4)? != VERSION || table < FIXED_BYTES {
+            return None;
+        }
+        Self::at(bytes.get(..size)?, table, count)
+    }
+
+    pub(crate) fn at(bytes: &'a [u8], table: usize, count: usize) -> Option<Self> {
+        let end = count.checked_mul(ENTRY_BYTES)?.checked_add(table)?;
+        (end <= bytes.len()).then_some(Self { bytes, table, count })
+    }
+
+    /// Number of entries.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// True if there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The entries in order; `None` stands for one whose bytes lie outside the layout.
+    pub fn iter(&self) -> impl Iterator<Item = Option<(&'a [u8], &'a [u8])>> + use<'a> {
+        let Self { bytes, table, count } = *self;
+        (0..count).map(move |i| {
+            let at = table + i * ENTRY_BYTES;
+            Some((get_span(bytes, at)?, get_span(bytes, at + 8)?))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec;
+    use std::vec::Vec;
+
+    const FIELDS: [(&[u8], &[u8]); 2] = [(b"content-type", b"text/plain"), (b"x", b"")];
+
+    #[test]
+    fn what_is_packed_is_read_back() {
+        let mut out = vec![0; 256];
+        let n = pack(FIELDS.iter().copied(), &mut out).unwrap();
+        assert_eq!(n, packed_bytes(2, 12 + 10 + 1));
+        let list = FieldList::parse(&out[..n]).unwrap();
+        assert_eq!(list.iter().collect::<Vec<_>>(), vec![Some(FIELDS[0]), Some(FIELDS[1])]);
+    }
+
+    #[test]
+    fn no_bytes_are_an_empty_list() {
+        assert!(FieldList::parse(&[]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_short_buffer_is_refused() {
+        let mut out = vec![0; packed_bytes(2, 23)];
+        for len in 0..out.len() {
+            assert_eq!(pack(FIELDS.iter().copied(), &mut out[..len]), None, "{len}");
+        }
+        assert!(pack(FIELDS.iter().copied(), &mut out).is_some());
+    }
+
+    #[test]
+    fn every_cut_and_every_changed_number_is_survived() {
+        let mut out = vec![0; 128];
+        let n = pack(FIELDS.iter().copied(), &mut out).unwrap();
+        for len in 1..n {
+            assert!(FieldList::parse(&out[..len]).is_none(), "{len}");
+        }
+        for at in 0..n {
+            for value in [0xff, 0x80, 0x7f] {
+                let mut bad = out[..n].to_vec();
+                bad[at] = value;
+                if let Some(list) = FieldList::parse(&bad) {
+                    list.iter().for_each(drop);
+                }
+            }
+        }
+    }
+}

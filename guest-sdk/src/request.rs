@@ -1,0 +1,267 @@
+//! A request as the handler sees it.
+//!
+//! Invariant: nothing crosses the boundary, and nothing is parsed, until something of the head is asked for.
+
+use http::{HeaderMap, Method, Uri, Version};
+use std::cell::OnceCell;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Instant;
+use tidegate_abi::fields::FieldList;
+use tidegate_abi::request::RequestView;
+
+use crate::body::RequestBody;
+use crate::fields::to_map;
+use crate::{sys, time};
+
+/// Packed heads are mostly shorter than this; a longer one takes a second call.
+const HEAD_BYTES: usize = 2048;
+
+/// One request.
+///
+/// ```
+/// use tidegate_sdk::{Method, Request, Response, StatusCode};
+///
+/// fn handle(request: Request) -> Response {
+///     if request.method() != Method::GET {
+///         return Response::status(StatusCode::METHOD_NOT_ALLOWED).with_header("allow", "GET");
+///     }
+///     let language = request.header("accept-language").unwrap_or("en");
+///     Response::text(format!("{} in {language}\n", request.path()))
+/// }
+/// ```
+pub struct Request {
+    head: OnceCell<Head>,
+    body: Option<RequestBody>,
+}
+
+/// The head as the host packed it, and the parts of it that were asked for as types of `http`.
+struct Head {
+    packed: Vec<u8>,
+    method: OnceCell<Method>,
+    uri: OnceCell<Uri>,
+    headers: OnceCell<HeaderMap>,
+}
+
+impl Head {
+    fn load() -> Self {
+        let packed = sys::collect("request_head", HEAD_BYTES, sys::request_head).unwrap_or_default();
+        assert!(RequestView::parse(&packed).is_some(), "the host gave a request head that cannot be read");
+        Self { packed, method: OnceCell::new(), uri: OnceCell::new(), headers: OnceCell::new() }
+    }
+
+    fn view(&self) -> RequestView<'_> {
+        RequestView::parse(&self.packed).expect("checked when it was loaded")
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        find(self.view().fields(), |field| name.as_bytes().eq_ignore_ascii_case(field))
+    }
+
+    fn body(&self) -> RequestBody {
+        let view = self.view();
+        let declared_bytes = self.header("content-length").and_then(|length| length.parse().ok());
+        RequestBody::new(view.request_body(), view.has_body(), declared_bytes)
+    }
+}
+
+/// The handle of the response's body, for those who have no request at hand.
+pub(crate) fn response_handle() -> u32 {
+    Head::load().view().response_body()
+}
+
+fn find<'a>(list: FieldList<'a>, is_it: impl Fn(&[u8]) -> bool) -> Option<&'a str> {
+    let (_, value) = list.iter().flatten().find(|(name, _)| is_it(name))?;
+    std::str::from_utf8(value).ok()
+}
+
+/// Bytes that the host has checked to be ASCII.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
+}
+
+/// Path and query of a target in origin-form, absolute-form or asterisk-form (RFC 9112 section 3.2).
+fn split_target(target: &str) -> (&str, Option<&str>) {
+    let (before, query) = match target.split_once('?') {
+        Some((before, query)) => (before, Some(query)),
+        None => (target, None),
+    };
+    let path = match before.split_once("://") {
+        Some((_, rest)) if !before.starts_with('/') => match rest.find('/') {
+            Some(at) => &rest[at..],
+            None => "/",
+        },
+        _ => before,
+    };
+    (path, query)
+}
+
+impl Request {
+    pub(crate) fn new() -> Self {
+        Self { head: OnceCell::new(), body: None }
+    }
+
+    fn head(&self) -> &Head {
+        self.head.get_or_init(Head::load)
+    }
+
+    fn view(&self) -> RequestView<'_> {
+        self.head().view()
+    }
+
+    pub(crate) fn response_handle(&self) -> u32 {
+        self.view().response_body()
+    }
+
+    /// The method.
+    pub fn method(&self) -> &Method {
+        let head = self.head();
+        head.method.get_or_init(|| {
+            // Taking an unknown method for another could do harm; the host lets none through that is not a token.
+            Method::from_bytes(head.view().method()).expect("the host checked the method")
+        })
+    }
+
+    /// The target as the client sent it, mostly path and query. [`Self::path`] and [`Self::query`] are cheaper.
+    pub fn uri(&self) -> &Uri {
+        let head = self.head();
+        head.uri.get_or_init(|| {
+            let target = text(head.view().target());
+            Uri::try_from(target).or_else(|_| Uri::try_from(split_target(target).0)).unwrap_or_default()
+        })
+    }
+
+    /// The path as the client sent it, percent-encoded; `*` for `OPTIONS *`. It has no dot-segments: the host refuses
+    /// them.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        split_target(text(self.view().target())).0
+    }
+
+    /// What follows the first `?`, as the client sent it.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        split_target(text(self.view().target())).1
+    }
+
+    /// The part of the path that the app's route covers: `/shop` if the route is `/shop/*`. Empty for an exact route.
+    #[must_use]
+    pub fn mount(&self) -> &str {
+        self.path().get(..self.view().mount_len()).unwrap_or_default()
+    }
+
+    /// The rest of the path, never empty: `/` if nothing follows the mount.
+    #[must_use]
+    pub fn path_below_mount(&self) -> &str {
+        let path = self.path();
+        match path.get(self.view().mount_len()..) {
+            Some("") => "/",
+            Some(below) => below,
+            None => path,
+        }
+    }
+
+    /// Host and port, from the target or from `Host`; empty if an HTTP/1.0 client gave none.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        text(self.view().authority())
+    }
+
+    /// True if the client came over https.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.view().secure()
+    }
+
+    /// HTTP/1.0 or HTTP/1.1.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        if self.view().http_minor() == 0 { Version::HTTP_10 } else { Version::HTTP_11 }
+    }
+
+    /// All headers. Values may have bytes above 0x7f.
+    pub fn headers(&self) -> &HeaderMap {
+        let head = self.head();
+        head.headers.get_or_init(|| to_map(head.view().fields()))
+    }
+
+    /// The first header of that name, in any letter case, if its value is UTF-8. It is found without building the map.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head().header(name)
+    }
+
+    /// A parameter of the route: `42` for `id`, where the route is `/items/{id}` and the path `/items/42`.
+    /// Percent-encoded, as it stands in the path.
+    #[must_use]
+    pub fn param(&self, name: &str) -> Option<&str> {
+        find(self.view().params(), |param| param == name.as_bytes())
+    }
+
+    /// The client's address; `None` for one on a Unix socket.
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        text(self.view().peer()).parse().ok()
+    }
+
+    /// The address the client came to; `None` for a Unix socket.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        text(self.view().local()).parse().ok()
+    }
+
+    /// The request's id, the same in the log.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        text(self.view().request_id())
+    }
+
+    /// When the response's head is due; past it the host answers 504. `None`: never.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.view().deadline_ns() {
+            u64::MAX => None,
+            at_ns => time::instant_at(at_ns),
+        }
+    }
+
+    /// The body.
+    pub fn body(&mut self) -> &mut RequestBody {
+        let head = self.head.get_or_init(Head::load);
+        self.body.get_or_insert_with(|| head.body())
+    }
+
+    /// The body, without the rest.
+    #[must_use]
+    pub fn into_body(self) -> RequestBody {
+        match self.body {
+            Some(body) => body,
+            None => self.head.get_or_init(Head::load).body(),
+        }
+    }
+
+    /// The request in the type of the `http` crate. What that has no place for (parameters, addresses, id) is lost: read it
+    /// before.
+    #[must_use]
+    pub fn into_http(mut self) -> http::Request<RequestBody> {
+        let (method, uri, version) = (self.method().clone(), self.uri().clone(), self.version());
+        self.headers();
+        let headers = self.head.get_mut().and_then(|head| head.headers.take()).unwrap_or_default();
+        let mut request = http::Request::new(self.into_body());
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        *request.version_mut() = version;
+        *request.headers_mut() = headers;
+        request
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", self.method())
+            .field("target", &text(self.view().target()))
+            .field("id", &self.id())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,93 @@
+//! The boundary: the imports of `tidegate_v1`, one safe function each, and how their results become Rust's.
+//!
+//! Two hosts stand behind it: the real one on wasm, and one in memory everywhere else. Nothing above this module knows
+//! which, and nothing above it sees an errno.
+
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) mod native;
+#[cfg(target_arch = "wasm32")]
+mod wasm;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use native::calls::*;
+#[cfg(target_arch = "wasm32")]
+pub(crate) use wasm::*;
+
+use std::{fmt, io};
+use tidegate_abi::errno::{self, Errno};
+use tidegate_abi::poll::{Entry, FOREVER};
+
+/// The largest body that one `respond` takes; longer ones are streamed.
+pub(crate) const RESPOND_BODY_BYTES_MAX: usize = 16 << 20;
+
+/// An import that said no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HostError {
+    /// Which import.
+    pub(crate) call: &'static str,
+    /// Its errno, positive.
+    pub(crate) errno: Errno,
+}
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (symbol, text) = errno::describe(self.errno);
+        write!(f, "{}: {text} ({symbol})", self.call)
+    }
+}
+
+impl std::error::Error for HostError {}
+
+impl From<HostError> for io::Error {
+    fn from(error: HostError) -> Self {
+        use io::ErrorKind as Kind;
+        let kind = match error.errno {
+            // The one that is part of normal work: it must not allocate.
+            errno::EAGAIN => return Kind::WouldBlock.into(),
+            errno::ECONNRESET => Kind::ConnectionReset,
+            errno::ECONNABORTED | errno::ECANCELED => Kind::ConnectionAborted,
+            errno::EPIPE => Kind::BrokenPipe,
+            errno::EINVAL | errno::EMSGSIZE => Kind::InvalidInput,
+            errno::EFBIG => Kind::FileTooLarge,
+            errno::ETIMEDOUT => Kind::TimedOut,
+            errno::ENOSYS | errno::ENOTSUP => Kind::Unsupported,
+            _ => Kind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// A count, or the error that a negative result stands for.
+pub(crate) fn check(call: &'static str, result: i32) -> Result<usize, HostError> {
+    usize::try_from(result).map_err(|_| HostError { call, errno: result.wrapping_neg() })
+}
+
+/// As [`check`], for the import that counts in 64 bits.
+pub(crate) fn check64(call: &'static str, result: i64) -> Result<u64, HostError> {
+    u64::try_from(result)
+        .map_err(|_| HostError { call, errno: Errno::try_from(result.wrapping_neg()).unwrap_or(errno::EIO) })
+}
+
+/// Parks until `handle` is ready for `interest`, or has failed.
+pub(crate) fn wait(handle: u32, interest: u16) -> io::Result<()> {
+    check("poll", poll(&mut [Entry::new(handle, interest)], FOREVER))?;
+    Ok(())
+}
+
+/// Calls `import` with a buffer until what it writes fits, and returns that. Imports of this shape write nothing and
+/// return the length when the buffer is too short.
+pub(crate) fn collect(
+    call: &'static str,
+    first_bytes: usize,
+    import: impl Fn(&mut [u8]) -> i32,
+) -> Result<Vec<u8>, HostError> {
+    let mut buf = vec![0; first_bytes];
+    loop {
+        let len = check(call, import(&mut buf))?;
+        if len <= buf.len() {
+            buf.truncate(len);
+            return Ok(buf);
+        }
+        buf = vec![0; len];
+    }
+}

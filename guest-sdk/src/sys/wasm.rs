@@ -1,0 +1,109 @@
+//! The real host: raw imports of `tidegate_v1`, each behind a safe function that takes slices.
+//!
+//! The only place of the SDK with `unsafe`. What makes the calls sound: the host reads and writes nothing but the bytes
+//! between pointer and pointer plus length, and only until the call returns.
+#![allow(unsafe_code)]
+
+use tidegate_abi::poll::Entry;
+
+mod raw {
+    use tidegate_abi::poll::Entry;
+
+    #[link(wasm_import_module = "tidegate_v1")]
+    unsafe extern "C" {
+        pub(super) fn request_head(buf: *mut u8, cap: usize) -> i32;
+        pub(super) fn respond(
+            status: u32,
+            head: *const u8,
+            len: usize,
+            body: *const u8,
+            body_len: usize,
+        ) -> i32;
+        pub(super) fn response_head(status: u32, head: *const u8, len: usize) -> i32;
+        pub(super) fn read(handle: u32, buf: *mut u8, len: usize) -> i32;
+        pub(super) fn write(handle: u32, bytes: *const u8, len: usize) -> i32;
+        pub(crate) safe fn forward(from: u32, to: u32, n: i64) -> i64;
+        pub(super) fn finish(handle: u32, trailers: *const u8, len: usize) -> i32;
+        pub(super) fn trailers(handle: u32, buf: *mut u8, cap: usize) -> i32;
+        pub(super) fn poll(entries: *mut Entry, n: usize, timeout_ns: i64) -> i32;
+        pub(crate) safe fn close(handle: u32) -> i32;
+        pub(super) fn usage(buf: *mut u8, cap: usize) -> i32;
+        pub(super) fn log(level: u32, text: *const u8, len: usize) -> i32;
+    }
+
+    #[link(wasm_import_module = "wasi_snapshot_preview1")]
+    unsafe extern "C" {
+        pub(super) fn clock_time_get(clock: u32, precision_ns: u64, time_ns: *mut u64) -> i32;
+    }
+}
+
+pub(crate) use raw::{close, forward};
+
+pub(crate) fn request_head(buf: &mut [u8]) -> i32 {
+    // SAFETY: pointer and length are those of a slice that the host may write.
+    unsafe { raw::request_head(buf.as_mut_ptr(), buf.len()) }
+}
+
+pub(crate) fn respond(status: u16, head: &[u8], body: &[u8]) -> i32 {
+    // SAFETY: pointers and lengths are those of slices, only read.
+    unsafe { raw::respond(status.into(), head.as_ptr(), head.len(), body.as_ptr(), body.len()) }
+}
+
+pub(crate) fn response_head(status: u16, head: &[u8]) -> i32 {
+    // SAFETY: pointer and length are those of a slice, only read.
+    unsafe { raw::response_head(status.into(), head.as_ptr(), head.len()) }
+}
+
+pub(crate) fn read(handle: u32, buf: &mut [u8]) -> i32 {
+    // SAFETY: pointer and length are those of a slice that the host may write.
+    unsafe { raw::read(handle, buf.as_mut_ptr(), buf.len()) }
+}
+
+pub(crate) fn write(handle: u32, bytes: &[u8]) -> i32 {
+    // SAFETY: pointer and length are those of a slice, only read.
+    unsafe { raw::write(handle, bytes.as_ptr(), bytes.len()) }
+}
+
+pub(crate) fn finish(handle: u32, trailers: &[u8]) -> i32 {
+    // SAFETY: pointer and length are those of a slice, only read.
+    unsafe { raw::finish(handle, trailers.as_ptr(), trailers.len()) }
+}
+
+pub(crate) fn trailers(handle: u32, buf: &mut [u8]) -> i32 {
+    // SAFETY: pointer and length are those of a slice that the host may write.
+    unsafe { raw::trailers(handle, buf.as_mut_ptr(), buf.len()) }
+}
+
+pub(crate) fn poll(entries: &mut [Entry], timeout_ns: i64) -> i32 {
+    // SAFETY: `Entry` is `repr(C)` and as the ABI lays it out (wasm is little-endian); any bits the host writes into
+    // its integers are valid. Pointer and length are those of a slice that the host may write.
+    unsafe { raw::poll(entries.as_mut_ptr(), entries.len(), timeout_ns) }
+}
+
+pub(crate) fn usage(buf: &mut [u8]) -> i32 {
+    // SAFETY: pointer and length are those of a slice that the host may write.
+    unsafe { raw::usage(buf.as_mut_ptr(), buf.len()) }
+}
+
+pub(crate) fn log(level: u32, text: &[u8]) -> i32 {
+    // SAFETY: pointer and length are those of a slice, only read.
+    unsafe { raw::log(level, text.as_ptr(), text.len()) }
+}
+
+/// The clock that deadlines count on, in nanoseconds.
+pub(crate) fn monotonic_ns() -> u64 {
+    const MONOTONIC: u32 = 1;
+    let mut now_ns = 0;
+    // SAFETY: the host writes eight bytes through a pointer to a `u64`.
+    unsafe { raw::clock_time_get(MONOTONIC, 1, &raw mut now_ns) };
+    now_ns
+}
+
+/// Runs the module's constructors. Called once per instance, before the first request.
+pub(crate) fn construct() {
+    unsafe extern "C" {
+        fn __wasm_call_ctors();
+    }
+    // SAFETY: made by the linker; the host calls `_initialize`, the only caller, once, before anything else runs.
+    unsafe { __wasm_call_ctors() }
+}

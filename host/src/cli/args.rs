@@ -1,0 +1,359 @@
+//! The flags, and how they change settings.
+//!
+//! Flags of the server override a manifest. Flags of an app do too where there is one app; where there are several
+//! they would be ambiguous, and are refused.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::Failure;
+use crate::config::{
+    APP_FLAG_KEYS, AppSettings, ConfigError, Given, HTTP_KEYS, Instances, ListenAddr, LogFormat, LogTarget,
+    ServerSettings, Settings, ValueError, check_app_name, check_env, check_routes, set_from_flag,
+};
+
+/// Serves HTTP handlers compiled to WebAssembly, each request in a sandbox of its own.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, arg_required_else_help = true)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Serve a module, or the apps of a manifest.
+    Serve(ServeArgs),
+    /// Build a handler crate and serve it on 127.0.0.1:8080.
+    Dev(DevArgs),
+    /// Build a handler crate into a module.
+    Build(BuildArgs),
+    /// Compile a module from standard input; the server starts this itself.
+    #[command(hide = true)]
+    Compile,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// A module, a manifest, or a folder with a tidegate.toml.
+    #[arg(value_name = "FILE.wasm|MANIFEST.toml|FOLDER")]
+    pub(super) target: PathBuf,
+    #[command(flatten)]
+    pub(super) flags: Flags,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DevArgs {
+    /// The crate's folder.
+    #[arg(value_name = "FOLDER")]
+    pub(super) folder: PathBuf,
+    #[command(flatten)]
+    pub(super) flags: Flags,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BuildArgs {
+    /// The crate's folder.
+    #[arg(value_name = "FOLDER")]
+    pub(super) folder: PathBuf,
+    /// Where to put the module.
+    #[arg(long, value_name = "FILE.wasm")]
+    pub(super) out: PathBuf,
+}
+
+/// The flags of `serve` and `dev`. Values are text here and checked by [`Flags::apply`], so that a flag and a manifest
+/// say the same about the same mistake.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Flags {
+    #[command(flatten)]
+    server: ServerFlags,
+    #[command(flatten)]
+    app: AppFlags,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Server")]
+struct ServerFlags {
+    // No doc comment: rustdoc would take the brackets for links.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        help = "Where to listen: 127.0.0.1:8080, [::1]:8080, :8080 (everywhere) or unix:PATH; may be repeated"
+    )]
+    listen: Vec<String>,
+    /// Number of event loops [default: one per core]
+    #[arg(long, value_name = "N")]
+    workers: Option<String>,
+    /// Write a line a request to a file, or with - to standard output
+    #[arg(long, value_name = "PATH|-")]
+    access_log: Option<String>,
+    /// How log lines are written
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+    /// How long running requests may take once the server stops [default: 30s]
+    #[arg(long, value_name = "TIME")]
+    drain: Option<String>,
+    /// A bound of connections, such as head_timeout=10s or idle_timeout=65s; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    http: Vec<String>,
+    /// Take a request's id from the peer's X-Request-Id
+    #[arg(long)]
+    trust_request_id: bool,
+    /// Most connections at once
+    #[arg(long, value_name = "N")]
+    connections: Option<String>,
+    /// What connections and guests may take together at their bounds, such as 2GiB
+    #[arg(long, value_name = "SIZE")]
+    memory_budget: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "App")]
+struct AppFlags {
+    /// The app's name [default: that of the file]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    #[arg(
+        long,
+        value_name = "ROUTE",
+        help = "Where the app is reached, as [host]/path or [host]/path/*; may be repeated [default: /*]"
+    )]
+    route: Vec<String>,
+    /// Serve up to N requests with one instance [default: a fresh one each]
+    #[arg(long, value_name = "N")]
+    reuse: Option<String>,
+    /// Share of CPU time beside other apps [default: 1]
+    #[arg(long, value_name = "N")]
+    weight: Option<String>,
+    /// A variable of the guest's environment; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    env: Vec<String>,
+    /// What the app may use, such as memory=64MiB, cpu=10s or concurrency=256; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    limit: Vec<String>,
+}
+
+impl Flags {
+    /// Finds what is wrong with the flags by themselves.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        let app = AppSettings::new("app".into(), PathBuf::new());
+        self.apply(&mut Settings { server: ServerSettings::default(), apps: vec![app] })
+    }
+
+    /// Changes settings as the flags say.
+    pub(super) fn apply(&self, settings: &mut Settings) -> Result<(), Failure> {
+        self.server.apply(&mut settings.server)?;
+        let Some(flag) = self.app.first() else { return Ok(()) };
+        match settings.apps.as_mut_slice() {
+            [app] => self.app.apply(app),
+            apps => {
+                let message = format!("`{flag}` could mean any of the {} apps of the manifest", apps.len());
+                Err(Failure::usage(message, Some("set it in the manifest, in the app's section".to_owned())))
+            }
+        }
+    }
+}
+
+impl ServerFlags {
+    fn apply(&self, server: &mut ServerSettings) -> Result<(), Failure> {
+        if !self.listen.is_empty() {
+            let addrs: Result<Vec<_>, _> = self.listen.iter().map(|text| ListenAddr::parse(text)).collect();
+            server.listen = at("--listen", addrs)?;
+        }
+        if let Some(text) = &self.workers {
+            server.workers = at("--workers", Given::Word(text).count(1..=1024))? as usize;
+        }
+        if let Some(text) = &self.access_log {
+            server.access_log = Some(at("--access-log", LogTarget::parse(text))?);
+        }
+        if let Some(format) = self.log_format {
+            server.log_format = format;
+        }
+        if let Some(text) = &self.drain {
+            server.drain = at("--drain", Given::Word(text).duration(0..=86_400_000))?;
+        }
+        for text in &self.http {
+            at("--http", set_from_flag(&HTTP_KEYS, &mut server.http, text))?;
+        }
+        if self.trust_request_id {
+            server.trust_request_id = true;
+        }
+        if let Some(text) = &self.connections {
+            server.connections_max = at("--connections", Given::Word(text).count(1..=10_000_000))? as usize;
+        }
+        if let Some(text) = &self.memory_budget {
+            server.memory_budget_bytes =
+                Some(at("--memory-budget", Given::Word(text).bytes((1 << 20)..=u64::MAX))?);
+        }
+        Ok(())
+    }
+}
+
+impl AppFlags {
+    /// A flag that is set, when one is.
+    fn first(&self) -> Option<&'static str> {
+        let set = [
+            ("--name", self.name.is_some()),
+            ("--route", !self.route.is_empty()),
+            ("--reuse", self.reuse.is_some()),
+            ("--weight", self.weight.is_some()),
+            ("--env", !self.env.is_empty()),
+            ("--limit", !self.limit.is_empty()),
+        ];
+        set.iter().find(|(_, set)| *set).map(|(flag, _)| *flag)
+    }
+
+    fn apply(&self, app: &mut AppSettings) -> Result<(), Failure> {
+        if let Some(name) = &self.name {
+            at("--name", check_app_name(name))?;
+            app.name.clone_from(name);
+        }
+        if !self.route.is_empty() {
+            let wrong = check_routes(self.route.iter().map(String::as_str));
+            if let Some((_, error)) = wrong.into_iter().next() {
+                at("--route", Err(ValueError { message: error.to_string(), help: None }))?;
+            }
+            app.routes.clone_from(&self.route);
+        }
+        if let Some(text) = &self.reuse {
+            app.instances = Instances::Reuse(at("--reuse", Given::Word(text).count(1..=u32::MAX))?);
+        }
+        if let Some(text) = &self.weight {
+            app.weight = at("--weight", Given::Word(text).count(1..=1000))?;
+        }
+        for text in &self.env {
+            let (name, value) = at("--env", variable(text))?;
+            app.env.retain(|(known, _)| *known != name);
+            app.env.push((name, value));
+        }
+        for text in &self.limit {
+            at("--limit", set_from_flag(&APP_FLAG_KEYS, &mut app.limits, text))?;
+        }
+        let marks = app.limits.watermarks();
+        at("--limit", marks.map_err(|error| ValueError { message: error.to_string(), help: None }))?;
+        Ok(())
+    }
+}
+
+/// `NAME=VALUE`. The value may be empty and may hold more equals signs.
+fn variable(text: &str) -> Result<(String, String), ValueError> {
+    let Some((name, value)) = text.split_once('=') else {
+        let message = format!("`{text}` is not `NAME=VALUE`");
+        return Err(ValueError { message, help: Some(format!("`--env {text}=` sets it to nothing")) });
+    };
+    check_env(name, value)?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// The place of a value that a flag holds.
+fn at<V>(flag: &str, value: Result<V, ValueError>) -> Result<V, Failure> {
+    value.map_err(|error| Failure::Usage(ConfigError::one(error.at(flag))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn flags(line: &str) -> Flags {
+        let words = ["tidegate", "serve", "x.wasm"]
+            .into_iter()
+            .chain(line.split(' ').filter(|word| !word.is_empty()));
+        match Cli::try_parse_from(words).unwrap().verb {
+            Verb::Serve(args) => args.flags,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn one_app() -> Settings {
+        let app = AppSettings::new("x".into(), "x.wasm".into());
+        Settings { server: ServerSettings::default(), apps: vec![app] }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_flag_changes_nothing() {
+        let mut settings = one_app();
+        flags("").apply(&mut settings).unwrap();
+        assert_eq!(settings, one_app());
+    }
+
+    #[test]
+    fn every_setting_has_a_flag() {
+        let mut settings = one_app();
+        let line = "--listen 127.0.0.1:0 --listen unix:a.sock --workers 3 --access-log - --log-format json \
+                    --drain 5s --http head_timeout=200ms --http headers=9 --trust-request-id --connections 10 \
+                    --memory-budget 1GiB --name shop --route a.test/* --route /b --reuse 7 --weight 2 \
+                    --env A=1 --env B= --env A=2=3 --limit cpu=1s --limit high-watermark=8KiB --limit low-watermark=1KiB";
+        flags(line).apply(&mut settings).unwrap();
+        let server = &settings.server;
+        let listen: Vec<String> = server.listen.iter().map(ToString::to_string).collect();
+        assert_eq!(listen, ["127.0.0.1:0", "unix:a.sock"]);
+        assert_eq!((server.workers, server.log_format), (3, LogFormat::Json));
+        assert_eq!(server.access_log, Some(LogTarget::Stdout));
+        assert_eq!((server.drain, server.http.head_ms_max), (Duration::from_secs(5), 200));
+        assert_eq!((server.http.headers_max, server.trust_request_id, server.connections_max), (9, true, 10));
+        assert_eq!(server.memory_budget_bytes, Some(1 << 30));
+        let app = &settings.apps[0];
+        assert_eq!((app.name.as_str(), app.instances, app.weight), ("shop", Instances::Reuse(7), 2));
+        assert_eq!(app.routes, ["a.test/*", "/b"]);
+        assert_eq!(app.env, [("B".into(), String::new()), ("A".into(), "2=3".into())]);
+        assert_eq!(app.limits.cpu, Duration::from_secs(1));
+        assert_eq!((app.limits.high_watermark, app.limits.low_watermark), (8192, 1024));
+    }
+
+    #[test]
+    fn wrong_values_name_the_flag_and_the_way_out() {
+        let table = [
+            ("--listen 8080", "error: --listen: `8080` is not an address", "`:8080`"),
+            ("--workers 0", "error: --workers: it must be between 1 and 1024", ""),
+            ("--workers two", "error: --workers: `two` is not a number", "whole number"),
+            ("--drain 30", "error: --drain: `30` is ambiguous", "`10s`"),
+            ("--http head_timeuot=1s", "error: --http: unknown key `head_timeuot`", "`head_timeout`"),
+            ("--http linger", "error: --http: `linger` is not `key=value`", "head_bytes"),
+            ("--connections 0", "error: --connections: it must be", ""),
+            ("--memory-budget 1GB", "error: --memory-budget: `GB` is not a unit", "`1GiB`"),
+            ("--name a/b", "error: --name: `a/b` cannot be the name", "letters"),
+            ("--route shop", "error: --route: the route `shop` is not valid", ""),
+            ("--route /a --route /a", "error: --route: the route `/a` matches the same requests", ""),
+            ("--reuse 0", "error: --reuse: it must be between 1", ""),
+            ("--weight 9999", "error: --weight: it must be between 1 and 1000", ""),
+            ("--env A", "error: --env: `A` is not `NAME=VALUE`", "`--env A=`"),
+            ("--env =1", "error: --env: `` cannot be the name of a variable", ""),
+            ("--limit cpuu=1s", "error: --limit: unknown key `cpuu`", "did you mean `cpu`?"),
+            ("--limit memory=64", "error: --limit: memory: `64` is ambiguous", "64MiB"),
+            ("--limit high-watermark=4KiB", "error: --limit: the low watermark must be below", ""),
+        ];
+        for (line, message, help) in table {
+            let flags = flags(line);
+            let failure = flags.apply(&mut one_app()).unwrap_err();
+            let shown = failure.to_string();
+            assert!(shown.starts_with(message), "{line}: {shown}");
+            assert_eq!(shown.contains("\nhelp: "), !help.is_empty(), "{line}: {shown}");
+            assert!(shown.contains(help), "{line}: {shown}");
+            assert_eq!(failure.status(), 2);
+            assert!(flags.check().is_err());
+        }
+    }
+
+    #[test]
+    fn flags_of_an_app_need_a_single_app() {
+        let mut settings = one_app();
+        settings.apps.push(AppSettings::new("y".into(), "y.wasm".into()));
+        flags("--workers 2").apply(&mut settings).unwrap();
+        for line in ["--name z", "--route /z", "--reuse 2", "--weight 2", "--env A=1", "--limit cpu=1s"] {
+            let shown = flags(line).apply(&mut settings).unwrap_err().to_string();
+            let flag = line.split(' ').next().unwrap();
+            assert!(shown.starts_with(&format!("error: `{flag}` could mean any of the 2 apps")), "{shown}");
+            assert!(shown.contains("help: set it in the manifest"), "{shown}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The command line: one file a verb.
+//!
+//! It turns words into checked settings and hands them on; it decides how a failure is shown, and the exit status:
+//! 0 done, 1 it failed, 2 wrong usage (a flag, a file that is not what it should be, a manifest).
+
+mod args;
+mod build;
+mod compile;
+mod dev;
+mod serve;
+
+use std::fmt;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::config::{ConfigError, Problem, ValueError};
+use args::{Cli, Verb};
+
+/// Why a verb did not do what it should.
+#[derive(Debug)]
+enum Failure {
+    /// What was asked cannot be meant.
+    Usage(ConfigError),
+    /// It was meant well and went wrong.
+    Failed { error: anyhow::Error, help: Option<String> },
+}
+
+impl Failure {
+    /// Wrong usage of no particular place.
+    fn usage(message: impl Into<String>, help: Option<String>) -> Self {
+        let problem = Problem { place: None, message: message.into(), help };
+        Self::Usage(ConfigError { problems: vec![problem] })
+    }
+
+    fn status(&self) -> u8 {
+        match self {
+            Self::Failed { .. } => 1,
+            Self::Usage(_) => 2,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(error) => error.fmt(f),
+            Self::Failed { error, help } => {
+                Problem { place: None, message: format!("{error:#}"), help: help.clone() }.fmt(f)
+            }
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed { error, help: None }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Usage(error)
+    }
+}
+
+impl From<ValueError> for Failure {
+    fn from(error: ValueError) -> Self {
+        Self::usage(error.message, error.help)
+    }
+}
+
+/// What `main` does.
+pub fn main() -> ExitCode {
+    // Clap prints its own errors and the help, and ends with 2 or 0.
+    let cli = Cli::parse();
+    let done = match cli.verb {
+        Verb::Serve(args) => serve::run(&args),
+        Verb::Dev(args) => dev::run(&args),
+        Verb::Build(args) => build::run(&args),
+        Verb::Compile => compile::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.status())
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The settings that have a key, for the manifest and for `--limit` and `--http` alike: name, unit, bounds.
+
+use tidegate_proto::limits::Limits;
+
+use super::problem::ValueError;
+use super::settings::AppLimits;
+use super::suggest::did_you_mean;
+use super::units::Given;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const SECOND: u64 = 1000;
+const DAY: u64 = 24 * 3600 * SECOND;
+
+/// One setting of a `T`.
+#[derive(Clone, Copy)]
+pub(crate) struct Key<T> {
+    /// As the manifest writes it. A flag may write `-` for `_`.
+    pub(crate) name: &'static str,
+    /// Reads a value and stores it.
+    pub(crate) set: fn(&mut T, Given<'_>) -> Result<(), ValueError>,
+}
+
+impl<T> Key<T> {
+    const fn new(name: &'static str, set: fn(&mut T, Given<'_>) -> Result<(), ValueError>) -> Self {
+        Self { name, set }
+    }
+}
+
+/// The `limits` of an app.
+pub(crate) const APP_KEYS: [Key<AppLimits>; 8] = [
+    // A page of memory at least; a memory of 32 bits has no more than 4 GiB.
+    Key::new("memory", |limits, given| {
+        given.bytes(64 * KIB..=4 * GIB).map(|value| limits.memory_bytes = value)
+    }),
+    Key::new("cpu", |limits, given| given.duration(1..=DAY).map(|value| limits.cpu = value)),
+    Key::new("wall", |limits, given| given.duration(1..=DAY).map(|value| limits.wall = value)),
+    Key::new("concurrency", |limits, given| given.count(1..=65_536).map(|value| limits.concurrency = value)),
+    Key::new("queue", |limits, given| given.count(0..=1_000_000).map(|value| limits.queue = value)),
+    Key::new("body", |limits, given| {
+        limits.body_bytes = match given {
+            Given::Word("unlimited") | Given::Text("unlimited") => None,
+            given => Some(given.bytes(0..=u64::MAX)?),
+        };
+        Ok(())
+    }),
+    Key::new("log_rate", |limits, given| {
+        given.bytes_per_s(0..=GIB).map(|value| limits.log_bytes_per_s = value)
+    }),
+    Key::new("table_elements", |limits, given| {
+        given.count(1..=10_000_000).map(|value| limits.table_elements = value as usize)
+    }),
+];
+
+/// The `watermarks` of an app.
+pub(crate) const WATERMARK_KEYS: [Key<AppLimits>; 2] =
+    [Key::new("high", set_high_watermark), Key::new("low", set_low_watermark)];
+
+/// What `--limit` takes: the limits of an app, and its watermarks under longer names.
+pub(crate) const APP_FLAG_KEYS: [Key<AppLimits>; 10] = {
+    let mut keys = [Key::new("high_watermark", set_high_watermark); 10];
+    let mut number = 0;
+    while number < APP_KEYS.len() {
+        keys[number] = APP_KEYS[number];
+        number += 1;
+    }
+    keys[number + 1] = Key::new("low_watermark", set_low_watermark);
+    keys
+};
+
+/// A smaller pipe would take a system call for every few words.
+fn set_high_watermark(limits: &mut AppLimits, given: Given<'_>) -> Result<(), ValueError> {
+    given.size(KIB..=64 * MIB).map(|value| limits.high_watermark = value)
+}
+
+fn set_low_watermark(limits: &mut AppLimits, given: Given<'_>) -> Result<(), ValueError> {
+    given.size(0..=64 * MIB).map(|value| limits.low_watermark = value)
+}
+
+/// The bounds of connections: `[server.limits]`, and what `--http` takes.
+pub(crate) const HTTP_KEYS: [Key<Limits>; 13] = [
+    Key::new("head_bytes", |http, given| given.size(256..=MIB).map(|value| http.head_bytes_max = value)),
+    Key::new("headers", |http, given| {
+        given.count(1..=HEADERS_MAX).map(|value| http.headers_max = value as usize)
+    }),
+    Key::new("target_bytes", |http, given| given.size(1..=MIB).map(|value| http.target_bytes_max = value)),
+    Key::new("head_timeout", |http, given| given.millis(1..=DAY).map(|value| http.head_ms_max = value)),
+    Key::new("idle_timeout", |http, given| given.millis(1..=DAY).map(|value| http.idle_ms_max = value)),
+    Key::new("min_rate", |http, given| {
+        given.bytes_per_s(0..=GIB).map(|value| http.rate_bytes_per_s_min = value)
+    }),
+    Key::new("body_grace", |http, given| given.millis(0..=DAY).map(|value| http.body_grace_ms = value)),
+    Key::new("write_grace", |http, given| given.millis(0..=DAY).map(|value| http.write_grace_ms = value)),
+    Key::new("drain_bytes", |http, given| given.bytes(0..=GIB).map(|value| http.drain_bytes_max = value)),
+    Key::new("linger", |http, given| given.millis(0..=DAY).map(|value| http.linger_ms_max = value)),
+    Key::new("half_close", |http, given| given.millis(0..=DAY).map(|value| http.half_close_ms_max = value)),
+    Key::new("chunk_ext_bytes", |http, given| {
+        given.size(0..=MIB).map(|value| http.chunk_ext_bytes_max = value)
+    }),
+    Key::new("trailer_bytes", |http, given| given.size(0..=MIB).map(|value| http.trailer_bytes_max = value)),
+];
+
+/// The most header lines that the codec has room for.
+const HEADERS_MAX: u32 = {
+    let ceiling = tidegate_proto::http1::head::HEADERS_CEILING;
+    assert!(ceiling <= 65_536);
+    ceiling as u32
+};
+
+/// Stores the `key=value` of a flag.
+pub(crate) fn set_from_flag<T>(keys: &[Key<T>], target: &mut T, text: &str) -> Result<(), ValueError> {
+    let names = || keys.iter().map(|key| key.name);
+    let Some((name, value)) = text.split_once('=') else {
+        let error = ValueError::new(format!("`{text}` is not `key=value`"));
+        return Err(error.help(format!("the keys are: {}", names().collect::<Vec<_>>().join(", "))));
+    };
+    let known = name.replace('-', "_");
+    let Some(key) = keys.iter().find(|key| key.name == known) else {
+        return Err(ValueError::new(format!("unknown key `{name}`"))
+            .help(did_you_mean(name, keys.iter().map(|key| key.name))));
+    };
+    (key.set)(target, Given::Word(value))
+        .map_err(|error| ValueError { message: format!("{name}: {}", error.message), ..error })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn every_limit_can_be_set_by_a_flag() {
+        let mut limits = AppLimits::default();
+        for text in [
+            "memory=1MiB",
+            "cpu=1s",
+            "wall=2s",
+            "concurrency=3",
+            "queue=4",
+            "body=5B",
+            "log-rate=6B/s",
+            "table-elements=7",
+            "high-watermark=8KiB",
+            "low_watermark=9B",
+        ] {
+            set_from_flag(&APP_FLAG_KEYS, &mut limits, text).unwrap();
+        }
+        let expected = AppLimits {
+            memory_bytes: 1 << 20,
+            cpu: Duration::from_secs(1),
+            wall: Duration::from_secs(2),
+            concurrency: 3,
+            queue: 4,
+            body_bytes: Some(5),
+            high_watermark: 8192,
+            low_watermark: 9,
+            log_bytes_per_s: 6,
+            table_elements: 7,
+        };
+        assert_eq!(limits, expected);
+        set_from_flag(&APP_FLAG_KEYS, &mut limits, "body=unlimited").unwrap();
+        assert_eq!(limits.body_bytes, None);
+    }
+
+    #[test]
+    fn every_bound_of_a_connection_can_be_set_by_a_flag() {
+        let mut http = Limits::default();
+        for text in [
+            "head_bytes=1KiB",
+            "headers=2",
+            "target-bytes=3B",
+            "head_timeout=4ms",
+            "idle_timeout=5ms",
+            "min_rate=6B/s",
+            "body_grace=7ms",
+            "write_grace=8ms",
+            "drain_bytes=9B",
+            "linger=10ms",
+            "half_close=11ms",
+            "chunk_ext_bytes=12B",
+            "trailer_bytes=13B",
+        ] {
+            set_from_flag(&HTTP_KEYS, &mut http, text).unwrap();
+        }
+        let expected = Limits {
+            head_bytes_max: 1024,
+            headers_max: 2,
+            target_bytes_max: 3,
+            head_ms_max: 4,
+            idle_ms_max: 5,
+            rate_bytes_per_s_min: 6,
+            body_grace_ms: 7,
+            write_grace_ms: 8,
+            drain_bytes_max: 9,
+            linger_ms_max: 10,
+            half_close_ms_max: 11,
+            chunk_ext_bytes_max: 12,
+            trailer_bytes_max: 13,
+        };
+        assert_eq!(http, expected);
+    }
+
+    #[test]
+    fn wrong_flags_name_the_nearest_key() {
+        let table = [
+            ("cpuu=1s", "unknown key `cpuu`", "did you mean `cpu`?"),
+            ("log-rat=1B", "unknown key `log-rat`", "did you mean `log_rate`?"),
+            ("cpu", "`cpu` is not `key=value`", "memory, cpu, wall"),
+            ("cpu=1", "cpu: `1` is ambiguous", "10s"),
+            ("zzz=1", "unknown key `zzz`", "it is one of: memory"),
+        ];
+        for (text, message, help) in table {
+            let error = set_from_flag(&APP_FLAG_KEYS, &mut AppLimits::default(), text).unwrap_err();
+            assert!(error.message.contains(message), "{error:?}");
+            assert!(error.help.as_ref().unwrap().contains(help), "{error:?}");
+        }
+    }
+}

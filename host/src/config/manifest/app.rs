@@ -1,0 +1,143 @@
+//! One `[[app]]` of a manifest.
+
+use std::ops::Range;
+
+use toml::de::DeTable;
+
+use super::walk::{Value, Walk};
+use crate::config::keys::{APP_KEYS, WATERMARK_KEYS};
+use crate::config::problem::ValueError;
+use crate::config::settings::{AppSettings, Instances, check_app_name, check_env};
+
+const KEYS: &[&str] = &["name", "source", "routes", "instances", "weight", "env", "limits", "watermarks"];
+const KEYS_LATER: &[&str] = &["sockets", "mounts"];
+
+/// An app, and the places that checks between apps need.
+pub(super) struct ReadApp {
+    pub(super) settings: AppSettings,
+    /// None when there is no valid name.
+    pub(super) name_span: Option<Range<usize>>,
+    /// One for each route.
+    pub(super) route_spans: Vec<Range<usize>>,
+}
+
+pub(super) fn read(walk: &mut Walk<'_>, value: &Value<'_>) -> Option<ReadApp> {
+    let table = walk.table(value)?;
+    walk.check_keys(table, KEYS, KEYS_LATER);
+    for key in ["name", "source", "routes"] {
+        if !table.contains_key(key) {
+            let error = ValueError::new(format!("the app has no `{key}`"));
+            let help = match key {
+                "name" => "as in `name = \"shop\"`",
+                "source" => "the compiled module, as in `source = \"shop.wasm\"`",
+                _ => "as in `routes = [\"/shop/*\"]`; `/*` is everything",
+            };
+            walk.problem(value.span(), error.help(help));
+        }
+    }
+
+    let mut app = AppSettings::new(String::new(), std::path::PathBuf::new());
+    let mut name_span = None;
+    let name = walk.read(table, "name", |given| {
+        let name = given.text()?;
+        check_app_name(name).map(|()| name.to_owned())
+    });
+    if let Some(name) = name {
+        app.name = name;
+        name_span = table.get("name").map(Value::span);
+    }
+    source(walk, table, &mut app);
+    let mut route_spans = Vec::new();
+    if let Some(value) = table.get("routes") {
+        let routes = walk.strings(value);
+        app.routes = routes.iter().map(|(_, route)| (*route).to_owned()).collect();
+        route_spans = routes.into_iter().map(|(span, _)| span).collect();
+    }
+    if let Some(value) = table.get("instances") {
+        app.instances = instances(walk, value).unwrap_or(Instances::Fresh);
+    }
+    walk.set(table, "weight", |given| given.count(1..=1000).map(|weight| app.weight = weight));
+    if let Some(value) = table.get("env") {
+        app.env = env(walk, value);
+    }
+    limits(walk, table, &mut app);
+    Some(ReadApp { settings: app, name_span, route_spans })
+}
+
+fn source(walk: &mut Walk<'_>, table: &DeTable<'_>, app: &mut AppSettings) {
+    let folder = walk.folder();
+    let source = walk.read(table, "source", |given| {
+        let path = folder.join(given.text()?);
+        match std::fs::metadata(&path) {
+            Ok(meta) if meta.is_file() => Ok(path),
+            Ok(_) => Err(ValueError::new(format!("`{}` is not a file", path.display()))
+                .help("`tidegate build FOLDER --out FILE.wasm` makes one of a crate")),
+            Err(error) => Err(ValueError::new(format!("`{}`: {error}", path.display()))
+                .help("paths are relative to the manifest")),
+        }
+    });
+    if let Some(source) = source {
+        app.source = source;
+    }
+}
+
+/// `"fresh"`, or `{ reuse = N }`.
+fn instances(walk: &mut Walk<'_>, value: &Value<'_>) -> Option<Instances> {
+    let help = "`\"fresh\"`, or `{ reuse = 1000 }`";
+    if let Some(table) = value.get_ref().as_table() {
+        walk.check_keys(table, &["reuse"], &[]);
+        if table.is_empty() {
+            walk.problem(value.span(), ValueError::new("it says nothing about instances").help(help));
+        }
+        return walk.read(table, "reuse", |given| given.count(1..=u32::MAX)).map(Instances::Reuse);
+    }
+    match value.get_ref().as_str() {
+        Some("fresh") => return Some(Instances::Fresh),
+        Some("reuse") => {
+            let error = ValueError::new("how many requests may one instance serve?");
+            walk.problem(value.span(), error.help("`{ reuse = 1000 }`"));
+        }
+        Some(word) => {
+            let error = ValueError::new(format!("`{word}` is no kind of instances"));
+            walk.problem(value.span(), error.help(help));
+        }
+        None => {
+            let kind = value.get_ref().type_str();
+            walk.problem(value.span(), ValueError::new(format!("it cannot be {kind}")).help(help));
+        }
+    }
+    None
+}
+
+fn env(walk: &mut Walk<'_>, value: &Value<'_>) -> Vec<(String, String)> {
+    let Some(table) = walk.table(value) else { return Vec::new() };
+    let mut variables = Vec::new();
+    for (key, value) in table {
+        let name = key.get_ref().as_ref();
+        let Some(text) = value.get_ref().as_str() else {
+            let kind = value.get_ref().type_str();
+            let error = ValueError::new(format!("{name}: a variable is a string, not {kind}"));
+            walk.problem(value.span(), error.help("put it in quotes"));
+            continue;
+        };
+        match check_env(name, text) {
+            Ok(()) => variables.push((name.to_owned(), text.to_owned())),
+            Err(error) => walk.problem(key.span(), error),
+        }
+    }
+    variables
+}
+
+fn limits(walk: &mut Walk<'_>, table: &DeTable<'_>, app: &mut AppSettings) {
+    if let Some(value) = table.get("limits") {
+        walk.keys(value, &APP_KEYS, &mut app.limits);
+    }
+    let Some(value) = table.get("watermarks") else { return };
+    walk.keys(value, &WATERMARK_KEYS, &mut app.limits);
+    if let Err(error) = app.limits.watermarks() {
+        walk.problem(
+            value.span(),
+            ValueError::new(error.to_string()).help("as in `{ high = \"64KiB\", low = \"16KiB\" }`"),
+        );
+    }
+}

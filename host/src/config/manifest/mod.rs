@@ -1,0 +1,182 @@
+//! Reads a manifest: TOML with `[server]` and one `[[app]]` an app.
+//!
+//! Every problem of a file is found in one pass and told with its line, column and the nearest valid word. Paths are
+//! relative to the manifest. Whether sources exist is checked here; what is in them is not.
+
+mod app;
+mod walk;
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use tidegate_proto::router::RouteError;
+use toml::de::DeTable;
+
+use super::keys::HTTP_KEYS;
+use super::problem::{ConfigError, ValueError};
+use super::settings::{
+    AppSettings, ListenAddr, LogFormat, LogTarget, ServerSettings, Settings, check_routes,
+};
+use walk::{Value, Walk};
+
+const TOP_KEYS: &[&str] = &["server", "app"];
+const SERVER_KEYS: &[&str] = &[
+    "listen",
+    "workers",
+    "access_log",
+    "log_format",
+    "limits",
+    "drain",
+    "trust_request_id",
+    "connections",
+    "memory_budget",
+];
+/// Settings of the design that this version has no use for yet. Taking them silently would promise a protection.
+const SERVER_KEYS_LATER: &[&str] = &["admin"];
+
+/// Reads and checks a manifest.
+pub fn load(path: &Path) -> Result<Settings, ConfigError> {
+    let file = path.display().to_string();
+    let text = std::fs::read(path).map_err(|error| {
+        ConfigError::one(ValueError::new(format!("the manifest cannot be read: {error}")).at(&file))
+    })?;
+    let text = String::from_utf8(text)
+        .map_err(|_| ConfigError::one(ValueError::new("the manifest is not UTF-8 text").at(&file)))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    parse(&text, &file, folder)
+}
+
+/// Checks the text of a manifest. `file` is what problems call it, `folder` where its relative paths begin.
+pub fn parse(text: &str, file: &str, folder: &Path) -> Result<Settings, ConfigError> {
+    let mut walk = Walk::new(text, file, folder);
+    let (root, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        for error in errors {
+            let message = format!("not valid TOML: {}", error.message());
+            walk.problem(error.span().unwrap_or_default(), ValueError::new(message));
+        }
+        return Err(walk.finish());
+    }
+    let root = root.get_ref();
+    walk.check_keys(root, TOP_KEYS, &[]);
+    let server = match root.get("server") {
+        Some(value) => server(&mut walk, value),
+        None => ServerSettings::default(),
+    };
+    let apps = apps(&mut walk, root.get("app"));
+    if walk.has_problems() { Err(walk.finish()) } else { Ok(Settings { server, apps }) }
+}
+
+fn server(walk: &mut Walk<'_>, value: &Value<'_>) -> ServerSettings {
+    let mut server = ServerSettings::default();
+    let Some(table) = walk.table(value) else { return server };
+    walk.check_keys(table, SERVER_KEYS, SERVER_KEYS_LATER);
+    if let Some(value) = table.get("listen") {
+        server.listen = listen(walk, value);
+    }
+    walk.set(table, "workers", |given| given.count(1..=1024).map(|count| server.workers = count as usize));
+    if let Some(target) = walk.read(table, "access_log", |given| LogTarget::parse(given.text()?)) {
+        server.access_log = Some(target.relative_to(walk.folder()));
+    }
+    let format = walk.read(table, "log_format", |given| match given.text()? {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        other => Err(ValueError::new(format!("`{other}` is not a format")).help("`text` or `json`")),
+    });
+    server.log_format = format.unwrap_or_default();
+    walk.set(table, "drain", |given| given.duration(0..=86_400_000).map(|time| server.drain = time));
+    walk.set(table, "connections", |given| {
+        given.count(1..=10_000_000).map(|count| server.connections_max = count as usize)
+    });
+    walk.set(table, "memory_budget", |given| {
+        given.bytes((1 << 20)..=u64::MAX).map(|bytes| server.memory_budget_bytes = Some(bytes))
+    });
+    if let Some(value) = table.get("trust_request_id") {
+        match value.get_ref().as_bool() {
+            Some(trust) => server.trust_request_id = trust,
+            None => walk.problem(value.span(), ValueError::new("`true` or `false` is expected here")),
+        }
+    }
+    if let Some(value) = table.get("limits") {
+        walk.keys(value, &HTTP_KEYS, &mut server.http);
+    }
+    server
+}
+
+fn listen(walk: &mut Walk<'_>, value: &Value<'_>) -> Vec<ListenAddr> {
+    let mut addrs = Vec::new();
+    for (span, text) in walk.strings(value) {
+        match ListenAddr::parse(text) {
+            Ok(addr) => {
+                let addr = addr.relative_to(walk.folder());
+                if addrs.contains(&addr) && !is_port_zero(&addr) {
+                    walk.problem(span, ValueError::new(format!("`{text}` is listed twice")));
+                }
+                addrs.push(addr);
+            }
+            Err(error) => walk.problem(span, error),
+        }
+    }
+    addrs
+}
+
+/// Port zero is another port each time.
+fn is_port_zero(addr: &ListenAddr) -> bool {
+    matches!(addr, ListenAddr::Tcp(addr) if addr.port() == 0)
+}
+
+fn apps(walk: &mut Walk<'_>, value: Option<&Value<'_>>) -> Vec<AppSettings> {
+    let help = "an app is a section `[[app]]` with `name`, `source` and `routes`";
+    let Some(value) = value else {
+        walk.problem(0..0, ValueError::new("there is no app").help(help));
+        return Vec::new();
+    };
+    let Some(array) = value.get_ref().as_array() else {
+        walk.problem(value.span(), ValueError::new("`app` is not a list of apps").help("write `[[app]]`"));
+        return Vec::new();
+    };
+    if array.is_empty() {
+        walk.problem(value.span(), ValueError::new("there is no app").help(help));
+    }
+    let mut read = Vec::new();
+    for value in array.iter() {
+        read.extend(app::read(walk, value));
+    }
+    names(walk, &read);
+    routes(walk, &read);
+    read.into_iter().map(|read| read.settings).collect()
+}
+
+/// Two apps of one name would share their limits and their logs.
+fn names(walk: &mut Walk<'_>, apps: &[app::ReadApp]) {
+    let mut lines: HashMap<&str, usize> = HashMap::new();
+    for app in apps {
+        let Some(span) = app.name_span.clone() else { continue };
+        let line = walk.line(span.start);
+        if let Some(first) = lines.get(app.settings.name.as_str()) {
+            let message = format!("the app `{}` is there already, in line {first}", app.settings.name);
+            walk.problem(span, ValueError::new(message));
+        } else {
+            lines.insert(&app.settings.name, line);
+        }
+    }
+}
+
+/// The routes of all apps are one set.
+fn routes(walk: &mut Walk<'_>, apps: &[app::ReadApp]) {
+    let all: Vec<_> = apps.iter().flat_map(|app| app.settings.routes.iter().zip(&app.route_spans)).collect();
+    for (number, error) in check_routes(all.iter().map(|(route, _)| route.as_str())) {
+        let mut message = error.to_string();
+        if let RouteError::Conflict { other, .. } = &error
+            && let Some((_, span)) = all.iter().find(|(route, _)| *route == other)
+        {
+            message = format!("{message} in line {}", walk.line(span.start));
+        }
+        if let Some((_, span)) = all.get(number) {
+            walk.problem((*span).clone(), ValueError::new(message));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

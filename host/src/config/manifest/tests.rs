@@ -1,0 +1,244 @@
+//! Whole manifests: what they become, and what is said about those that are wrong.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::super::settings::Instances;
+use super::*;
+
+/// A folder with two modules in it. What is inside does not matter here.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["shop.wasm", "blog.wasm"] {
+        std::fs::write(folder.path().join(name), b"\0asm").unwrap();
+    }
+    std::fs::create_dir(folder.path().join("crate")).unwrap();
+    folder
+}
+
+fn problems(text: &str) -> Vec<String> {
+    let folder = folder();
+    let error = parse(text, "t.toml", folder.path()).unwrap_err();
+    error.problems.iter().map(ToString::to_string).collect()
+}
+
+const APP: &str = "[[app]]\nname = \"shop\"\nsource = \"shop.wasm\"\nroutes = [\"/*\"]\n";
+
+#[test]
+fn everything_that_can_be_set() {
+    let folder = folder();
+    let text = r#"
+        [server]
+        listen = ["127.0.0.1:8080", "[::1]:8080", "unix:web.sock", ":0", ":0"]
+        workers = 2
+        access_log = "-"
+        log_format = "json"
+        drain = "5s"
+        trust_request_id = true
+        connections = 100
+        memory_budget = "2GiB"
+        limits = { head_timeout = "2s", headers = 50, min_rate = "1KiB/s" }
+
+        [[app]]
+        name = "shop"
+        source = "shop.wasm"
+        routes = ["shop.example/*", "/shop/*"]
+        instances = { reuse = 1000 }
+        weight = 2
+        env = { GREETING = "hello", A = "" }
+        limits = { memory = "1MiB", cpu = "1s", wall = "3s", concurrency = 4, queue = 5, body = "1GiB" }
+        watermarks = { high = "8KiB", low = "1KiB" }
+
+        [[app]]
+        name = "blog"
+        source = "blog.wasm"
+        routes = ["/{post}"]
+        instances = "fresh"
+    "#;
+    let settings = parse(text, "t.toml", folder.path()).unwrap();
+    let server = &settings.server;
+    let listen: Vec<String> = server.listen.iter().map(ToString::to_string).collect();
+    let socket = format!("unix:{}", folder.path().join("web.sock").display());
+    assert_eq!(listen, ["127.0.0.1:8080", "[::1]:8080", &socket, "[::]:0", "[::]:0"]);
+    assert_eq!((server.workers, server.connections_max, server.trust_request_id), (2, 100, true));
+    assert_eq!((server.access_log.as_ref(), server.log_format), (Some(&LogTarget::Stdout), LogFormat::Json));
+    assert_eq!((server.drain, server.memory_budget_bytes), (Duration::from_secs(5), Some(2 << 30)));
+    assert_eq!(
+        (server.http.head_ms_max, server.http.headers_max, server.http.rate_bytes_per_s_min),
+        (2000, 50, 1024)
+    );
+    assert!(!server.dev);
+
+    let [shop, blog] = settings.apps.as_slice() else { panic!("two apps") };
+    assert_eq!((shop.name.as_str(), shop.weight, shop.instances), ("shop", 2, Instances::Reuse(1000)));
+    assert_eq!(shop.source, folder.path().join("shop.wasm"));
+    assert_eq!(shop.routes, ["shop.example/*", "/shop/*"]);
+    assert!(shop.env.contains(&("GREETING".into(), "hello".into())) && shop.env.len() == 2);
+    let limits = &shop.limits;
+    assert_eq!(
+        (limits.memory_bytes, limits.cpu, limits.wall),
+        (1 << 20, Duration::from_secs(1), Duration::from_secs(3))
+    );
+    assert_eq!((limits.concurrency, limits.queue, limits.body_bytes), (4, 5, Some(1 << 30)));
+    assert_eq!((limits.high_watermark, limits.low_watermark), (8192, 1024));
+    let expected = AppSettings {
+        routes: vec!["/{post}".into()],
+        ..AppSettings::new("blog".into(), folder.path().join("blog.wasm"))
+    };
+    assert_eq!(*blog, expected);
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let folder = folder();
+    let settings = parse(APP, "t.toml", folder.path()).unwrap();
+    assert_eq!(settings.server, ServerSettings::default());
+    assert_eq!(settings.apps, [AppSettings::new("shop".into(), folder.path().join("shop.wasm"))]);
+}
+
+/// One problem each: the text beside a valid app, the place, the message, the help.
+#[test]
+fn wrong_settings_of_the_server() {
+    let table = [
+        ("[sever]", "1:2", "unknown key `sever`", "did you mean `server`?"),
+        ("server = 1", "1:10", "a table is expected here, not integer", ""),
+        ("[server]\nlistn = []", "2:1", "unknown key `listn`", "did you mean `listen`?"),
+        ("[server]\nadmin = \"unix:a\"", "2:1", "`admin` is not in this version", "take it out"),
+        ("[server]\nlisten = \":80\"", "2:10", "a list is expected here, not string", "`[\":80\"]`"),
+        ("[server]\nlisten = []", "2:10", "the list is empty", ""),
+        ("[server]\nlisten = [\":1\", \"8080\"]", "2:17", "`8080` is not an address", "`:8080`"),
+        ("[server]\nlisten = [\":1\", 2]", "2:17", "a string is expected here, not integer", ""),
+        ("[server]\nlisten = [\":1\", \":1\"]", "2:17", "`:1` is listed twice", ""),
+        ("[server]\nworkers = 0", "2:11", "workers: it must be between 1 and 1024", ""),
+        ("[server]\nworkers = \"2\"", "2:11", "workers: a number is expected", "write `2` without quotes"),
+        ("[server]\nlog_format = \"xml\"", "2:14", "`xml` is not a format", "`text` or `json`"),
+        ("[server]\naccess_log = true", "2:14", "access_log: a string is expected here, not boolean", ""),
+        ("[server]\ndrain = 30", "2:9", "drain: a plain number is ambiguous", "`10s`"),
+        ("[server]\ntrust_request_id = 1", "2:20", "`true` or `false` is expected", ""),
+        ("[server.limits]\nhead_byte = 1", "2:1", "unknown key `head_byte`", "did you mean `head_bytes`?"),
+        (
+            "[server.limits]\nhead_bytes = \"1MB\"",
+            "2:14",
+            "`MB` is not a unit of size",
+            "did you mean `1MiB`?",
+        ),
+        ("[server.limits]\nheaders = 100000", "2:11", "headers: it must be between 1 and", ""),
+    ];
+    for (text, place, message, help) in table {
+        let found = problems(&format!("{text}\n{APP}"));
+        let [problem] = found.as_slice() else { panic!("{text}: {found:#?}") };
+        assert!(problem.starts_with(&format!("error: t.toml:{place}: ")), "{text}: {problem}");
+        assert!(problem.contains(message), "{text}: {problem}");
+        assert_eq!(problem.contains("\nhelp: "), !help.is_empty(), "{text}: {problem}");
+        assert!(problem.contains(help), "{text}: {problem}");
+    }
+}
+
+#[test]
+fn wrong_settings_of_an_app() {
+    let table = [
+        ("wieght = 2", "5:1", "unknown key `wieght`", "did you mean `weight`?"),
+        ("sockets = {}", "5:1", "`sockets` is not in this version", "take it out"),
+        ("mounts = {}", "5:1", "`mounts` is not in this version", "take it out"),
+        ("weight = 0", "5:10", "weight: it must be between 1 and 1000", ""),
+        ("weight = 1.5", "5:10", "weight: a number is expected here, not float", ""),
+        ("instances = \"reuse\"", "5:13", "how many requests", "{ reuse = 1000 }"),
+        ("instances = \"frsh\"", "5:13", "`frsh` is no kind of instances", "{ reuse = 1000 }"),
+        ("instances = 5", "5:13", "it cannot be integer", "{ reuse = 1000 }"),
+        ("instances = {}", "5:13", "it says nothing", "{ reuse = 1000 }"),
+        ("instances = { reuse = 0 }", "5:23", "reuse: it must be between 1", ""),
+        ("instances = { resue = 1 }", "5:15", "unknown key `resue`", "did you mean `reuse`?"),
+        ("env = { A = 1 }", "5:13", "A: a variable is a string, not integer", "quotes"),
+        ("env = { \"A=B\" = \"1\" }", "5:9", "`A=B` cannot be the name of a variable", ""),
+        ("limits = { memroy = \"1MiB\" }", "5:12", "unknown key `memroy`", "did you mean `memory`?"),
+        ("limits = { memory = 64 }", "5:21", "memory: a plain number is ambiguous", "`64MiB`"),
+        ("limits = { memory = \"8GiB\" }", "5:21", "memory: it must be between 64KiB and 4GiB", ""),
+        ("limits = { concurrency = \"10s\" }", "5:26", "concurrency: a number is expected", ""),
+        ("limits = []", "5:10", "a table is expected here, not array", ""),
+        ("watermarks = { high = \"4KiB\" }", "5:14", "the low watermark must be below the high one", "as in"),
+        ("watermarks = { hi = \"4KiB\" }", "5:16", "unknown key `hi`", "did you mean"),
+    ];
+    for (line, place, message, help) in table {
+        let found = problems(&format!("{APP}{line}\n"));
+        let [problem] = found.as_slice() else { panic!("{line}: {found:#?}") };
+        assert!(problem.starts_with(&format!("error: t.toml:{place}: ")), "{line}: {problem}");
+        assert!(problem.contains(message), "{line}: {problem}");
+        assert_eq!(problem.contains("\nhelp: "), !help.is_empty(), "{line}: {problem}");
+        assert!(problem.contains(help), "{line}: {problem}");
+    }
+}
+
+#[test]
+fn what_an_app_must_have() {
+    let table = [
+        ("", &["t.toml:1:1: there is no app"][..]),
+        ("app = []", &["t.toml:1:7: there is no app"]),
+        ("[app]\nname = \"x\"", &["t.toml:1:1: `app` is not a list"]),
+        ("# one\n[[app]]\n", &["t.toml:2:1: the app has no `name`", "no `source`", "no `routes`"]),
+        (
+            "[[app]]\nname = \"a b\"\nsource = \"nope.wasm\"\nroutes = []",
+            &["2:8: name: `a b` cannot be the name", "3:10: source: `", "4:10: the list is empty"],
+        ),
+        ("[[app]]\nname = \"a\"\nsource = \"crate\"\nroutes = [\"/\"]", &["crate` is not a file"]),
+        (
+            "[[app]]\nname = 1\nsource = 2\nroutes = 3",
+            &["2:8: name: a string", "3:10: source: a string", "4:10: a list"],
+        ),
+    ];
+    for (text, expected) in table {
+        let found = problems(text);
+        assert_eq!(found.len(), expected.len(), "{text}: {found:#?}");
+        for (problem, expected) in found.iter().zip(expected) {
+            assert!(problem.contains(expected), "{text}: {problem}");
+        }
+    }
+}
+
+#[test]
+fn apps_must_not_collide() {
+    let text = format!(
+        "{APP}[[app]]\nname = \"shop\"\nsource = \"blog.wasm\"\nroutes = [\"/a/{{x}}\", \"/*\", \"nonsense\", \"/a/{{y}}\"]\n"
+    );
+    let found = problems(&text);
+    let expected = [
+        "error: t.toml:6:8: the app `shop` is there already, in line 2",
+        "error: t.toml:8:21: the route `/*` matches the same requests as the route `/*` in line 4",
+        "error: t.toml:8:27: the route `nonsense` is not valid: a path is missing",
+        "error: t.toml:8:39: the route `/a/{y}` matches the same requests as the route `/a/{x}` in line 8",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (problem, expected) in found.iter().zip(expected) {
+        assert!(problem.starts_with(expected), "{problem}");
+    }
+}
+
+#[test]
+fn text_that_is_no_toml_is_told_with_its_place() {
+    let found = problems("[server]\nworkers = \n[[app]\n");
+    assert!(found[0].starts_with("error: t.toml:2:"), "{found:#?}");
+    assert!(found.iter().any(|problem| problem.contains("t.toml:3:")), "{found:#?}");
+    let found = problems("[server]\nworkers = 1\nworkers = 2\n");
+    assert!(found[0].starts_with("error: t.toml:3:1: not valid TOML: duplicate key"), "{found:#?}");
+}
+
+#[test]
+fn columns_count_characters() {
+    let found = problems(&format!("{APP}env = {{ A = \"\u{e4}\u{e4}\", B = 1 }}\n"));
+    assert!(found[0].starts_with("error: t.toml:5:23: B:"), "{found:#?}");
+}
+
+#[test]
+fn a_file_is_read_with_its_folder() {
+    let folder = folder();
+    let path = folder.path().join("tidegate.toml");
+    std::fs::write(&path, APP).unwrap();
+    assert_eq!(load(&path).unwrap().apps[0].source, folder.path().join("shop.wasm"));
+    std::fs::write(&path, b"\xff").unwrap();
+    assert!(load(&path).unwrap_err().to_string().contains("not UTF-8"));
+    let missing: PathBuf = folder.path().join("nope.toml");
+    let error = load(&missing).unwrap_err().to_string();
+    assert!(
+        error.starts_with(&format!("error: {}: the manifest cannot be read", missing.display())),
+        "{error}"
+    );
+}

@@ -1,0 +1,19 @@
+//! From a manifest and flags to checked, typed [`Settings`].
+//!
+//! Nothing past this module parses a setting or wonders whether one is sane. It reads files that the command line
+//! names, and only reads; it knows no engine and no socket.
+
+mod keys;
+pub mod manifest;
+mod problem;
+mod settings;
+mod suggest;
+mod units;
+
+pub(crate) use keys::{APP_FLAG_KEYS, HTTP_KEYS, set_from_flag};
+pub use problem::{ConfigError, Problem, ValueError};
+pub use settings::{
+    AppLimits, AppSettings, Instances, ListenAddr, LogFormat, LogTarget, ServerSettings, Settings,
+};
+pub(crate) use settings::{check_app_name, check_env, check_routes};
+pub(crate) use units::Given;

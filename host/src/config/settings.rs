@@ -1,0 +1,362 @@
+//! What a server runs with: typed, and checked before anything starts.
+//!
+//! Values only. Where they come from (manifest, flags, defaults) is the business of `manifest` and of the command
+//! line; what they do is that of the server. Units stand in the names or in the type.
+
+use std::fmt;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tidegate_proto::limits::Limits;
+use tidegate_proto::pipe::{Watermarks, WatermarksError};
+use tidegate_proto::router::{RouteError, RouterBuilder};
+
+use super::problem::ValueError;
+
+/// Everything a server needs to know before it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// What all apps share.
+    pub server: ServerSettings,
+    /// The apps, in the order they were given. Never empty once checked.
+    pub apps: Vec<AppSettings>,
+}
+
+/// Settings of the whole process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// Where to listen. Default 127.0.0.1:8080.
+    pub listen: Vec<ListenAddr>,
+    /// Number of loops, each with a thread of its own. Default one per core.
+    pub workers: usize,
+    /// Where a line a request goes. Default nowhere.
+    pub access_log: Option<LogTarget>,
+    /// How the log on stderr, and the access log, are written.
+    pub log_format: LogFormat,
+    /// Bounds of every connection.
+    pub http: Limits,
+    /// How long running requests may take to finish once the server stops. Default 30 s.
+    pub drain: Duration,
+    /// Whether a peer's `X-Request-Id` is taken for a request's id. Default no.
+    pub trust_request_id: bool,
+    /// Most connections at once, over all workers. Default 16,384.
+    pub connections_max: usize,
+    /// What connections and guests may take together at their bounds. Default no budget.
+    pub memory_budget_bytes: Option<u64>,
+    /// Started by `tidegate dev`.
+    pub dev: bool,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            listen: vec![ListenAddr::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080)))],
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            access_log: None,
+            log_format: LogFormat::default(),
+            http: Limits::default(),
+            drain: Duration::from_secs(30),
+            trust_request_id: false,
+            connections_max: 16_384,
+            memory_budget_bytes: None,
+            dev: false,
+        }
+    }
+}
+
+/// One address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ListenAddr {
+    /// IPv4 or IPv6. Port 0 lets the system choose.
+    Tcp(SocketAddr),
+    /// A Unix socket's path.
+    Unix(PathBuf),
+}
+
+impl ListenAddr {
+    /// Reads `127.0.0.1:8080`, `[::1]:8080`, `unix:web.sock`, and `:8080`, which is the IPv6 wildcard `[::]:8080`: on
+    /// it the system takes IPv4 connections too. Names are not resolved.
+    pub fn parse(text: &str) -> Result<Self, ValueError> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            if path.is_empty() || path.contains('\0') {
+                return Err(
+                    ValueError::new("the path of a Unix socket is missing").help("as in `unix:web.sock`")
+                );
+            }
+            return Ok(Self::Unix(PathBuf::from(path)));
+        }
+        if let Some(port) = text.strip_prefix(':')
+            && let Ok(port) = port.parse()
+        {
+            return Ok(Self::Tcp(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))));
+        }
+        if let Ok(addr) = text.parse() {
+            return Ok(Self::Tcp(addr));
+        }
+        let error = ValueError::new(format!("`{text}` is not an address to listen on"));
+        Err(match text.rsplit_once(':') {
+            _ if text.parse::<u16>().is_ok() => error.help(format!("a port alone is written `:{text}`")),
+            Some(("localhost", port)) => {
+                error.help(format!("names are not resolved: write `127.0.0.1:{port}`"))
+            }
+            _ => error.help("as in `127.0.0.1:8080`, `[::1]:8080`, `:8080` (everywhere) or `unix:web.sock`"),
+        })
+    }
+
+    /// The same, with the path of a Unix socket taken from `folder` on.
+    #[must_use]
+    pub fn relative_to(self, folder: &Path) -> Self {
+        match self {
+            Self::Unix(path) => Self::Unix(folder.join(path)),
+            tcp @ Self::Tcp(_) => tcp,
+        }
+    }
+}
+
+impl fmt::Display for ListenAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(addr) => addr.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Where an access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Written `-`.
+    Stdout,
+    /// Appended to this file.
+    File(PathBuf),
+}
+
+impl LogTarget {
+    /// Reads `-` or a path.
+    pub fn parse(text: &str) -> Result<Self, ValueError> {
+        match text {
+            "" => Err(ValueError::new("the path of the log is missing").help("`-` is standard output")),
+            "-" => Ok(Self::Stdout),
+            path => Ok(Self::File(PathBuf::from(path))),
+        }
+    }
+
+    /// The same, with a file's path taken from `folder` on.
+    #[must_use]
+    pub fn relative_to(self, folder: &Path) -> Self {
+        match self {
+            Self::File(path) => Self::File(folder.join(path)),
+            Self::Stdout => Self::Stdout,
+        }
+    }
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// An object a line.
+    Json,
+}
+
+/// One app: a module, where it is reached, and what it may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppSettings {
+    /// Unique; what the logs call it.
+    pub name: String,
+    /// The compiled module.
+    pub source: PathBuf,
+    /// Patterns as the router reads them: `[host]/path`. Never empty once checked.
+    pub routes: Vec<String>,
+    /// A sandbox for each request, or one for many.
+    pub instances: Instances,
+    /// Its share of CPU time when several apps want it at once. 1 to 1,000.
+    pub weight: u32,
+    /// The environment the guest sees.
+    pub env: Vec<(String, String)>,
+    /// What it may use.
+    pub limits: AppLimits,
+}
+
+impl AppSettings {
+    /// An app with everything at its default, reached at every path of every host.
+    pub fn new(name: String, source: PathBuf) -> Self {
+        Self {
+            name,
+            source,
+            routes: vec!["/*".to_owned()],
+            instances: Instances::Fresh,
+            weight: 1,
+            env: Vec::new(),
+            limits: AppLimits::default(),
+        }
+    }
+}
+
+/// How long an instance lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instances {
+    /// For one request.
+    Fresh,
+    /// For up to so many requests, one after the other. At least 1.
+    Reuse(u32),
+}
+
+/// What one app may use. CPU, memory and wall time are per request, the rest per app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppLimits {
+    /// All memories of an instance together.
+    pub memory_bytes: u64,
+    /// CPU time of a request.
+    pub cpu: Duration,
+    /// Time until the response head.
+    pub wall: Duration,
+    /// Requests that run at once.
+    pub concurrency: u32,
+    /// Requests that wait for their turn.
+    pub queue: u32,
+    /// The longest request body. None is unlimited.
+    pub body_bytes: Option<u64>,
+    /// A direction of a request is full at this many bytes.
+    pub high_watermark: usize,
+    /// And has room again at this many.
+    pub low_watermark: usize,
+    /// Log bytes a second; what is more is dropped and counted.
+    pub log_bytes_per_s: u64,
+    /// Elements of each table of an instance.
+    pub table_elements: usize,
+}
+
+impl Default for AppLimits {
+    fn default() -> Self {
+        let marks = Watermarks::default();
+        Self {
+            memory_bytes: 64 << 20,
+            cpu: Duration::from_secs(10),
+            wall: Duration::from_secs(30),
+            concurrency: 256,
+            queue: 1024,
+            body_bytes: None,
+            high_watermark: marks.high,
+            low_watermark: marks.low,
+            log_bytes_per_s: 64 << 10,
+            table_elements: 20_000,
+        }
+    }
+}
+
+impl AppLimits {
+    /// The two marks of a pipe of this app, checked together as neither can be alone.
+    pub fn watermarks(&self) -> Result<Watermarks, WatermarksError> {
+        Watermarks::new(self.high_watermark, self.low_watermark)
+    }
+}
+
+/// A name that can stand in a log line and in a header: letters, digits, `-`, `_`, `.`, 1 to 64 of them.
+pub(crate) fn check_app_name(name: &str) -> Result<(), ValueError> {
+    let fits = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    let starts_well = name.starts_with(|first: char| first.is_ascii_alphanumeric());
+    if fits && starts_well && name.len() <= 64 {
+        return Ok(());
+    }
+    Err(ValueError::new(format!("`{}` cannot be the name of an app", name.escape_default()))
+        .help("up to 64 letters, digits, `-`, `_` and `.`, a letter or digit first"))
+}
+
+/// A variable that an environment can hold.
+pub(crate) fn check_env(name: &str, value: &str) -> Result<(), ValueError> {
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return Err(ValueError::new(format!("`{}` cannot be the name of a variable", name.escape_default())));
+    }
+    if value.contains('\0') {
+        return Err(ValueError::new(format!("the value of `{name}` contains a NUL byte")));
+    }
+    Ok(())
+}
+
+/// Checks one pattern after another against all before it; for each that is refused, its number and why.
+pub(crate) fn check_routes<'a>(routes: impl Iterator<Item = &'a str>) -> Vec<(usize, RouteError)> {
+    let mut builder = RouterBuilder::new();
+    routes
+        .enumerate()
+        .filter_map(|(number, route)| builder.insert(route, ()).err().map(|error| (number, error)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        let table = [
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+            ("[::1]:0", "[::1]:0"),
+            (":80", "[::]:80"),
+            ("unix:web.sock", "unix:web.sock"),
+            ("unix:/run/x:1", "unix:/run/x:1"),
+        ];
+        for (text, shown) in table {
+            assert_eq!(ListenAddr::parse(text).unwrap().to_string(), shown);
+        }
+        let refused = [
+            ("8080", "`:8080`"),
+            ("localhost:80", "127.0.0.1:80"),
+            ("example.com:80", "unix:web.sock"),
+            ("127.0.0.1", "127.0.0.1:8080"),
+            (":x", "as in"),
+            (":70000", "as in"),
+            ("::1:80", "as in"),
+            ("", "as in"),
+            ("unix:", "unix:web.sock"),
+        ];
+        for (text, help) in refused {
+            let error = ListenAddr::parse(text).unwrap_err();
+            assert!(error.help.unwrap().contains(help), "{text}");
+        }
+    }
+
+    #[test]
+    fn relative_paths_are_taken_from_a_folder() {
+        let folder = Path::new("/srv");
+        let shown = |text: &str| ListenAddr::parse(text).unwrap().relative_to(folder).to_string();
+        assert_eq!(shown("unix:a.sock"), "unix:/srv/a.sock");
+        assert_eq!(shown("unix:/a.sock"), "unix:/a.sock");
+        assert_eq!(shown("[::1]:1"), "[::1]:1");
+        assert_eq!(
+            LogTarget::parse("log").unwrap().relative_to(folder),
+            LogTarget::File(PathBuf::from("/srv/log"))
+        );
+        assert_eq!(LogTarget::parse("-").unwrap().relative_to(folder), LogTarget::Stdout);
+        assert!(LogTarget::parse("").is_err());
+    }
+
+    #[test]
+    fn names_and_variables() {
+        for good in ["a", "shop-2", "A_b.c", "0"] {
+            assert!(check_app_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", "-a", ".a", "a b", "a\n", "\u{e4}", &"a".repeat(65)] {
+            assert!(check_app_name(bad).is_err(), "{bad:?}");
+        }
+        assert!(check_env("A", "b=c").is_ok());
+        for (name, value) in [("", "x"), ("A=B", "x"), ("A\0", "x"), ("A", "\0")] {
+            assert!(check_env(name, value).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn routes_are_checked_together() {
+        let wrong = check_routes(["/a", "/b/*", "/a", "x", "/b/{y}"].into_iter());
+        assert_eq!(wrong.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 3]);
+    }
+
+    #[test]
+    fn the_defaults_hold_together() {
+        assert_eq!(AppLimits::default().watermarks(), Ok(Watermarks::default()));
+        assert!(ServerSettings::default().workers > 0);
+    }
+}

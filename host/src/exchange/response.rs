@@ -1,0 +1,422 @@
+//! The response on its way from the guest: exactly one final head, then a body that ends cleanly or not at all.
+
+use tidegate_proto::error::GuestError;
+use tidegate_proto::http1::encode::{ResponseHead, push_trailer};
+use tidegate_proto::pipe::{Pipe, Watermarks};
+
+use super::request::{Fault, RequestBody};
+
+/// Interim heads that may wait to be sent.
+const INTERIM_BYTES_MAX: usize = 32 * 1024;
+/// Trailers of one response.
+const TRAILER_BYTES_MAX: usize = 16 * 1024;
+
+/// How far the response is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// No final head.
+    Unset,
+    /// The final head is set; the body may follow.
+    Head,
+    /// The body has ended cleanly.
+    Ended,
+    /// The body was cut off.
+    Cut,
+}
+
+/// Why a step of the guest's was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The final head comes first.
+    HeadMissing,
+    /// There is a final head already, or the body has ended already.
+    Already,
+    /// Written after the end.
+    Ended,
+    /// A status, name or value that is not valid.
+    Invalid(GuestError),
+    /// No room until the low watermark.
+    Full,
+    /// More bytes than the declared length: the response is cut.
+    TooLong,
+    /// Fewer bytes than the declared length: the response is cut.
+    TooShort,
+    /// Too much for one call.
+    TooLarge,
+    /// The client is gone.
+    Gone(Fault),
+}
+
+impl From<GuestError> for Refusal {
+    fn from(e: GuestError) -> Self {
+        match e {
+            GuestError::TooLarge => Self::TooLarge,
+            other => Self::Invalid(other),
+        }
+    }
+}
+
+/// Names and values as the guest gave them.
+pub(crate) type Field<'a> = (&'a [u8], &'a [u8]);
+
+/// The response of a request.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) head: ResponseHead,
+    pub(crate) pipe: Pipe,
+    /// Wire lines of the trailers.
+    pub(crate) trailers: Vec<u8>,
+    /// Wire lines of 103 responses that wait to be sent, each with its length before it.
+    interim: Vec<Vec<u8>>,
+    stage: Stage,
+    fault: Option<Fault>,
+    /// The request was HEAD: bodies are accepted and thrown away.
+    head_request: bool,
+    /// The guest tried a head that was not valid.
+    refused_head: bool,
+    written: u64,
+}
+
+impl Response {
+    pub(super) fn new() -> Self {
+        Self {
+            head: ResponseHead::default(),
+            pipe: Pipe::new(Watermarks::default()),
+            trailers: Vec::new(),
+            interim: Vec::new(),
+            stage: Stage::Unset,
+            fault: None,
+            head_request: false,
+            refused_head: false,
+            written: 0,
+        }
+    }
+
+    pub(super) fn reset(&mut self, marks: Watermarks) {
+        self.head.clear();
+        self.pipe.reset(marks);
+        self.trailers.clear();
+        self.interim.clear();
+        self.stage = Stage::Unset;
+        self.fault = None;
+        self.head_request = false;
+        self.refused_head = false;
+        self.written = 0;
+    }
+
+    pub(crate) fn begin(&mut self, head_request: bool) {
+        self.head_request = head_request;
+    }
+
+    pub(super) fn fail(&mut self, fault: Fault) {
+        self.fault.get_or_insert(fault);
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.fault
+    }
+
+    /// True if the guest tried a head that was not valid, whether or not a valid one followed.
+    pub(crate) fn refused_head(&self) -> bool {
+        self.refused_head
+    }
+
+    /// Body bytes that the guest has written, thrown away or not.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// The length of the whole body if it is known by now.
+    pub(crate) fn known_len(&self) -> Option<u64> {
+        (self.stage == Stage::Ended && self.trailers.is_empty()).then_some(self.written)
+    }
+
+    /// True if a write would not have to wait.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.fault.is_some() || self.stage != Stage::Head || self.discards() || self.pipe.permit() > 0
+    }
+
+    fn discards(&self) -> bool {
+        self.head_request || matches!(self.head.status(), 204 | 304)
+    }
+
+    fn alive(&self) -> Result<(), Refusal> {
+        self.fault.map_or(Ok(()), |fault| Err(Refusal::Gone(fault)))
+    }
+
+    /// Sets the final head. A refused one leaves nothing behind: another try is allowed.
+    pub(crate) fn set_head<'a>(
+        &mut self,
+        status: u16,
+        fields: impl Iterator<Item = Option<Field<'a>>>,
+    ) -> Result<(), Refusal> {
+        if self.stage != Stage::Unset {
+            return Err(Refusal::Already);
+        }
+        self.alive()?;
+        let result = self.fill_head(status, fields);
+        match result {
+            Ok(()) => self.stage = Stage::Head,
+            Err(_) => {
+                self.head.clear();
+                self.refused_head = true;
+            }
+        }
+        result
+    }
+
+    fn fill_head<'a>(
+        &mut self,
+        status: u16,
+        fields: impl Iterator<Item = Option<Field<'a>>>,
+    ) -> Result<(), Refusal> {
+        self.head.set_status(status)?;
+        for field in fields {
+            let (name, value) = field.ok_or(Refusal::Invalid(GuestError::InvalidName))?;
+            self.head.push(name, value)?;
+        }
+        Ok(())
+    }
+
+    /// Queues a 103 (Early Hints, RFC 8297).
+    pub(crate) fn hint<'a>(
+        &mut self,
+        fields: impl Iterator<Item = Option<Field<'a>>>,
+    ) -> Result<(), Refusal> {
+        if self.stage != Stage::Unset {
+            return Err(Refusal::Already);
+        }
+        self.alive()?;
+        let mut lines = Vec::new();
+        for field in fields {
+            let (name, value) = field.ok_or(Refusal::Invalid(GuestError::InvalidName))?;
+            push_trailer(name, value, &mut lines)?;
+        }
+        let waiting: usize = self.interim.iter().map(Vec::len).sum();
+        if waiting + lines.len() > INTERIM_BYTES_MAX || self.interim.len() >= 64 {
+            return Err(Refusal::Full);
+        }
+        self.interim.push(lines);
+        Ok(())
+    }
+
+    /// The 103 responses that wait to be sent.
+    pub(crate) fn take_hints(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.interim)
+    }
+
+    /// Head and whole body at once.
+    pub(crate) fn respond<'a>(
+        &mut self,
+        status: u16,
+        fields: impl Iterator<Item = Option<Field<'a>>>,
+        body: &[u8],
+    ) -> Result<(), Refusal> {
+        if body.len() > self.pipe.marks().high {
+            return Err(Refusal::TooLarge);
+        }
+        self.set_head(status, fields)?;
+        if self.head.content_length().is_some_and(|n| n != body.len() as u64) && !self.may_be_shorter() {
+            self.head.clear();
+            self.stage = Stage::Unset;
+            self.refused_head = true;
+            return Err(Refusal::Invalid(GuestError::ContentLength));
+        }
+        self.write(body)?;
+        self.finish(std::iter::empty())
+    }
+
+    /// An answer to HEAD, and a 304, declare the length of a body that they do not bring.
+    fn may_be_shorter(&self) -> bool {
+        self.discards() && self.written == 0
+    }
+
+    fn writable(&self) -> Result<(), Refusal> {
+        self.alive()?;
+        match self.stage {
+            Stage::Unset => Err(Refusal::HeadMissing),
+            Stage::Ended | Stage::Cut => Err(Refusal::Ended),
+            Stage::Head => Ok(()),
+        }
+    }
+
+    /// Bytes that the declared length still allows.
+    fn allowed(&self) -> u64 {
+        self.head.content_length().map_or(u64::MAX, |n| n.saturating_sub(self.written))
+    }
+
+    /// Takes what fits. More than the declared length cuts the response off.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        self.writable()?;
+        if bytes.len() as u64 > self.allowed() {
+            self.stage = Stage::Cut;
+            return Err(Refusal::TooLong);
+        }
+        let n = if self.discards() { bytes.len() } else { self.pipe.write(bytes) };
+        self.written += n as u64;
+        if n == 0 && !bytes.is_empty() { Err(Refusal::Full) } else { Ok(n) }
+    }
+
+    /// Moves up to `max` bytes of the request body here. `Ok(0)` is the end of the request body.
+    pub(crate) fn forward(&mut self, from: &mut RequestBody, max: u64) -> Result<u64, Refusal> {
+        self.writable()?;
+        let there = from.pipe.len();
+        if there == 0 {
+            return match from.fault() {
+                Some(fault) => Err(Refusal::Gone(fault)),
+                None if from.pipe.is_ended() => Ok(0),
+                None => Err(Refusal::Full),
+            };
+        }
+        let wanted = there.min(usize::try_from(max).unwrap_or(usize::MAX));
+        let n = if self.discards() {
+            from.pipe.consume(wanted);
+            wanted
+        } else {
+            let allowed = usize::try_from(self.allowed()).unwrap_or(usize::MAX);
+            if allowed == 0 {
+                self.stage = Stage::Cut;
+                return Err(Refusal::TooLong);
+            }
+            from.pipe.forward(&mut self.pipe, wanted.min(allowed))
+        };
+        self.written += n as u64;
+        if n == 0 { Err(Refusal::Full) } else { Ok(n as u64) }
+    }
+
+    /// A clean end. A body shorter than declared is cut off instead.
+    pub(crate) fn finish<'a>(
+        &mut self,
+        trailers: impl Iterator<Item = Option<Field<'a>>>,
+    ) -> Result<(), Refusal> {
+        if matches!(self.stage, Stage::Ended | Stage::Cut) {
+            return Err(Refusal::Already);
+        }
+        self.writable()?;
+        let mut lines = std::mem::take(&mut self.trailers);
+        let result = push_all(trailers, &mut lines);
+        self.trailers = lines;
+        if let Err(refusal) = result {
+            self.trailers.clear();
+            return Err(refusal);
+        }
+        if self.head.content_length().is_some() && self.allowed() > 0 && !self.may_be_shorter() {
+            self.stage = Stage::Cut;
+            return Err(Refusal::TooShort);
+        }
+        self.stage = Stage::Ended;
+        self.pipe.end();
+        Ok(())
+    }
+
+    /// The guest is done with the body without having finished it.
+    pub(crate) fn abandon(&mut self) {
+        if self.stage == Stage::Head {
+            self.stage = Stage::Cut;
+        }
+    }
+}
+
+fn push_all<'a>(
+    fields: impl Iterator<Item = Option<Field<'a>>>,
+    lines: &mut Vec<u8>,
+) -> Result<(), Refusal> {
+    for field in fields {
+        let (name, value) = field.ok_or(Refusal::Invalid(GuestError::InvalidName))?;
+        push_trailer(name, value, lines)?;
+        if lines.len() > TRAILER_BYTES_MAX {
+            return Err(Refusal::TooLarge);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields<'a>(list: &'a [(&'a str, &'a str)]) -> impl Iterator<Item = Option<Field<'a>>> + 'a {
+        list.iter().map(|(n, v)| Some((n.as_bytes(), v.as_bytes())))
+    }
+
+    const NONE: &[(&str, &str)] = &[];
+
+    #[test]
+    fn calls_out_of_order_have_names() {
+        let mut r = Response::new();
+        assert_eq!(r.write(b"x"), Err(Refusal::HeadMissing));
+        assert_eq!(r.finish(fields(NONE)), Err(Refusal::HeadMissing));
+        assert_eq!(r.set_head(200, fields(NONE)), Ok(()));
+        assert_eq!(r.set_head(200, fields(NONE)), Err(Refusal::Already));
+        assert_eq!(r.hint(fields(NONE)), Err(Refusal::Already));
+        assert_eq!(r.write(b"x"), Ok(1));
+        assert_eq!(r.finish(fields(NONE)), Ok(()));
+        assert_eq!(r.write(b"x"), Err(Refusal::Ended));
+        assert_eq!(r.finish(fields(NONE)), Err(Refusal::Already));
+    }
+
+    #[test]
+    fn a_refused_head_leaves_nothing_and_may_be_tried_again() {
+        let mut r = Response::new();
+        let bad = [("a", "1"), ("b", "x\r\ny: z")];
+        assert!(matches!(r.set_head(200, fields(&bad)), Err(Refusal::Invalid(_))));
+        assert!(matches!(r.set_head(99, fields(NONE)), Err(Refusal::Invalid(_))));
+        assert_eq!(r.stage(), Stage::Unset);
+        assert_eq!(r.set_head(201, fields(&[("c", "2")])), Ok(()));
+        assert_eq!(r.head.status(), 201);
+    }
+
+    #[test]
+    fn a_declared_length_is_kept_or_the_response_is_cut() {
+        let declared = [("content-length", "3")];
+        let mut long = Response::new();
+        long.set_head(200, fields(&declared)).unwrap();
+        assert_eq!(long.write(b"abcd"), Err(Refusal::TooLong));
+        assert_eq!(long.stage(), Stage::Cut);
+        let mut short = Response::new();
+        short.set_head(200, fields(&declared)).unwrap();
+        short.write(b"ab").unwrap();
+        assert_eq!(short.finish(fields(NONE)), Err(Refusal::TooShort));
+        assert_eq!(short.stage(), Stage::Cut);
+        let mut whole = Response::new();
+        assert!(matches!(whole.respond(200, fields(&declared), b"ab"), Err(Refusal::Invalid(_))));
+        assert_eq!(whole.respond(200, fields(&declared), b"abc"), Ok(()));
+    }
+
+    #[test]
+    fn a_body_on_head_is_counted_and_thrown_away() {
+        let mut r = Response::new();
+        r.begin(true);
+        r.set_head(200, fields(NONE)).unwrap();
+        assert_eq!(r.write(&[0; 100_000]), Ok(100_000));
+        r.finish(fields(NONE)).unwrap();
+        assert_eq!((r.known_len(), r.pipe.len()), (Some(100_000), 0));
+    }
+
+    #[test]
+    fn full_is_refused_until_the_low_mark() {
+        let mut r = Response::new();
+        r.set_head(200, fields(NONE)).unwrap();
+        let marks = Watermarks::default();
+        assert_eq!(r.write(&vec![7; marks.high + 1]), Ok(marks.high));
+        assert_eq!(r.write(b"x"), Err(Refusal::Full));
+        r.pipe.consume(marks.high - marks.low - 1);
+        assert!(!r.is_ready());
+        assert_eq!(r.write(b"x"), Err(Refusal::Full));
+        r.pipe.consume(1);
+        assert!(r.is_ready());
+        assert_eq!(r.write(b"x"), Ok(1));
+    }
+
+    #[test]
+    fn an_unfinished_body_is_cut() {
+        let mut r = Response::new();
+        r.set_head(200, fields(NONE)).unwrap();
+        r.abandon();
+        assert_eq!(r.stage(), Stage::Cut);
+    }
+}

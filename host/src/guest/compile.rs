@@ -1,0 +1,130 @@
+//! Compiling, always in a child of the same binary.
+//!
+//! Compilation time and memory depend on what the module says, so it happens under limits of our own, in a process
+//! that may be killed. Compiled code is run when it is loaded: it is only ever taken from our own child, through a
+//! pipe.
+
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+use super::engine;
+
+/// CPU seconds of one compilation.
+const CPU_SECONDS_MAX: u64 = 120;
+/// Address space of one compilation.
+const ADDRESS_BYTES_MAX: u64 = 8 << 30;
+/// Wall time of one compilation.
+const WALL_MAX: Duration = Duration::from_secs(180);
+/// Messages of the child that are kept.
+const MESSAGE_BYTES_MAX: u64 = 16 * 1024;
+/// The hidden verb that makes this binary the child.
+pub(crate) const VERB: &str = "compile";
+
+/// Why a module was not compiled.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CompileError {
+    /// The child could not be run.
+    #[error("cannot run the compiler: {0}")]
+    Spawn(#[source] io::Error),
+    /// The module is not valid, or needs a feature that is off.
+    #[error("{0}")]
+    Refused(String),
+    /// The child was stopped by its limits.
+    #[error("compiling took more than {CPU_SECONDS_MAX} s of CPU time, {} s in all or {} GiB of memory",
+        WALL_MAX.as_secs(), ADDRESS_BYTES_MAX >> 30)]
+    Limits,
+}
+
+/// Compiles by running `program compile`.
+#[derive(Clone, Debug)]
+pub(crate) struct Compiler {
+    program: PathBuf,
+}
+
+impl Compiler {
+    /// Compiles with the running binary.
+    ///
+    /// # Errors
+    /// The path of the running binary is not known.
+    pub(crate) fn this_binary() -> io::Result<Self> {
+        Ok(Self { program: std::env::current_exe()? })
+    }
+
+    /// Compiles `wasm` to code for the serving engine.
+    ///
+    /// # Errors
+    /// See [`CompileError`].
+    pub(crate) fn compile(&self, wasm: &[u8]) -> Result<Vec<u8>, CompileError> {
+        let mut child = Command::new(&self.program)
+            .arg(VERB)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(CompileError::Spawn)?;
+        let exchange = converse(&mut child, wasm);
+        if exchange.is_err() {
+            // Over its wall time; killing it also ends the threads that read from it.
+            let _ = child.kill();
+        }
+        let status = child.wait().map_err(CompileError::Spawn)?;
+        let (code, message) = exchange.map_err(|_| CompileError::Limits)?;
+        match status.code() {
+            Some(0) => Ok(code),
+            Some(_) => Err(CompileError::Refused(message.trim().to_owned())),
+            None => Err(CompileError::Limits),
+        }
+    }
+}
+
+/// The child took too long.
+struct TooLong;
+
+/// Feeds the child and collects what it says. The threads end when the child's pipes close.
+fn converse(child: &mut Child, wasm: &[u8]) -> Result<(Vec<u8>, String), TooLong> {
+    let (done, wait) = mpsc::channel();
+    let stdin = child.stdin.take();
+    let stdout = child.stdout.take();
+    let stderr = child.stderr.take();
+    let wasm = wasm.to_vec();
+    std::thread::spawn(move || {
+        // A child that refuses early closes its end: its message says more than our error would.
+        let _ = stdin.map(|mut pipe| pipe.write_all(&wasm));
+    });
+    std::thread::spawn(move || {
+        let messages = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = stderr.map(|pipe| pipe.take(MESSAGE_BYTES_MAX).read_to_end(&mut text));
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        let mut code = Vec::new();
+        let _ = stdout.map(|mut pipe| pipe.read_to_end(&mut code));
+        let _ = done.send((code, messages.join().unwrap_or_default()));
+    });
+    wait.recv_timeout(WALL_MAX).map_err(|_| TooLong)
+}
+
+/// The child's whole life: a module on standard input, its code on standard output.
+///
+/// # Errors
+/// The module is not valid; the message names what is wrong.
+pub fn compile_child() -> anyhow::Result<()> {
+    let limit = |n| Rlimit { current: Some(n), maximum: Some(n) };
+    setrlimit(Resource::Cpu, limit(CPU_SECONDS_MAX))?;
+    setrlimit(Resource::As, limit(ADDRESS_BYTES_MAX))?;
+    setrlimit(Resource::Core, limit(0))?;
+    let mut wasm = Vec::new();
+    io::stdin().lock().read_to_end(&mut wasm)?;
+    let code = engine::compiling()
+        .and_then(|engine| engine.precompile_module(&wasm))
+        .map_err(|error| anyhow::anyhow!("{error:#}"))?;
+    let mut out = io::stdout().lock();
+    out.write_all(&code)?;
+    out.flush()?;
+    Ok(())
+}

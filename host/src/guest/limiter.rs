@@ -1,0 +1,107 @@
+//! Limits on what a Store may hold: memory over all its memories together, tables, instances.
+
+use wasmtime::{Result, bail};
+
+use super::engine::{MEMORIES_PER_MODULE_MAX, TABLES_PER_MODULE_MAX};
+
+/// Counts what one Store holds. A growth beyond the limit traps rather than failing, so that it has a name.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    memory_bytes: usize,
+    memory_bytes_max: usize,
+    table_elements_max: usize,
+    exceeded: bool,
+}
+
+impl Limiter {
+    pub(crate) fn new(memory_bytes_max: u64, table_elements_max: usize) -> Self {
+        let memory_bytes_max = usize::try_from(memory_bytes_max).unwrap_or(usize::MAX);
+        Self { memory_bytes: 0, memory_bytes_max, table_elements_max, exceeded: false }
+    }
+
+    /// Linear memory in use, in bytes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
+    pub(crate) fn memory_bytes_max(&self) -> usize {
+        self.memory_bytes_max
+    }
+
+    /// True if a limit was met.
+    pub(crate) fn exceeded(&self) -> bool {
+        self.exceeded
+    }
+}
+
+impl wasmtime::ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+        if maximum.is_some_and(|max| desired > max) {
+            // The module's own maximum: growing fails, as it says it does.
+            return Ok(false);
+        }
+        let more = desired.saturating_sub(current);
+        let total = self.memory_bytes.saturating_add(more);
+        if total > self.memory_bytes_max {
+            self.exceeded = true;
+            bail!("memory limit of {} bytes reached", self.memory_bytes_max);
+        }
+        self.memory_bytes = total;
+        Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> Result<()> {
+        self.exceeded = true;
+        Err(error.context("the host could not provide the memory"))
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+        if maximum.is_some_and(|max| desired > max) {
+            return Ok(false);
+        }
+        if desired > self.table_elements_max {
+            self.exceeded = true;
+            bail!("table limit of {} elements reached", self.table_elements_max);
+        }
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        64
+    }
+
+    fn tables(&self) -> usize {
+        TABLES_PER_MODULE_MAX as usize
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES_PER_MODULE_MAX as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasmtime::ResourceLimiter;
+
+    #[test]
+    fn memories_are_counted_together() {
+        let mut limiter = Limiter::new(100, 10);
+        assert!(limiter.memory_growing(0, 60, None).unwrap());
+        assert!(limiter.memory_growing(0, 40, None).unwrap());
+        assert!(!limiter.exceeded());
+        assert!(limiter.memory_growing(40, 41, None).is_err());
+        assert!(limiter.exceeded());
+        assert_eq!(limiter.memory_bytes(), 100);
+    }
+
+    #[test]
+    fn a_modules_own_maximum_is_no_failure() {
+        let mut limiter = Limiter::new(100, 10);
+        assert!(!limiter.memory_growing(0, 60, Some(50)).unwrap());
+        assert!(!limiter.table_growing(0, 6, Some(5)).unwrap());
+        assert!(!limiter.exceeded());
+        assert!(limiter.table_growing(0, 11, None).is_err());
+        assert!(limiter.exceeded());
+    }
+}

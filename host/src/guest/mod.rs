@@ -1,0 +1,16 @@
+//! Running guests: the engine, compiled programs, tasks on fibers, and whose turn it is.
+//!
+//! Nothing here knows a socket, and nothing here waits for anything but its guests.
+
+pub(crate) mod compile;
+pub(crate) mod engine;
+pub(crate) mod limiter;
+pub(crate) mod outcome;
+pub(crate) mod places;
+pub(crate) mod program;
+pub(crate) mod scheduler;
+pub(crate) mod state;
+pub(crate) mod task;
+pub(crate) mod ticker;
+
+pub use self::compile::compile_child;

@@ -1,0 +1,73 @@
+//! How a guest's call ended, and what a client is told of a failure.
+
+/// How a guest's call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It returned; 0 says that all went well.
+    Returned(i32),
+    /// It trapped: what the trap was, for the log.
+    Trapped(String),
+    /// It met its memory limit.
+    OutOfMemory(String),
+    /// Its CPU time is used up.
+    CpuExceeded,
+}
+
+/// A failure as a client sees it (the last table of the protocol rules).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) code: &'static str,
+    pub(crate) status: u16,
+    pub(crate) title: &'static str,
+}
+
+pub(crate) const NO_SUCH_APP: Failure =
+    Failure { code: "no-such-app", status: 404, title: "No app serves this address" };
+pub(crate) const OVERLOADED: Failure =
+    Failure { code: "overloaded", status: 503, title: "The app has more requests than it can answer" };
+pub(crate) const GUEST_TRAP: Failure = Failure { code: "guest-trap", status: 500, title: "The handler crashed" };
+pub(crate) const GUEST_MEMORY: Failure =
+    Failure { code: "guest-memory", status: 500, title: "The handler ran out of memory" };
+pub(crate) const GUEST_ERROR: Failure =
+    Failure { code: "guest-error", status: 500, title: "The handler reported a failure" };
+pub(crate) const CPU_LIMIT: Failure =
+    Failure { code: "cpu-limit", status: 504, title: "The handler used up its CPU time" };
+pub(crate) const WALL_LIMIT: Failure =
+    Failure { code: "wall-limit", status: 504, title: "The handler did not answer in time" };
+pub(crate) const NO_RESPONSE: Failure =
+    Failure { code: "no-response", status: 502, title: "The handler ended without an answer" };
+pub(crate) const BAD_RESPONSE: Failure =
+    Failure { code: "bad-response", status: 502, title: "The handler's answer was not valid" };
+
+impl Outcome {
+    /// What the client is told if no head has left: `refused_head` says that the guest tried an invalid one.
+    pub(crate) fn failure(&self, refused_head: bool) -> Failure {
+        match self {
+            Self::Returned(0) if refused_head => BAD_RESPONSE,
+            Self::Returned(0) => NO_RESPONSE,
+            Self::Returned(_) => GUEST_ERROR,
+            Self::Trapped(_) => GUEST_TRAP,
+            Self::OutOfMemory(_) => GUEST_MEMORY,
+            Self::CpuExceeded => CPU_LIMIT,
+        }
+    }
+
+    /// A word for the log.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Returned(0) => "ok",
+            Self::Returned(_) => GUEST_ERROR.code,
+            Self::Trapped(_) => GUEST_TRAP.code,
+            Self::OutOfMemory(_) => GUEST_MEMORY.code,
+            Self::CpuExceeded => CPU_LIMIT.code,
+        }
+    }
+
+    /// What the log says besides the word.
+    pub(crate) fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Trapped(text) | Self::OutOfMemory(text) => Some(text),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! A guest's compiled module, linked and ready to be instantiated, with the limits of its app.
+
+use std::sync::Arc;
+
+use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, ModuleExport};
+
+use super::compile::{CompileError, Compiler};
+use super::state::GuestState;
+use crate::config::{AppLimits, Instances};
+use crate::observe::guest_log::GuestLog;
+use tidegate_abi::names;
+
+/// Bytes of the largest module that is read.
+const WASM_BYTES_MAX: usize = 256 << 20;
+
+/// Why a file is not a guest.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// Not WebAssembly at all.
+    #[error("this is not a WebAssembly module: it does not begin with the bytes `\\0asm`")]
+    NotWasm,
+    /// The text format.
+    #[error("this is WebAssembly in its text format; turn it into a binary first (`wat2wasm`)")]
+    Text,
+    /// A component.
+    #[error(
+        "this is a WebAssembly component; this version serves modules built for wasm32-wasip1 with tidegate-sdk, \
+         and not yet components"
+    )]
+    Component,
+    /// Too large to read.
+    #[error("this file is larger than {} MiB", WASM_BYTES_MAX >> 20)]
+    TooLarge,
+    /// Not valid, or it could not be compiled.
+    #[error("this module can not be compiled: {0}")]
+    Compile(#[from] CompileError),
+    /// Compiled, and then not loadable.
+    #[error("the compiled module can not be loaded: {0:#}")]
+    Load(wasmtime::Error),
+    /// No handler in it.
+    #[error("this module is no handler: {0}")]
+    Exports(String),
+    /// It needs what is not there.
+    #[error("this module can not be linked: {0:#}")]
+    Imports(wasmtime::Error),
+    /// It needs more than its app may have.
+    #[error("this module needs {needed} bytes of memory to begin with, and its limit is {limit}: raise `memory`")]
+    Memory { needed: u64, limit: u64 },
+}
+
+/// A guest, ready to be instantiated.
+pub(crate) struct Program {
+    pub(crate) name: Arc<str>,
+    pub(crate) pre: InstancePre<GuestState>,
+    pub(crate) memory: ModuleExport,
+    pub(crate) handle: ModuleExport,
+    pub(crate) initialize: Option<ModuleExport>,
+    pub(crate) limits: AppLimits,
+    pub(crate) instances: Instances,
+    /// `NAME=value`, each ended by a NUL.
+    pub(crate) env: Vec<Vec<u8>>,
+    pub(crate) log: GuestLog,
+}
+
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Program").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// What makes a program out of a file.
+pub(crate) struct Loader {
+    pub(crate) engine: Engine,
+    pub(crate) linker: Linker<GuestState>,
+    pub(crate) compiler: Compiler,
+}
+
+/// What a program is made from, besides its bytes.
+#[derive(Debug)]
+pub(crate) struct Spec {
+    pub(crate) name: Arc<str>,
+    pub(crate) limits: AppLimits,
+    pub(crate) instances: Instances,
+    pub(crate) env: Vec<(String, String)>,
+}
+
+impl Loader {
+    /// Compiles `wasm` in a child, loads and links it.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub(crate) fn load(&self, wasm: &[u8], spec: Spec) -> Result<Program, LoadError> {
+        check_kind(wasm)?;
+        let code = self.compiler.compile(wasm)?;
+        self.link(&code, spec)
+    }
+
+    #[allow(unsafe_code)]
+    fn link(&self, code: &[u8], spec: Spec) -> Result<Program, LoadError> {
+        // SAFETY: the code comes from our own compiling child, through a pipe that nobody else can write to, and was
+        // made by the same binary with the same settings.
+        let module = unsafe { Module::deserialize(&self.engine, code) }.map_err(LoadError::Load)?;
+        let (memory, handle, initialize) = exports(&module)?;
+        let needed = needed_memory(&module);
+        if needed > spec.limits.memory_bytes {
+            return Err(LoadError::Memory { needed, limit: spec.limits.memory_bytes });
+        }
+        let pre = self.linker.instantiate_pre(&module).map_err(LoadError::Imports)?;
+        let env = spec.env.iter().map(|(k, v)| format!("{k}={v}\0").into_bytes()).collect();
+        let log = GuestLog::new(Arc::clone(&spec.name), spec.limits.log_bytes_per_s);
+        Ok(Program {
+            name: spec.name,
+            pre,
+            memory,
+            handle,
+            initialize,
+            limits: spec.limits,
+            instances: spec.instances,
+            env,
+            log,
+        })
+    }
+}
+
+/// Tells modules, components and other files apart by their first bytes.
+fn check_kind(wasm: &[u8]) -> Result<(), LoadError> {
+    let text = wasm.trim_ascii_start();
+    match wasm {
+        _ if wasm.len() > WASM_BYTES_MAX => Err(LoadError::TooLarge),
+        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Ok(()),
+        [0, b'a', b's', b'm', _, _, 1, 0, ..] => Err(LoadError::Component),
+        _ if text.starts_with(b"(") || text.starts_with(b";;") => Err(LoadError::Text),
+        _ => Err(LoadError::NotWasm),
+    }
+}
+
+type Exports = (ModuleExport, ModuleExport, Option<ModuleExport>);
+
+fn exports(module: &Module) -> Result<Exports, LoadError> {
+    let refuse = |text: String| Err(LoadError::Exports(text));
+    let function = |name: &str, results: usize| match module.get_export(name) {
+        None => Ok(None),
+        Some(ExternType::Func(ty))
+            if ty.params().len() == 0
+                && ty.results().len() == results
+                && ty.results().all(|t| t.is_i32()) =>
+        {
+            Ok(module.get_export_index(name))
+        }
+        Some(_) => {
+            let shape = if results == 0 { "() -> ()" } else { "() -> i32" };
+            Err(LoadError::Exports(format!("its export `{name}` is not a function `{shape}`")))
+        }
+    };
+    let Some(handle) = function(names::HANDLE, 1)? else {
+        if module.get_export(names::START).is_some() {
+            return refuse(format!(
+                "it is a command (it exports `{}`); a handler exports `{}`. In Rust: crate-type = [\"cdylib\"] \
+                 and #[tidegate_sdk::handler]",
+                names::START,
+                names::HANDLE
+            ));
+        }
+        return refuse(format!("it does not export a function `{}` of type `() -> i32`", names::HANDLE));
+    };
+    let memory = match module.get_export(names::MEMORY) {
+        Some(ExternType::Memory(ty)) if !ty.is_64() && !ty.is_shared() => {
+            module.get_export_index(names::MEMORY)
+        }
+        Some(_) => return refuse(format!("its export `{}` is not a 32-bit memory", names::MEMORY)),
+        None => None,
+    };
+    let Some(memory) = memory else {
+        return refuse(format!("it does not export its memory as `{}`", names::MEMORY));
+    };
+    Ok((memory, handle, function(names::INITIALIZE, 0)?))
+}
+
+/// Bytes that the module's memories have from the beginning.
+fn needed_memory(module: &Module) -> u64 {
+    module.resources_required().max_initial_memory_size.unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_told_apart_by_their_first_bytes() {
+        let component = [0, b'a', b's', b'm', 0x0d, 0, 1, 0];
+        assert!(check_kind(b"\0asm\x01\0\0\0").is_ok());
+        assert!(matches!(check_kind(&component), Err(LoadError::Component)));
+        assert!(matches!(check_kind(b"  (module)"), Err(LoadError::Text)));
+        assert!(matches!(check_kind(b"\x7fELF"), Err(LoadError::NotWasm)));
+        assert!(matches!(check_kind(b""), Err(LoadError::NotWasm)));
+    }
+}

@@ -1,0 +1,246 @@
+//! A guest's call as a task: a future that is polled on the loop, and that runs the guest on a fiber.
+//!
+//! A [`Runner`] is a future that outlives the requests it serves, one after the other, so that serving one allocates
+//! nothing here. It owns the Store; with reuse it keeps the instance from one request to the next. A Store whose call
+//! did not return is never used again. Dropping a runner cancels its call and unwinds its fiber.
+
+use std::fmt::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use wasmtime::{Store, Trap, TypedFunc, UpdateDeadline, WasmBacktrace};
+
+use super::outcome::Outcome;
+use super::places::Place;
+use super::program::Program;
+use super::state::GuestState;
+use crate::config::Instances;
+use crate::exchange::{Epoch, Exchange};
+
+/// A Store that grew past this is dropped away from the loop.
+const DROP_BYTES_MAX: usize = 4 << 20;
+
+/// Frames of a trap's backtrace that are logged.
+const FRAMES_MAX: usize = 20;
+
+/// One call to make.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) program: Arc<Program>,
+    pub(crate) exchange: Arc<Exchange>,
+    /// The place for a new instance. A warm runner's instance has one already.
+    pub(crate) place: Option<Place>,
+}
+
+#[derive(Debug, Default)]
+struct Mailbox {
+    job: Option<Job>,
+    outcome: Option<Outcome>,
+    /// A warm instance is kept for the next request.
+    warm: bool,
+}
+
+type Shared = Arc<Mutex<Mailbox>>;
+
+fn open(mailbox: &Shared) -> MutexGuard<'_, Mailbox> {
+    mailbox.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What one poll of a runner came to.
+#[derive(Debug)]
+pub(crate) enum Ran {
+    /// The call is over.
+    Done(Outcome),
+    /// The guest waits, or its slice is over.
+    Pending,
+    /// The host panicked in a hostcall: a bug, contained. The runner must be dropped.
+    Panicked(String),
+}
+
+/// Serves requests one after the other.
+pub(crate) struct Runner {
+    mailbox: Shared,
+    future: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// Where large Stores go to be dropped.
+pub(crate) type Reaper = std::sync::mpsc::Sender<Box<dyn Send>>;
+
+impl Runner {
+    pub(crate) fn new(reaper: Reaper) -> Self {
+        let mailbox = Shared::default();
+        Self { future: Box::pin(run(Arc::clone(&mailbox), reaper)), mailbox }
+    }
+
+    /// Begins a call; the runner has none in progress.
+    pub(crate) fn begin(&mut self, job: Job) {
+        open(&self.mailbox).job = Some(job);
+    }
+
+    /// True if it holds an instance that can serve another request of its app.
+    pub(crate) fn is_warm(&self) -> bool {
+        open(&self.mailbox).warm
+    }
+
+    /// Runs the guest until it waits, its slice is over, or the call is.
+    pub(crate) fn poll(&mut self) -> Ran {
+        // The worker knows what a parked guest waits for, so nothing needs to be woken.
+        let mut cx = Context::from_waker(Waker::noop());
+        let polled = catch_unwind(AssertUnwindSafe(|| self.future.as_mut().poll(&mut cx)));
+        match polled {
+            Err(panic) => Ran::Panicked(panic_text(&*panic)),
+            Ok(_) => match open(&self.mailbox).outcome.take() {
+                Some(outcome) => Ran::Done(outcome),
+                None => Ran::Pending,
+            },
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a text".into())
+}
+
+/// Waits for the next job.
+async fn next(mailbox: &Shared) -> Job {
+    std::future::poll_fn(|_| open(mailbox).job.take().map_or(Poll::Pending, Poll::Ready)).await
+}
+
+async fn run(mailbox: Shared, reaper: Reaper) {
+    let mut live: Option<Live> = None;
+    loop {
+        let job = next(&mailbox).await;
+        let (outcome, kept) = serve(job, live.take(), &reaper).await;
+        live = kept;
+        let mut mailbox = open(&mailbox);
+        mailbox.outcome = Some(outcome);
+        mailbox.warm = live.is_some();
+    }
+}
+
+/// An instance and the request count it has left.
+struct Live {
+    store: Store<GuestState>,
+    handle: TypedFunc<(), i32>,
+    left: u32,
+}
+
+async fn serve(job: Job, live: Option<Live>, reaper: &Reaper) -> (Outcome, Option<Live>) {
+    let Job { program, exchange, place } = job;
+    let mut live = match live {
+        Some(mut live) => {
+            live.store.data_mut().renew(exchange);
+            live
+        }
+        None => match instantiate(program, exchange, place).await {
+            Ok(live) => live,
+            Err((outcome, store)) => {
+                discard(store, reaper);
+                return (outcome, None);
+            }
+        },
+    };
+    live.store.set_epoch_deadline(1);
+    let result = live.handle.call_async(&mut live.store, ()).await;
+    live.store.data_mut().end();
+    live.left = live.left.saturating_sub(1);
+    match result {
+        Ok(code) if live.left > 0 => (Outcome::Returned(code), Some(live)),
+        Ok(code) => {
+            discard(live.store, reaper);
+            (Outcome::Returned(code), None)
+        }
+        Err(error) => {
+            let outcome = judge(&error, live.store.data());
+            discard(live.store, reaper);
+            (outcome, None)
+        }
+    }
+}
+
+fn discard(store: Store<GuestState>, reaper: &Reaper) {
+    if store.data().limiter.memory_bytes() > DROP_BYTES_MAX {
+        // If the reaper is gone the server is ending; then it is dropped here.
+        let _ = reaper.send(Box::new(store));
+    }
+}
+
+async fn instantiate(
+    program: Arc<Program>,
+    exchange: Arc<Exchange>,
+    place: Option<Place>,
+) -> Result<Live, (Outcome, Store<GuestState>)> {
+    let left = match program.instances {
+        Instances::Fresh => 1,
+        Instances::Reuse(n) => n,
+    };
+    let state = GuestState::new(Arc::clone(&program), exchange, place);
+    let mut store = Store::new(program.pre.module().engine(), state);
+    store.limiter(|state| &mut state.limiter);
+    store.epoch_deadline_callback(|cx| {
+        Ok(match cx.data().exchange.slice.on_epoch() {
+            Epoch::Continue => UpdateDeadline::Continue(1),
+            Epoch::Yield => UpdateDeadline::Yield(1),
+            Epoch::Stop => UpdateDeadline::Interrupt,
+        })
+    });
+    store.set_epoch_deadline(1);
+    match start(&program, &mut store).await {
+        Ok(handle) => Ok(Live { store, handle, left }),
+        Err(error) => {
+            store.data_mut().end();
+            Err((judge(&error, store.data()), store))
+        }
+    }
+}
+
+async fn start(
+    program: &Program,
+    store: &mut Store<GuestState>,
+) -> wasmtime::Result<TypedFunc<(), i32>> {
+    let instance = program.pre.instantiate_async(&mut *store).await?;
+    let memory = instance.get_module_export(&mut *store, &program.memory).and_then(|e| e.into_memory());
+    store.data_mut().memory = memory;
+    if let Some(initialize) = &program.initialize {
+        let export = instance.get_module_export(&mut *store, initialize).and_then(|e| e.into_func());
+        if let Some(function) = export {
+            function.typed::<(), ()>(&*store)?.call_async(&mut *store, ()).await?;
+        }
+    }
+    let export = instance.get_module_export(&mut *store, &program.handle).and_then(|e| e.into_func());
+    export.ok_or_else(|| wasmtime::format_err!("the handler is gone"))?.typed::<(), i32>(&*store)
+}
+
+/// Why a call failed, by what the limits have noted.
+fn judge(error: &wasmtime::Error, state: &GuestState) -> Outcome {
+    if state.exchange.slice.was_stopped() {
+        Outcome::CpuExceeded
+    } else if state.limiter.exceeded() {
+        Outcome::OutOfMemory(describe(error))
+    } else {
+        Outcome::Trapped(describe(error))
+    }
+}
+
+/// What a failure was and where in the guest it happened. (An error's own `Debug` would resolve the host's symbols,
+/// which takes the loop a tenth of a second.)
+fn describe(error: &wasmtime::Error) -> String {
+    let mut text = match error.downcast_ref::<Trap>() {
+        Some(trap) => trap.to_string(),
+        None => error.root_cause().to_string(),
+    };
+    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
+        for frame in backtrace.frames().iter().take(FRAMES_MAX) {
+            let index = frame.func_index();
+            // Writing to a string does not fail.
+            let _ = match frame.func_name() {
+                Some(name) => write!(text, "\n  at {name}"),
+                None => write!(text, "\n  at function {index}"),
+            };
+        }
+    }
+    text
+}

@@ -1,0 +1,18 @@
+//! tidegate: an HTTP server for handlers compiled to WebAssembly.
+//!
+//! The binary is `tidegate`; this library is what is behind it. See `docs/ARCHITECTURE.md` for how the parts fit.
+
+pub mod cli;
+mod clock;
+pub mod config;
+mod exchange;
+pub mod guest;
+mod local;
+mod module_abi;
+pub mod observe;
+mod reactor;
+pub mod server;
+mod session;
+mod shared;
+mod tenants;
+mod worker;

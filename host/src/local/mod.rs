@@ -1,0 +1,181 @@
+//! What belongs to one worker and is lent to its sessions: timers, buffers, tasks, and the time of this turn.
+
+mod active;
+mod date;
+mod tasks;
+mod waiting;
+
+use std::sync::Arc;
+
+use tidegate_proto::timers::{TimerId, Wheel};
+
+pub(crate) use self::active::{Active, Progress};
+use self::date::Date;
+pub(crate) use self::tasks::{Begin, Task};
+use self::waiting::Waiting;
+use crate::clock::{Nanos, thread_cpu};
+use crate::exchange::{Exchange, RequestId};
+use crate::guest::scheduler::{AppId, Scheduler};
+use crate::guest::task::Runner;
+use crate::reactor::buffers::Buffers;
+use crate::reactor::token::{Slot, Slots};
+use crate::shared::{Life, Shared};
+
+/// Bytes that one read takes at most.
+const SCRATCH_BYTES: usize = 32 * 1024;
+/// Exchanges and the like that are kept for the next request.
+const KEEP_MAX: usize = 256;
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TimerKey {
+    Session(Slot),
+    Task(Slot),
+    /// Accepting was paused.
+    Accept,
+    /// A request waits for a place in the pools.
+    Places,
+    /// Dropped log records are to be told of.
+    Report,
+}
+
+/// A worker's own things.
+pub(crate) struct Local {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) worker: u16,
+    /// The time of this turn.
+    pub(crate) now: Nanos,
+    pub(crate) buffers: Buffers,
+    /// Where sockets are read to. Whoever takes it puts it back.
+    pub(crate) scratch: Box<[u8]>,
+    /// Sessions that need another look this turn or the next.
+    pub(crate) again: Vec<Slot>,
+    pub(crate) tasks: Slots<Task>,
+    wheel: Wheel<TimerKey>,
+    scheduler: Scheduler<Slot>,
+    waiting: Waiting,
+    exchanges: Vec<Arc<Exchange>>,
+    actives: Vec<Box<Active>>,
+    cold: Vec<Runner>,
+    warm: Vec<(AppId, Vec<Runner>)>,
+    date: Date,
+    requests: u64,
+    /// CPU time of this thread when guests began to run in this turn, and what they were charged since.
+    cpu_floor: Nanos,
+}
+
+impl Local {
+    pub(crate) fn new(shared: Arc<Shared>, worker: u16) -> Self {
+        let now = shared.clock.now();
+        Self {
+            worker,
+            now,
+            buffers: Buffers::default(),
+            scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            again: Vec::new(),
+            tasks: Slots::new(),
+            wheel: Wheel::new(Shared::ms(now)),
+            scheduler: Scheduler::new(),
+            waiting: Waiting::default(),
+            exchanges: Vec::new(),
+            actives: Vec::new(),
+            cold: Vec::new(),
+            warm: Vec::new(),
+            date: Date::default(),
+            requests: 0,
+            cpu_floor: 0,
+            shared,
+        }
+    }
+
+    /// A turn begins.
+    pub(crate) fn begin_turn(&mut self) {
+        self.now = self.shared.clock.now();
+    }
+
+    /// Guests are about to run.
+    pub(crate) fn begin_guests(&mut self) {
+        self.cpu_floor = thread_cpu();
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        Shared::ms(self.now)
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.shared.life() == Life::Draining
+    }
+
+    /// The `Date` of this second.
+    pub(crate) fn date(&mut self) -> [u8; 29] {
+        self.date.at(self.now)
+    }
+
+    pub(crate) fn make_id(&mut self) -> RequestId {
+        self.requests += 1;
+        RequestId::Made { run: self.shared.run, worker: self.worker, count: self.requests }
+    }
+
+    // Timers.
+
+    /// Sets a timer. It fires no earlier than `at`, rounded up to a millisecond.
+    pub(crate) fn set_timer(&mut self, at: Nanos, key: TimerKey) -> TimerId {
+        self.wheel.insert(Shared::ms(at.saturating_add(crate::clock::MS - 1)), key)
+    }
+
+    /// Sets a timer in milliseconds.
+    pub(crate) fn set_timer_ms(&mut self, at_ms: u64, key: TimerKey) -> TimerId {
+        self.wheel.insert(at_ms, key)
+    }
+
+    pub(crate) fn cancel_timer(&mut self, id: TimerId) {
+        self.wheel.cancel(id);
+    }
+
+    pub(crate) fn fire_timers(&mut self, fired: &mut Vec<TimerKey>) {
+        let now_ms = self.now_ms();
+        self.wheel.advance(now_ms, fired);
+    }
+
+    /// How many milliseconds until the next timer.
+    pub(crate) fn until_next_timer(&self) -> Option<u64> {
+        self.wheel.next_at().map(|at| at.saturating_sub(self.now_ms()))
+    }
+
+    // What requests borrow.
+
+    pub(crate) fn lend_active(&mut self) -> Box<Active> {
+        let exchange = self.lend_exchange();
+        match self.actives.pop() {
+            Some(mut active) => {
+                active.begin(exchange);
+                active
+            }
+            None => Box::new(Active::new(exchange)),
+        }
+    }
+
+    pub(crate) fn lend_exchange(&mut self) -> Arc<Exchange> {
+        self.exchanges.pop().unwrap_or_else(|| Exchange::new(self.shared.clock))
+    }
+
+    pub(crate) fn give_back_active(&mut self, mut active: Box<Active>) {
+        self.buffers.give_back(std::mem::take(&mut active.input));
+        let exchange = active.end();
+        self.recycle(exchange);
+        if self.actives.len() < KEEP_MAX {
+            self.actives.push(active);
+        }
+    }
+
+    /// Takes an exchange back, unless its guest still has it.
+    pub(crate) fn recycle(&mut self, exchange: Option<Arc<Exchange>>) {
+        let Some(mut exchange) = exchange else { return };
+        if let Some(own) = Arc::get_mut(&mut exchange) {
+            own.reset();
+            if self.exchanges.len() < KEEP_MAX {
+                self.exchanges.push(exchange);
+            }
+        }
+    }
+}

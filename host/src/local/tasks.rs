@@ -1,0 +1,308 @@
+//! Tasks of a worker: admission, starting, running one slice, waking, cancelling.
+
+use std::sync::Arc;
+
+use tidegate_proto::timers::TimerId;
+
+use super::{KEEP_MAX, Local, TimerKey};
+use crate::clock::{MS, Nanos};
+use crate::config::Instances;
+use crate::exchange::{Exchange, Stage};
+use crate::guest::outcome::Outcome;
+use crate::guest::places::Place;
+use crate::guest::task::{Job, Ran, Runner};
+use crate::reactor::token::Slot;
+use crate::tenants::admission::Admission;
+use crate::tenants::registry::App;
+
+/// How soon a request that found no place looks again.
+const PLACES_RETRY: Nanos = MS;
+
+/// A guest at work.
+pub(crate) struct Task {
+    runner: Runner,
+    pub(crate) app: Arc<App>,
+    pub(crate) exchange: Arc<Exchange>,
+    /// Whose request it is. None once the answer has left and the guest goes on without it.
+    pub(crate) session: Option<Slot>,
+    timer: Option<(TimerId, Nanos)>,
+    entered: Nanos,
+    /// It is in the run queue.
+    ready: bool,
+    /// When it has to be over although its answer is complete.
+    overtime: Nanos,
+}
+
+/// How a request begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begin {
+    Running(Slot),
+    Waiting(u64),
+    Shed { retry_after_s: u32 },
+}
+
+/// What one slice came to.
+pub(crate) struct Step {
+    pub(crate) session: Option<Slot>,
+    pub(crate) exchange: Arc<Exchange>,
+    /// How the call ended, if it did.
+    pub(crate) outcome: Option<Outcome>,
+}
+
+impl Local {
+    /// A request of `app` has arrived.
+    pub(crate) fn arrive(&mut self, session: Slot, app: &Arc<App>, exchange: &Arc<Exchange>, due: Nanos) -> Begin {
+        match app.gate.arrive(due.saturating_sub(self.now)) {
+            Admission::Shed { retry_after_s } => Begin::Shed { retry_after_s },
+            Admission::Wait => Begin::Waiting(self.waiting.join(app, session)),
+            Admission::Go => match self.start(session, app, exchange) {
+                Some(task) => Begin::Running(task),
+                None => {
+                    app.gate.back_to_queue();
+                    self.set_timer(self.now + PLACES_RETRY, TimerKey::Places);
+                    Begin::Waiting(self.waiting.join(app, session))
+                }
+            },
+        }
+    }
+
+    /// True if requests wait for admission.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Starts what may start of the requests that wait. `take` says whether a session still waits with that ticket
+    /// and lends its exchange; `started` hears of its task.
+    pub(crate) fn admit_waiting(
+        &mut self,
+        mut take: impl FnMut(Slot, u64) -> Option<Arc<Exchange>>,
+        mut started: impl FnMut(&mut Self, Slot, Slot),
+    ) {
+        for app in self.waiting.apps() {
+            while let Some((session, ticket)) = self.waiting.first(app.id) {
+                let Some(exchange) = take(session, ticket) else { continue };
+                if !app.gate.enter_from_queue() {
+                    self.waiting.rejoin(&app, session, ticket);
+                    break;
+                }
+                match self.start(session, &app, &exchange) {
+                    Some(task) => started(self, session, task),
+                    None => {
+                        app.gate.back_to_queue();
+                        self.waiting.rejoin(&app, session, ticket);
+                        self.set_timer(self.now + PLACES_RETRY, TimerKey::Places);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Starts a task. `None`: there is no place for another instance.
+    fn start(&mut self, session: Slot, app: &Arc<App>, exchange: &Arc<Exchange>) -> Option<Slot> {
+        let (mut runner, place) = self.runner_for(app)?;
+        let cpu = u64::try_from(app.program.limits.cpu.as_nanos()).unwrap_or(u64::MAX);
+        exchange.slice.set_budget(cpu);
+        runner.begin(Job { program: Arc::clone(&app.program), exchange: Arc::clone(exchange), place });
+        let now = self.now;
+        let task = self.tasks.insert_with(|_| Task {
+            runner,
+            app: Arc::clone(app),
+            exchange: Arc::clone(exchange),
+            session: Some(session),
+            timer: None,
+            entered: now,
+            ready: true,
+            overtime: Nanos::MAX,
+        });
+        self.scheduler.push(app.id, app.weight, task);
+        Some(task)
+    }
+
+    fn runner_for(&mut self, app: &App) -> Option<(Runner, Option<Place>)> {
+        if matches!(app.program.instances, Instances::Reuse(_))
+            && let Some(runner) = self.warm_of(app).pop()
+        {
+            return Some((runner, None));
+        }
+        let place = self.take_place()?;
+        let runner = self.cold.pop().unwrap_or_else(|| Runner::new(self.shared.reaper.clone()));
+        Some((runner, Some(place)))
+    }
+
+    fn warm_of(&mut self, app: &App) -> &mut Vec<Runner> {
+        let at = match self.warm.iter().position(|(id, _)| *id == app.id) {
+            Some(at) => at,
+            None => {
+                self.warm.push((app.id, Vec::new()));
+                self.warm.len() - 1
+            }
+        };
+        &mut self.warm[at].1
+    }
+
+    /// A place in the pools; idle instances are given up for it.
+    fn take_place(&mut self) -> Option<Place> {
+        loop {
+            if let Some(place) = self.shared.places.take() {
+                return Some(place);
+            }
+            if !self.give_up_idle() {
+                return None;
+            }
+        }
+    }
+
+    /// Drops one idle instance. False: there is none.
+    pub(crate) fn give_up_idle(&mut self) -> bool {
+        self.warm.iter_mut().any(|(_, runners)| runners.pop().is_some())
+    }
+
+    /// True if a guest is ready to run.
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.scheduler.is_empty()
+    }
+
+    /// Runs the guest whose turn it is until it waits or its slice is over.
+    pub(crate) fn run_next(&mut self) -> Option<Step> {
+        let (app, slot) = self.scheduler.pop()?;
+        let Some(task) = self.tasks.get_mut(slot) else {
+            // It was cancelled while it was ready.
+            self.scheduler.charge(app, 0);
+            return self.run_next();
+        };
+        task.ready = false;
+        self.shared.ticker.guest_runs();
+        task.exchange.slice.begin(self.now, self.cpu_floor);
+        let ran = task.runner.poll();
+        self.now = self.shared.clock.now();
+        let used = task.exchange.slice.end(self.now);
+        self.cpu_floor += used;
+        let step = Step {
+            session: task.session,
+            exchange: Arc::clone(&task.exchange),
+            outcome: match ran {
+                Ran::Pending => None,
+                Ran::Done(outcome) => Some(outcome),
+                Ran::Panicked(text) => {
+                    tracing::error!(app = &*task.app.program.name, panic = text, "the host panicked: a bug");
+                    Some(Outcome::Trapped(format!("the host panicked: {text}")))
+                }
+            },
+        };
+        match &step.outcome {
+            Some(outcome) => self.end_task(slot, !matches!(outcome, Outcome::Trapped(t) if t.starts_with("the host"))),
+            None => self.suspend(slot),
+        }
+        self.scheduler.charge(app, used);
+        Some(step)
+    }
+
+    /// The guest waits, or its slice is over.
+    fn suspend(&mut self, slot: Slot) {
+        let Some(task) = self.tasks.get_mut(slot) else { return };
+        let yielded = task.exchange.slice.has_yielded();
+        let inner = task.exchange.lock();
+        let head_due =
+            if inner.response.stage() == Stage::Unset { inner.facts.deadline } else { task.overtime };
+        let until = inner.park.filter(|_| !yielded).and_then(|park| park.until).unwrap_or(Nanos::MAX);
+        drop(inner);
+        let due = head_due.min(until);
+        let old = task.timer.take();
+        if yielded {
+            task.ready = true;
+            let (id, weight) = (task.app.id, task.app.weight);
+            self.scheduler.push(id, weight, slot);
+        }
+        let timer = match old {
+            Some((id, at)) if at == due => Some((id, at)),
+            old => {
+                if let Some((id, _)) = old {
+                    self.cancel_timer(id);
+                }
+                (due != Nanos::MAX).then(|| (self.set_timer(due, TimerKey::Task(slot)), due))
+            }
+        };
+        if let Some(task) = self.tasks.get_mut(slot) {
+            task.timer = timer;
+        }
+    }
+
+    /// A task's timer has fired. True: its time is up, and it is to be cancelled.
+    pub(crate) fn task_timer(&mut self, slot: Slot) -> bool {
+        let now = self.now;
+        let Some(task) = self.tasks.get_mut(slot) else { return false };
+        task.timer = None;
+        let inner = task.exchange.lock();
+        let head_due =
+            if inner.response.stage() == Stage::Unset { inner.facts.deadline } else { task.overtime };
+        drop(inner);
+        if now >= head_due {
+            return true;
+        }
+        self.make_ready(slot);
+        false
+    }
+
+    /// Puts a parked guest into the run queue if what it waits for has come.
+    pub(crate) fn wake(&mut self, slot: Slot) {
+        if let Some(task) = self.tasks.get_mut(slot)
+            && !task.ready
+            && task.exchange.lock().wakes_guest()
+        {
+            self.make_ready(slot);
+        }
+    }
+
+    fn make_ready(&mut self, slot: Slot) {
+        if let Some(task) = self.tasks.get_mut(slot)
+            && !task.ready
+        {
+            task.ready = true;
+            let (id, weight) = (task.app.id, task.app.weight);
+            self.scheduler.push(id, weight, slot);
+        }
+    }
+
+    /// The answer is complete and the guest goes on without its session, within its limits.
+    pub(crate) fn detach(&mut self, slot: Slot) {
+        let now = self.now;
+        if let Some(task) = self.tasks.get_mut(slot) {
+            let wall = u64::try_from(task.app.program.limits.wall.as_nanos()).unwrap_or(u64::MAX);
+            task.session = None;
+            task.overtime = now.saturating_add(wall);
+        }
+        if self.tasks.get_mut(slot).is_some_and(|task| !task.ready) {
+            self.suspend(slot);
+        }
+    }
+
+    /// Ends a task whose call goes on: its fiber is unwound, away from the loop.
+    pub(crate) fn cancel(&mut self, slot: Slot) {
+        if let Some(task) = self.tasks.get_mut(slot) {
+            task.exchange.lock().park = None;
+            self.end_task(slot, false);
+        }
+    }
+
+    fn end_task(&mut self, slot: Slot, sound: bool) {
+        let Some(task) = self.tasks.remove(slot) else { return };
+        if let Some((id, _)) = task.timer {
+            self.cancel_timer(id);
+        }
+        if !sound {
+            // If the reaper is gone the server is ending; then it is dropped here.
+            let _ = self.shared.reaper.send(Box::new(task.runner));
+        } else if task.runner.is_warm() {
+            self.warm_of(&task.app).push(task.runner);
+        } else if self.cold.len() < KEEP_MAX {
+            self.cold.push(task.runner);
+        }
+        if task.app.gate.leave(self.now.saturating_sub(task.entered)) {
+            self.shared.wake_all();
+        }
+        if task.session.is_none() {
+            self.recycle(Some(task.exchange));
+        }
+    }
+}

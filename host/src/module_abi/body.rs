@@ -1,0 +1,137 @@
+//! Bodies: reading, writing, forwarding, ending.
+
+use tidegate_abi::errno::{EAGAIN, EBADF, EINVAL};
+use tidegate_abi::fields::{FieldList, pack, packed_bytes};
+use tidegate_abi::{MODULE, names};
+use wasmtime::{Caller, Linker, Result};
+
+use super::memory::{bytes, bytes_mut, parts};
+use super::{count, fault_errno, refusal_errno, status};
+use crate::guest::state::{GuestState, Handle};
+
+type Guest<'a> = Caller<'a, GuestState>;
+
+pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> Result<()> {
+    linker
+        .func_wrap(MODULE, names::READ, |mut guest: Guest<'_>, handle: i32, ptr: i32, len: i32| {
+            read(&mut guest, handle, ptr, len)
+        })?
+        .func_wrap(MODULE, names::WRITE, |mut guest: Guest<'_>, handle: i32, ptr: i32, len: i32| {
+            write(&mut guest, handle, ptr, len)
+        })?
+        .func_wrap(MODULE, names::FORWARD, |mut guest: Guest<'_>, from: i32, to: i32, n: i64| {
+            Ok(forward(guest.data_mut(), from, to, n))
+        })?
+        .func_wrap(MODULE, names::FINISH, |mut guest: Guest<'_>, handle: i32, ptr: i32, len: i32| {
+            finish(&mut guest, handle, ptr, len)
+        })?
+        .func_wrap(MODULE, names::TRAILERS, |mut guest: Guest<'_>, handle: i32, ptr: i32, cap: i32| {
+            trailers(&mut guest, handle, ptr, cap)
+        })?
+        .func_wrap(MODULE, names::CLOSE, |mut guest: Guest<'_>, handle: i32| {
+            Ok(close(guest.data_mut(), handle))
+        })?
+        .func_wrap(MODULE, names::ERROR, |guest: Guest<'_>, handle: i32| Ok(error(guest.data(), handle)))?;
+    Ok(())
+}
+
+pub(super) fn find(state: &GuestState, handle: i32) -> Option<Handle> {
+    state.handles.find(handle.cast_unsigned())
+}
+
+fn read(guest: &mut Guest<'_>, handle: i32, ptr: i32, len: i32) -> Result<i32> {
+    let (memory, state) = parts(guest)?;
+    let into = bytes_mut(memory, ptr, len)?;
+    if find(state, handle) != Some(Handle::RequestBody) {
+        return Ok(-EBADF);
+    }
+    if into.is_empty() {
+        return Ok(-EINVAL);
+    }
+    let mut inner = state.exchange.lock();
+    let request = &mut inner.request;
+    request.want();
+    let n = request.pipe.read(into);
+    if n > 0 {
+        return Ok(i32::try_from(n).unwrap_or(i32::MAX));
+    }
+    Ok(match request.fault() {
+        Some(fault) => -fault_errno(fault),
+        None if request.pipe.is_ended() => 0,
+        None => -EAGAIN,
+    })
+}
+
+fn write(guest: &mut Guest<'_>, handle: i32, ptr: i32, len: i32) -> Result<i32> {
+    let (memory, state) = parts(guest)?;
+    let from = bytes(memory, ptr, len)?;
+    if find(state, handle) != Some(Handle::ResponseBody) {
+        return Ok(-EBADF);
+    }
+    Ok(count(state.exchange.lock().response.write(from)))
+}
+
+fn forward(state: &mut GuestState, from: i32, to: i32, n: i64) -> i64 {
+    let ends = (find(state, from), find(state, to));
+    if ends != (Some(Handle::RequestBody), Some(Handle::ResponseBody)) {
+        return -i64::from(EBADF);
+    }
+    let inner = &mut *state.exchange.lock();
+    inner.request.want();
+    let max = u64::try_from(n).unwrap_or(u64::MAX);
+    if max == 0 {
+        return 0;
+    }
+    match inner.response.forward(&mut inner.request, max) {
+        Ok(n) => i64::try_from(n).unwrap_or(i64::MAX),
+        Err(refusal) => -i64::from(refusal_errno(refusal)),
+    }
+}
+
+fn finish(guest: &mut Guest<'_>, handle: i32, ptr: i32, len: i32) -> Result<i32> {
+    let (memory, state) = parts(guest)?;
+    let trailers = bytes(memory, ptr, len)?;
+    if find(state, handle) != Some(Handle::ResponseBody) {
+        return Ok(-EBADF);
+    }
+    let Some(trailers) = FieldList::parse(trailers) else { return Ok(-EINVAL) };
+    Ok(status(state.exchange.lock().response.finish(trailers.iter())))
+}
+
+fn trailers(guest: &mut Guest<'_>, handle: i32, ptr: i32, cap: i32) -> Result<i32> {
+    let (memory, state) = parts(guest)?;
+    let out = bytes_mut(memory, ptr, cap)?;
+    if find(state, handle) != Some(Handle::RequestBody) {
+        return Ok(-EBADF);
+    }
+    let inner = state.exchange.lock();
+    let request = &inner.request;
+    if !request.pipe.drained() {
+        return Ok(request.fault().map_or(-EAGAIN, |fault| -fault_errno(fault)));
+    }
+    let fields = &request.trailers;
+    let size = packed_bytes(fields.len(), fields.byte_len());
+    if size <= out.len() {
+        pack(fields.iter(), out);
+    }
+    Ok(i32::try_from(size).unwrap_or(i32::MAX))
+}
+
+fn close(state: &mut GuestState, handle: i32) -> i32 {
+    let Some(found) = find(state, handle) else { return -EBADF };
+    if found == Handle::ResponseBody {
+        state.exchange.lock().response.abandon();
+    }
+    state.handles.close(found);
+    0
+}
+
+fn error(state: &GuestState, handle: i32) -> i32 {
+    let inner = state.exchange.lock();
+    let fault = match find(state, handle) {
+        None => return -EBADF,
+        Some(Handle::RequestBody) => inner.request.fault(),
+        Some(Handle::ResponseBody) => inner.response.fault(),
+    };
+    fault.map_or(0, fault_errno)
+}

@@ -1,0 +1,64 @@
+//! The host's side of the module ABI: what `tidegate_v1` and WASI preview 1 offer to a guest.
+//!
+//! Every pointer, length, handle and state is checked before anything is done. A pointer that leaves memory is a trap;
+//! everything else that a guest gets wrong is an error number. Nothing here knows a socket, or waits other than by
+//! parking the guest's fiber.
+
+mod body;
+mod head;
+mod memory;
+mod misc;
+mod poll;
+mod wasi;
+
+use tidegate_abi::errno::{self, Errno};
+use wasmtime::{Linker, Result};
+
+use crate::exchange::{Fault, Refusal};
+use crate::guest::state::GuestState;
+
+/// Defines everything that a module may import.
+///
+/// # Errors
+/// A name was defined twice: a bug.
+pub(crate) fn add_to_linker(linker: &mut Linker<GuestState>) -> Result<()> {
+    head::add_to_linker(linker)?;
+    body::add_to_linker(linker)?;
+    poll::add_to_linker(linker)?;
+    misc::add_to_linker(linker)?;
+    wasi::add_to_linker(linker)
+}
+
+fn fault_errno(fault: Fault) -> Errno {
+    match fault {
+        Fault::Gone | Fault::Malformed => errno::ECONNRESET,
+        Fault::TooLarge => errno::EFBIG,
+        Fault::TooSlow => errno::ETIMEDOUT,
+    }
+}
+
+fn refusal_errno(refusal: Refusal) -> Errno {
+    match refusal {
+        Refusal::HeadMissing | Refusal::TooShort => errno::EPROTO,
+        Refusal::Already => errno::EALREADY,
+        Refusal::Ended => errno::EPIPE,
+        Refusal::Invalid(_) => errno::EINVAL,
+        Refusal::Full => errno::EAGAIN,
+        Refusal::TooLong => errno::EFBIG,
+        Refusal::TooLarge => errno::EMSGSIZE,
+        Refusal::Gone(fault) => fault_errno(fault),
+    }
+}
+
+/// 0, or the negative error number.
+fn status(result: Result<(), Refusal>) -> i32 {
+    result.map_or_else(|refusal| -refusal_errno(refusal), |()| 0)
+}
+
+/// A count, or the negative error number.
+fn count(result: Result<usize, Refusal>) -> i32 {
+    match result {
+        Ok(n) => i32::try_from(n).unwrap_or(i32::MAX),
+        Err(refusal) => -refusal_errno(refusal),
+    }
+}

@@ -1,0 +1,5 @@
+//! What the server tells about itself.
+
+pub(crate) mod access_log;
+pub(crate) mod guest_log;
+pub mod log;

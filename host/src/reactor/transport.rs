@@ -1,0 +1,160 @@
+//! One accepted socket, edge-triggered.
+//!
+//! A socket is registered once for both directions. What the last event said is remembered here, and a direction is
+//! masked when the kernel has said "would block": interest and readiness change together.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::Shutdown;
+
+use mio::event::{Event, Source};
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry};
+
+/// What became of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// So many bytes; the socket may hold more.
+    Some(usize),
+    /// So many bytes, and the socket is empty.
+    Last(usize),
+    /// Nothing for now.
+    WouldBlock,
+    /// The peer has ended its side.
+    Eof,
+}
+
+/// The socket behind a connection.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// What is known of the socket's readiness.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ready {
+    read: bool,
+    write: bool,
+    /// The peer has ended its side, or more: a short read does not mean that the socket is empty.
+    ended: bool,
+    /// The socket is dead in both directions.
+    dead: bool,
+}
+
+/// An accepted socket and its readiness.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    socket: Socket,
+    ready: Ready,
+}
+
+impl Transport {
+    /// A fresh socket is taken to be writable, and readable until a read says otherwise.
+    pub(crate) fn new(socket: Socket) -> Self {
+        Self { socket, ready: Ready { read: true, write: true, ..Ready::default() } }
+    }
+
+    pub(crate) fn register(&mut self, registry: &Registry, token: mio::Token) -> io::Result<()> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        match &mut self.socket {
+            Socket::Tcp(s) => s.register(registry, token, both),
+            Socket::Unix(s) => s.register(registry, token, both),
+        }
+    }
+
+    /// Takes in what an event says.
+    pub(crate) fn arm(&mut self, event: &Event) {
+        self.ready.read |= event.is_readable() || event.is_read_closed();
+        self.ready.write |= event.is_writable();
+        self.ready.ended |= event.is_read_closed();
+        self.ready.dead |= event.is_error() || event.is_write_closed();
+    }
+
+    pub(crate) fn is_readable(&self) -> bool {
+        self.ready.read
+    }
+
+    pub(crate) fn is_writable(&self) -> bool {
+        self.ready.write
+    }
+
+    /// The peer has said that it will send nothing more; bytes may still be there to read.
+    pub(crate) fn peer_ended(&self) -> bool {
+        self.ready.ended
+    }
+
+    /// Reset or hung up.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.ready.dead
+    }
+
+    /// Receives into `buf`, which is not empty.
+    pub(crate) fn receive(&mut self, buf: &mut [u8]) -> io::Result<Received> {
+        loop {
+            let result = match &mut self.socket {
+                Socket::Tcp(s) => s.read(buf),
+                Socket::Unix(s) => s.read(buf),
+            };
+            match result {
+                Ok(0) => {
+                    self.ready.read = false;
+                    return Ok(Received::Eof);
+                }
+                Ok(n) if n < buf.len() && !self.ready.ended => {
+                    self.ready.read = false;
+                    return Ok(Received::Last(n));
+                }
+                Ok(n) => return Ok(Received::Some(n)),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.ready.read = false;
+                    return Ok(Received::WouldBlock);
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Sends what it can of `slices` in one call. 0: the socket takes no more for now.
+    pub(crate) fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let wanted: usize = slices.iter().map(|s| s.len()).sum();
+        loop {
+            let result = match (&mut self.socket, slices) {
+                (Socket::Tcp(s), [one]) => s.write(one),
+                (Socket::Unix(s), [one]) => s.write(one),
+                (Socket::Tcp(s), many) => s.write_vectored(many),
+                (Socket::Unix(s), many) => s.write_vectored(many),
+            };
+            match result {
+                Ok(n) => {
+                    if n < wanted {
+                        self.ready.write = false;
+                    }
+                    return Ok(n);
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.ready.write = false;
+                    return Ok(0);
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Ends the sending side. An error means that the peer is gone, which is as good.
+    pub(crate) fn end(&mut self) {
+        let _ = match &self.socket {
+            Socket::Tcp(s) => s.shutdown(Shutdown::Write),
+            Socket::Unix(s) => s.shutdown(Shutdown::Write),
+        };
+    }
+
+    /// Makes the close that follows a reset rather than a clean end, so that a body that ends with the connection
+    /// is seen to be cut off.
+    pub(crate) fn abort(&mut self) {
+        if let Socket::Tcp(s) = &self.socket {
+            let _ = socket2::SockRef::from(s).set_linger(Some(std::time::Duration::ZERO));
+        }
+    }
+}

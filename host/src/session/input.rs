@@ -1,0 +1,306 @@
+//! Receiving: from the socket to the protocol core, and from there to the guest.
+
+use std::sync::Arc;
+
+use tidegate_proto::conn::{Eof, Receiving, Taken};
+use tidegate_proto::conn::state::Recv;
+use tidegate_proto::pipe::{Pipe, Watermarks};
+
+use super::{Fate, Session};
+use crate::exchange::{Fault, Inner, RequestId};
+use crate::guest::outcome::{NO_SUCH_APP, OVERLOADED};
+use crate::local::{Begin, Local, Progress};
+use crate::reactor::transport::Received;
+use crate::tenants::registry::App;
+
+/// Reads that one look is worth.
+const READS_MAX: usize = 8;
+/// Bytes that are received straight into a pipe at once.
+const DIRECT_BYTES_MAX: usize = 64 * 1024;
+
+impl Session {
+    /// Reads until the socket is empty, nothing more is wanted, or it has had its share.
+    pub(super) fn receive(&mut self, local: &mut Local) -> Fate {
+        self.resume_if_drained(local);
+        if !self.take_kept(local) {
+            return Fate::Keep;
+        }
+        for _ in 0..READS_MAX {
+            if !self.transport.is_readable() || !self.wants_input() {
+                self.note_hangup(local);
+                return Fate::Keep;
+            }
+            let fate = if self.conn.direct_body_max() > 0 && self.kept_is_empty() {
+                self.receive_direct(local)
+            } else {
+                self.receive_scratch(local)
+            };
+            if fate == Fate::Close {
+                return Fate::Close;
+            }
+        }
+        self.look_again(local);
+        Fate::Keep
+    }
+
+    fn wants_input(&self) -> bool {
+        let paused = self.active.as_ref().is_some_and(|active| active.paused);
+        (self.conn.recv().wants_input() && !paused) || self.conn.is_lingering()
+    }
+
+    fn kept_is_empty(&self) -> bool {
+        self.active.as_ref().is_none_or(|active| active.input.is_empty())
+    }
+
+    /// While nothing is read, the end of the peer's side is known from the event alone.
+    fn note_hangup(&mut self, local: &Local) {
+        if self.transport.peer_ended() && self.conn.recv() == Recv::Ended {
+            self.conn.expect_hangup(local.now_ms(), &local.shared.settings.http);
+        }
+    }
+
+    /// The guest may have made room in a body's pipe that was full.
+    fn resume_if_drained(&mut self, local: &Local) {
+        let Some(active) = &mut self.active else { return };
+        if active.paused {
+            let room = active.exchange().is_none_or(|x| x.lock().request.pipe.permit() > 0);
+            if room || self.conn.recv() != Recv::Body {
+                active.paused = false;
+                self.conn.resume_input(local.now_ms());
+            }
+        }
+    }
+
+    /// Bytes that were kept come first. False: they are still not wanted.
+    fn take_kept(&mut self, local: &mut Local) -> bool {
+        if self.kept_is_empty() || !self.wants_input() {
+            return true;
+        }
+        let Some(active) = &mut self.active else { return true };
+        let mut kept = std::mem::take(&mut active.input);
+        let before = kept.len();
+        let taken = self.feed(local, &kept);
+        kept.drain(..taken.min(before));
+        match &mut self.active {
+            Some(active) if !kept.is_empty() => active.input = kept,
+            _ => local.buffers.give_back(kept),
+        }
+        true
+    }
+
+    fn receive_scratch(&mut self, local: &mut Local) -> Fate {
+        let mut scratch = std::mem::take(&mut local.scratch);
+        let received = self.transport.receive(&mut scratch);
+        let fate = match received {
+            Ok(Received::Some(n) | Received::Last(n)) => {
+                self.take_bytes(local, scratch.get(..n).unwrap_or(&[]));
+                Fate::Keep
+            }
+            Ok(Received::WouldBlock) => Fate::Keep,
+            Ok(Received::Eof) => self.on_eof(local),
+            Err(_) => Fate::Close,
+        };
+        local.scratch = scratch;
+        fate
+    }
+
+    /// Feeds what came, behind what was kept; keeps what is left.
+    fn take_bytes(&mut self, local: &mut Local, bytes: &[u8]) {
+        if self.kept_is_empty() {
+            let taken = self.feed(local, bytes);
+            let rest = bytes.get(taken..).unwrap_or(&[]);
+            if !rest.is_empty() {
+                let buffer = local.buffers.lend();
+                let active = self.active(local);
+                active.input = buffer;
+                active.input.extend_from_slice(rest);
+            }
+            return;
+        }
+        let Some(active) = &mut self.active else { return };
+        let mut kept = std::mem::take(&mut active.input);
+        kept.extend_from_slice(bytes);
+        let taken = self.feed(local, &kept);
+        kept.drain(..taken.min(kept.len()));
+        if kept.is_empty() {
+            local.buffers.give_back(kept);
+        } else if let Some(active) = &mut self.active {
+            active.input = kept;
+        }
+    }
+
+    /// Gives bytes to the protocol core for as long as it takes them. Returns how many it took.
+    fn feed(&mut self, local: &mut Local, input: &[u8]) -> usize {
+        let mut at = 0;
+        loop {
+            let rest = input.get(at..).unwrap_or(&[]);
+            if rest.is_empty() && self.conn.is_idle() {
+                return at;
+            }
+            let Some(exchange) = self.active(local).exchange().map(Arc::clone) else { return input.len() };
+            let taken = {
+                let inner = &mut *exchange.lock();
+                let mut to = Receiving {
+                    head: &mut inner.head,
+                    body: &mut inner.request.pipe,
+                    trailers: &mut inner.request.trailers,
+                };
+                self.conn.handle_input(rest, &mut to, local.now_ms(), &local.shared.settings.http)
+            };
+            match taken {
+                Ok(Taken::Need(n)) => {
+                    self.wake_guest(local);
+                    return at + n;
+                }
+                Ok(Taken::Request(n)) => {
+                    at += n;
+                    self.dispatch(local);
+                }
+                Ok(Taken::Body(n) | Taken::Ended(n)) => at += n,
+                Ok(Taken::Full(n)) => {
+                    self.pause();
+                    self.wake_guest(local);
+                    return at + n;
+                }
+                Ok(Taken::Hold) => {
+                    self.wake_guest(local);
+                    return at;
+                }
+                Ok(Taken::Ignore) => return input.len(),
+                Err(error) => {
+                    self.refuse(local, error);
+                    return input.len();
+                }
+            }
+        }
+    }
+
+    fn pause(&mut self) {
+        if let Some(active) = &mut self.active {
+            active.paused = true;
+        }
+        self.conn.pause_input();
+    }
+
+    /// A counted body goes straight from the socket to the guest's pipe.
+    fn receive_direct(&mut self, local: &mut Local) -> Fate {
+        let Some(exchange) = self.active(local).exchange().map(Arc::clone) else { return Fate::Close };
+        let max = usize::try_from(self.conn.direct_body_max()).unwrap_or(usize::MAX).min(DIRECT_BYTES_MAX);
+        let received = {
+            let pipe = &mut exchange.lock().request.pipe;
+            let room = pipe.spare(max);
+            if room.is_empty() {
+                None
+            } else {
+                Some(self.transport.receive(room).map(|received| self.commit(received, pipe)))
+            }
+        };
+        match received {
+            None => {
+                self.pause();
+                Fate::Keep
+            }
+            Some(Err(_)) => Fate::Close,
+            Some(Ok(Received::Eof)) => self.on_eof(local),
+            Some(Ok(_)) => {
+                self.wake_guest(local);
+                Fate::Keep
+            }
+        }
+    }
+
+    fn commit(&mut self, received: Received, pipe: &mut Pipe) -> Received {
+        if let Received::Some(n) | Received::Last(n) = received {
+            pipe.commit(n);
+            // Never more than the body may still bring, so that this is not refused.
+            let _ = self.conn.handle_direct_body(n, pipe);
+        }
+        received
+    }
+
+    fn on_eof(&mut self, local: &mut Local) -> Fate {
+        match self.conn.handle_eof(local.now_ms(), &local.shared.settings.http) {
+            Eof::Close => Fate::Close,
+            Eof::HalfClosed => Fate::Keep,
+            Eof::Truncated => {
+                self.note_outcome("cancelled");
+                if let Some(exchange) = self.active.as_ref().and_then(|active| active.exchange()) {
+                    exchange.lock().fail(Fault::Gone);
+                }
+                Fate::Close
+            }
+        }
+    }
+
+    /// The guest may wait for what has just come.
+    pub(super) fn wake_guest(&mut self, local: &mut Local) {
+        if let Some(active) = &self.active
+            && let Progress::Running(task) = active.progress
+        {
+            local.wake(task);
+        }
+    }
+
+    /// A head is complete: finds its app and hands it over.
+    fn dispatch(&mut self, local: &mut Local) {
+        let now = local.now;
+        let ends = self.ends;
+        let has_body = !self.conn.request_ended();
+        let declared = self.conn.declared_body();
+        let head_request = self.conn.context().head_request;
+        if local.is_draining() {
+            self.conn.close_after();
+        }
+        let made = local.make_id();
+        let slot = self.slot;
+        let shared = Arc::clone(&local.shared);
+        let active = self.active(local);
+        active.arrived = now;
+        let Some(exchange) = active.exchange().map(Arc::clone) else { return };
+        let mut inner = exchange.lock();
+        inner.facts.ends = ends;
+        inner.facts.has_body = has_body;
+        inner.facts.id = match inner.head.fields().get("x-request-id") {
+            Some(given) if shared.settings.trust_request_id => RequestId::given(given).unwrap_or(made),
+            _ => made,
+        };
+        if inner.head.target() == "*" {
+            drop(inner);
+            return self.answer_options(local);
+        }
+        let Some(app) = find_app(&shared.registry, &mut inner) else {
+            return self.fail(local, &inner, NO_SUCH_APP, None, None);
+        };
+        let limits = &app.program.limits;
+        let wall = u64::try_from(limits.wall.as_nanos()).unwrap_or(u64::MAX);
+        let due = now.saturating_add(wall);
+        inner.facts.deadline = due;
+        inner.begin(head_request, watermarks(&app));
+        drop(inner);
+        active.app = Some(Arc::clone(&app));
+        let body_max = limits.body_bytes.unwrap_or(u64::MAX);
+        self.conn.limit_body(body_max);
+        if declared.is_some_and(|n| n > body_max) {
+            return self.refuse(local, tidegate_proto::error::PeerError::BodyTooLarge);
+        }
+        let progress = match local.arrive(slot, &app, &exchange, due) {
+            Begin::Running(task) => Progress::Running(task),
+            Begin::Waiting(ticket) => Progress::Waiting(ticket),
+            Begin::Shed { retry_after_s } => {
+                return self.fail(local, &exchange.lock(), OVERLOADED, None, Some(retry_after_s));
+            }
+        };
+        self.active(local).progress = progress;
+    }
+}
+
+fn find_app(registry: &crate::tenants::registry::Registry, inner: &mut Inner) -> Option<Arc<App>> {
+    let found = registry.find(inner.head.host(), inner.head.path(), &mut inner.facts.params)?;
+    inner.facts.mount_len = found.mount_len;
+    Some(Arc::clone(found.value))
+}
+
+fn watermarks(app: &App) -> Watermarks {
+    // They were checked when the settings were; a program never carries others.
+    app.program.limits.watermarks().unwrap_or_default()
+}

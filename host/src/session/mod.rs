@@ -1,0 +1,288 @@
+//! One connection: the glue between its transport, its protocol state and the exchange with a guest.
+//!
+//! The only place that sees both sides. A session does what it can whenever it is given a look at an event, at what
+//! its guest did, or at the time, and then says whether it goes on.
+//!
+//! Invariants: stopping before "would block" means asking for another look, or being paused; queued output is written
+//! or waits for a writable edge; what the guest's direction waits for is looked at after every change to a pipe.
+
+mod answer;
+mod input;
+mod output;
+
+use std::sync::Arc;
+
+use tidegate_proto::conn::{After, Connection, NEVER, Timeout};
+use tidegate_proto::error::PeerError;
+use tidegate_proto::timers::TimerId;
+
+use crate::exchange::{Ends, Exchange, Fault};
+use crate::guest::outcome::{Outcome, WALL_LIMIT};
+use crate::local::{Active, Local, Progress, TimerKey};
+use crate::reactor::token::Slot;
+use crate::reactor::transport::Transport;
+use crate::shared::Shared;
+
+/// Whether a session goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Fate {
+    Keep,
+    Close,
+}
+
+/// Rounds of reading, writing and moving on that one look is worth.
+const ROUNDS_MAX: usize = 8;
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    slot: Slot,
+    transport: Transport,
+    conn: Connection,
+    ends: Ends,
+    active: Option<Box<Active>>,
+    /// The timer that is set, and when it fires: never later than the deadline, perhaps earlier.
+    timer: Option<(TimerId, u64)>,
+    /// Requests served.
+    served: u32,
+    /// It is in the list of sessions that need another look.
+    pub(crate) listed: bool,
+}
+
+impl Session {
+    pub(crate) fn new(slot: Slot, transport: Transport, ends: Ends, local: &Local) -> Self {
+        let conn = Connection::new(local.now_ms(), &local.shared.settings.http);
+        Self { slot, transport, conn, ends, active: None, timer: None, served: 0, listed: false }
+    }
+
+    pub(crate) fn transport(&mut self) -> &mut Transport {
+        &mut self.transport
+    }
+
+    /// Does what can be done now.
+    pub(crate) fn drive(&mut self, local: &mut Local) -> Fate {
+        if self.transport.is_dead() {
+            return Fate::Close;
+        }
+        let mut rounds = 0;
+        loop {
+            let received = self.receive(local);
+            if received == Fate::Close || self.flush(local) == Fate::Close {
+                return Fate::Close;
+            }
+            match self.settle(local) {
+                Settled::Close => return Fate::Close,
+                Settled::Wait => break,
+                Settled::Next => {}
+            }
+            rounds += 1;
+            if rounds == ROUNDS_MAX {
+                self.look_again(local);
+                break;
+            }
+        }
+        self.arm_timer(local);
+        Fate::Keep
+    }
+
+    /// Asks for another look, in the next turn.
+    fn look_again(&mut self, local: &mut Local) {
+        if !self.listed {
+            self.listed = true;
+            local.again.push(self.slot);
+        }
+    }
+
+    /// Moves on if the answer is complete.
+    fn settle(&mut self, local: &mut Local) -> Settled {
+        let limits = &local.shared.settings.http;
+        let now_ms = local.now_ms();
+        let flushed = self.active.as_ref().is_none_or(|active| self.conn.is_flushed(&active.out));
+        if flushed && self.active.as_ref().is_some_and(|active| active.cut) {
+            self.conn.cut();
+            if self.conn.ends_with_close() {
+                self.transport.abort();
+            }
+            return Settled::Close;
+        }
+        match self.conn.after(flushed, now_ms, limits) {
+            After::Wait => Settled::Wait,
+            After::Close => Settled::Close,
+            After::Linger => {
+                self.end_request(local);
+                self.transport.end();
+                let limits = &local.shared.settings.http;
+                self.conn.linger(now_ms, limits);
+                Settled::Next
+            }
+            After::Next => {
+                self.end_request(local);
+                if local.is_draining() || self.conn.next(now_ms, &local.shared.settings.http).is_err() {
+                    return Settled::Close;
+                }
+                self.give_back_if_idle(local);
+                if self.active.is_none() && !self.transport.is_readable() {
+                    return Settled::Wait;
+                }
+                Settled::Next
+            }
+        }
+    }
+
+    /// The request in progress is over: it is logged, and its guest, if it goes on, does so alone.
+    fn end_request(&mut self, local: &mut Local) {
+        self.served = self.served.saturating_add(1);
+        self.log_request(local);
+        let Some(active) = &mut self.active else { return };
+        if let Progress::Running(task) = active.progress {
+            local.detach(task);
+        }
+        let exchange = active.renew(Some(local.lend_exchange()));
+        local.recycle(exchange);
+    }
+
+    fn give_back_if_idle(&mut self, local: &mut Local) {
+        if self.conn.is_idle()
+            && self.active.as_ref().is_some_and(|active| active.input.is_empty())
+            && let Some(active) = self.active.take()
+        {
+            local.give_back_active(active);
+        }
+    }
+
+    /// What the request holds, made if there is none.
+    fn active(&mut self, local: &mut Local) -> &mut Active {
+        self.active.get_or_insert_with(|| local.lend_active())
+    }
+
+    /// The deadline of everything this session waits for.
+    fn deadline_ms(&self, local: &Local) -> u64 {
+        let limits = &local.shared.settings.http;
+        let queue = match &self.active {
+            Some(active) if matches!(active.progress, Progress::Waiting(_)) => {
+                active.exchange().map_or(NEVER, |x| Shared::ms(x.lock().facts.deadline).saturating_add(1))
+            }
+            _ => NEVER,
+        };
+        self.conn.deadline(limits).min(queue)
+    }
+
+    /// Sets the timer unless one is set that fires early enough; a deadline that moved on is looked at when it fires.
+    pub(crate) fn arm_timer(&mut self, local: &mut Local) {
+        let deadline = self.deadline_ms(local);
+        if deadline == NEVER || self.timer.is_some_and(|(_, at)| at <= deadline) {
+            return;
+        }
+        if let Some((id, _)) = self.timer.take() {
+            local.cancel_timer(id);
+        }
+        self.timer = Some((local.set_timer_ms(deadline, TimerKey::Session(self.slot)), deadline));
+    }
+
+    /// The timer has fired.
+    pub(crate) fn on_timer(&mut self, local: &mut Local) -> Fate {
+        self.timer = None;
+        let now_ms = local.now_ms();
+        if self.deadline_ms(local) > now_ms {
+            self.arm_timer(local);
+            return Fate::Keep;
+        }
+        match self.conn.handle_timeout(now_ms, &local.shared.settings.http) {
+            None => self.give_up_waiting(local),
+            Some(Timeout::Head | Timeout::Body) => {
+                self.refuse(local, PeerError::Timeout);
+                self.drive(local)
+            }
+            Some(Timeout::Reader) => {
+                self.note_outcome("slow-reader");
+                self.transport.abort();
+                Fate::Close
+            }
+            Some(Timeout::HalfClose) => {
+                self.note_outcome("cancelled");
+                Fate::Close
+            }
+            Some(Timeout::Idle | Timeout::Linger) => Fate::Close,
+        }
+    }
+
+    /// The guest has run: takes up what it did. `outcome` says how its call ended, if it did.
+    pub(crate) fn on_guest(&mut self, local: &mut Local, outcome: Option<&Outcome>) -> Fate {
+        self.take_up(local, outcome);
+        self.drive(local)
+    }
+
+    /// The guest's time is up.
+    pub(crate) fn on_wall_limit(&mut self, local: &mut Local) -> Fate {
+        self.stop_guest(local);
+        self.fail_guest(local, WALL_LIMIT);
+        self.drive(local)
+    }
+
+    /// The exchange of a request that waits with that ticket.
+    pub(crate) fn waits_with(&self, ticket: u64) -> Option<Arc<Exchange>> {
+        let active = self.active.as_ref()?;
+        (active.progress == Progress::Waiting(ticket)).then(|| active.exchange().cloned())?
+    }
+
+    /// The request that waited has a task now.
+    pub(crate) fn started(&mut self, local: &Local, task: Slot) {
+        if let Some(active) = &mut self.active {
+            active.progress = Progress::Running(task);
+            active.queued = local.now.saturating_sub(active.arrived);
+        }
+    }
+
+    /// The server ends: what is idle closes, what runs finishes.
+    pub(crate) fn drain(&mut self, local: &mut Local) -> Fate {
+        self.conn.close_after();
+        if self.conn.is_idle() && self.active.is_none() && (self.served > 0 || !self.transport.is_readable()) {
+            return Fate::Close;
+        }
+        self.drive(local)
+    }
+
+    /// Ends the request's guest or its wait, whatever it is doing.
+    fn stop_guest(&mut self, local: &mut Local) {
+        let Some(active) = &mut self.active else { return };
+        match std::mem::replace(&mut active.progress, Progress::Returned) {
+            Progress::Running(task) => local.cancel(task),
+            Progress::Waiting(_) => {
+                if let Some(app) = &active.app {
+                    app.gate.leave_queue();
+                }
+            }
+            Progress::Nothing | Progress::Returned => {}
+        }
+    }
+
+    /// Gives everything back. The caller drops the session, and with it the socket.
+    pub(crate) fn close(&mut self, local: &mut Local) {
+        if let Some((id, _)) = self.timer.take() {
+            local.cancel_timer(id);
+        }
+        let interrupted =
+            self.active.as_ref().is_some_and(|a| matches!(a.progress, Progress::Running(_) | Progress::Waiting(_)));
+        if interrupted {
+            if let Some(exchange) = self.active.as_ref().and_then(|a| a.exchange()) {
+                exchange.lock().fail(Fault::Gone);
+            }
+            self.note_outcome("cancelled");
+        }
+        self.log_request(local);
+        self.stop_guest(local);
+        if let Some(active) = self.active.take() {
+            local.give_back_active(active);
+        }
+    }
+}
+
+/// What there is to do after an answer.
+enum Settled {
+    /// Nothing: it is not complete, or nothing more has come.
+    Wait,
+    /// Another round.
+    Next,
+    Close,
+}

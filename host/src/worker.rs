@@ -1,0 +1,335 @@
+//! One worker: a loop, and the order of its turn.
+//!
+//! A turn, every phase of it bounded:
+//!
+//! 1. wait for events, for as long as nothing else is to be done;
+//! 2. take in what the events say, then read, parse and dispatch, session by session;
+//! 3. sessions that had not finished in the turn before;
+//! 4. requests that waited for admission;
+//! 5. guests, for one slice in all; after each, its session takes up and sends what it did;
+//! 6. timers;
+//! 7. accept;
+//! 8. once a second, what guests' logs have dropped.
+//!
+//! At most one slice of guests runs before the loop looks at its sockets again.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::{Events, Poll};
+
+use crate::clock::{MS, Nanos};
+use crate::exchange::Ends;
+use crate::local::{Local, TimerKey};
+use crate::reactor::listener::{Accepted, Listener};
+use crate::reactor::token::{Slot, Slots, Source};
+use crate::reactor::transport::{Socket, Transport};
+use crate::session::{Fate, Session};
+use crate::shared::Shared;
+
+/// Events of one turn.
+const EVENTS_MAX: usize = 1024;
+/// Connections that one turn accepts from each listener.
+const ACCEPTS_MAX: usize = 64;
+/// Guests run for so long before the loop looks at its sockets again.
+const GUESTS_SLICE: Nanos = MS;
+/// How long accepting is paused when descriptors ran out. A connection that closes ends the pause at once.
+const ACCEPT_PAUSE: Nanos = 100 * MS;
+
+/// How often dropped log records are told of.
+const REPORT_INTERVAL: Nanos = 1_000 * MS;
+
+/// A listener, and whether connections may wait at it.
+struct Door {
+    listener: Listener,
+    open: bool,
+}
+
+/// A worker's loop.
+pub(crate) struct Worker {
+    poll: Poll,
+    doors: Vec<Door>,
+    sessions: Slots<Session>,
+    local: Local,
+    accept_paused: bool,
+    draining_until: Option<Nanos>,
+    fired: Vec<TimerKey>,
+}
+
+impl Worker {
+    /// A worker over `poll`, whose waker is registered already.
+    ///
+    /// # Errors
+    /// A listener can not be registered.
+    pub(crate) fn new(
+        poll: Poll,
+        listeners: Vec<Listener>,
+        shared: Arc<Shared>,
+        number: u16,
+    ) -> io::Result<Self> {
+        let mut doors = Vec::new();
+        for (i, mut listener) in listeners.into_iter().enumerate() {
+            listener.register(poll.registry(), Source::Listener(i).token())?;
+            doors.push(Door { listener, open: true });
+        }
+        Ok(Self {
+            poll,
+            doors,
+            sessions: Slots::new(),
+            local: Local::new(shared, number),
+            accept_paused: false,
+            draining_until: None,
+            fired: Vec::new(),
+        })
+    }
+
+    /// Turns until the server has drained.
+    ///
+    /// # Errors
+    /// Waiting for events failed.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        self.report();
+        while !self.is_done() {
+            match self.poll.poll(&mut events, self.patience()) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(e),
+            }
+            self.local.begin_turn();
+            self.take_events(&events);
+            self.look_again();
+            self.admit_waiting();
+            self.run_guests();
+            self.fire_timers();
+            self.accept();
+            self.check_life();
+        }
+        Ok(())
+    }
+
+    /// How long the loop may wait: not at all if there is work left.
+    fn patience(&self) -> Option<Duration> {
+        let accepting = !self.accept_paused && self.doors.iter().any(|door| door.open);
+        if accepting || self.local.has_ready() || !self.local.again.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let mut patience = self.local.until_next_timer();
+        if let Some(until) = self.draining_until {
+            let left = until.saturating_sub(self.local.now) / MS + 1;
+            patience = Some(patience.map_or(left, |p| p.min(left)));
+        }
+        patience.map(Duration::from_millis)
+    }
+
+    fn take_events(&mut self, events: &Events) {
+        for event in events {
+            match Source::of(event.token()) {
+                Source::Waker => {}
+                Source::Listener(i) => {
+                    if let Some(door) = self.doors.get_mut(i) {
+                        door.open = true;
+                    }
+                }
+                Source::Session(slot) => {
+                    let Some(session) = self.sessions.get_mut(slot) else { continue };
+                    session.transport().arm(event);
+                    let fate = session.drive(&mut self.local);
+                    self.settle(slot, fate);
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, slot: Slot, fate: Fate) {
+        if fate == Fate::Close {
+            self.close(slot);
+        }
+    }
+
+    fn close(&mut self, slot: Slot) {
+        if let Some(mut session) = self.sessions.remove(slot) {
+            session.close(&mut self.local);
+            drop(session);
+            self.local.shared.disconnect();
+            self.accept_paused = false;
+        }
+    }
+
+    fn look_again(&mut self) {
+        for slot in std::mem::take(&mut self.local.again) {
+            let Some(session) = self.sessions.get_mut(slot) else { continue };
+            session.listed = false;
+            let fate = session.drive(&mut self.local);
+            self.settle(slot, fate);
+        }
+    }
+
+    fn admit_waiting(&mut self) {
+        if !self.local.has_waiting() {
+            return;
+        }
+        let mut started = Vec::new();
+        let sessions = &mut self.sessions;
+        self.local.admit_waiting(
+            |slot, ticket| sessions.get_mut(slot)?.waits_with(ticket),
+            |_, session, task| started.push((session, task)),
+        );
+        for (slot, task) in started {
+            if let Some(session) = self.sessions.get_mut(slot) {
+                session.started(&self.local, task);
+            }
+        }
+    }
+
+    fn run_guests(&mut self) {
+        if !self.local.has_ready() {
+            return;
+        }
+        self.local.begin_guests();
+        let end = self.local.now + GUESTS_SLICE;
+        while self.local.now < end {
+            let Some(step) = self.local.run_next() else { return };
+            let Some(slot) = step.session else { continue };
+            let outcome = step.outcome;
+            drop(step.exchange);
+            if let Some(session) = self.sessions.get_mut(slot) {
+                let fate = session.on_guest(&mut self.local, outcome.as_ref());
+                self.settle(slot, fate);
+            }
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        let mut fired = std::mem::take(&mut self.fired);
+        self.local.fire_timers(&mut fired);
+        for key in fired.drain(..) {
+            match key {
+                TimerKey::Session(slot) => {
+                    let Some(session) = self.sessions.get_mut(slot) else { continue };
+                    let fate = session.on_timer(&mut self.local);
+                    self.settle(slot, fate);
+                }
+                TimerKey::Task(slot) => self.on_task_timer(slot),
+                TimerKey::Accept => self.accept_paused = false,
+                TimerKey::Report => self.report(),
+                // The turn that this timer makes is what was asked for.
+                TimerKey::Places => {}
+            }
+        }
+        self.fired = fired;
+    }
+
+    /// The first worker tells of dropped records: an app that was cut short may never log again.
+    fn report(&mut self) {
+        for app in self.local.shared.registry.apps() {
+            app.program.log.report();
+        }
+        if self.local.worker == 0 {
+            self.local.set_timer(self.local.now + REPORT_INTERVAL, TimerKey::Report);
+        }
+    }
+
+    fn on_task_timer(&mut self, task: Slot) {
+        if !self.local.task_timer(task) {
+            return;
+        }
+        let session = self.local.tasks.get_mut(task).and_then(|t| t.session);
+        match session.filter(|slot| self.sessions.get_mut(*slot).is_some()) {
+            Some(slot) => {
+                if let Some(session) = self.sessions.get_mut(slot) {
+                    let fate = session.on_wall_limit(&mut self.local);
+                    self.settle(slot, fate);
+                }
+            }
+            None => self.local.cancel(task),
+        }
+    }
+
+    fn accept(&mut self) {
+        if self.accept_paused {
+            return;
+        }
+        for i in 0..self.doors.len() {
+            for _ in 0..ACCEPTS_MAX {
+                let Some(door) = self.doors.get_mut(i) else { break };
+                if !door.open || self.accept_paused {
+                    break;
+                }
+                if !self.local.shared.connect() {
+                    self.pause_accept("as many connections as there may be");
+                    break;
+                }
+                match door.listener.accept() {
+                    Accepted::Connection(socket, ends) => self.begin_session(socket, ends),
+                    Accepted::Nobody => {
+                        door.open = false;
+                        self.local.shared.disconnect();
+                    }
+                    Accepted::Exhausted(error) => {
+                        self.local.shared.disconnect();
+                        self.pause_accept(&error.to_string());
+                    }
+                }
+            }
+        }
+    }
+
+    /// A timer ends the pause, and so does a connection that closes.
+    fn pause_accept(&mut self, why: &str) {
+        self.accept_paused = true;
+        tracing::warn!(worker = self.local.worker, why, "accepting is paused");
+        self.local.set_timer(self.local.now + ACCEPT_PAUSE, TimerKey::Accept);
+    }
+
+    fn begin_session(&mut self, socket: Socket, ends: Ends) {
+        let mut transport = Transport::new(socket);
+        let registry = self.poll.registry();
+        let mut registered = Ok(());
+        let local = &self.local;
+        let slot = self.sessions.insert_with(|slot| {
+            registered = transport.register(registry, Source::Session(slot).token());
+            Session::new(slot, transport, ends, local)
+        });
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        // Clients that speak at once are answered at once: no event is waited for.
+        let fate = match registered {
+            Ok(()) => session.drive(&mut self.local),
+            Err(_) => Fate::Close,
+        };
+        self.settle(slot, fate);
+    }
+
+    /// Follows the server's life: stops accepting, ends what is idle, and in the end cuts what is left.
+    fn check_life(&mut self) {
+        if !self.local.is_draining() {
+            return;
+        }
+        let now = self.local.now;
+        if self.draining_until.is_none() {
+            let patience = u64::try_from(self.local.shared.settings.drain.as_nanos()).unwrap_or(u64::MAX);
+            self.draining_until = Some(now.saturating_add(patience));
+            while self.local.give_up_idle() {}
+            for slot in self.sessions.slots() {
+                let Some(session) = self.sessions.get_mut(slot) else { continue };
+                let fate = session.drain(&mut self.local);
+                self.settle(slot, fate);
+            }
+        }
+        // Who waited at the door before it closes is still served.
+        if !self.doors.iter().any(|door| door.open) {
+            self.doors.clear();
+        }
+        if self.draining_until.is_some_and(|until| now >= until) {
+            self.doors.clear();
+            for slot in self.sessions.slots() {
+                self.close(slot);
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.draining_until.is_some() && self.doors.is_empty() && self.sessions.is_empty()
+    }
+}

@@ -1,0 +1,189 @@
+//! The command line from outside: exit status, and what is said on standard error.
+//!
+//! Nothing here starts a server: what is served is the business of the integration tests.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn tidegate(folder: &Path, words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(words)
+        .current_dir(folder)
+        .env_remove("TIDEGATE_LOG")
+        .output()
+        .unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Fails with a status, and says each of these.
+#[track_caller]
+fn fails(folder: &Path, words: &[&str], status: i32, says: &[&str]) {
+    let output = tidegate(folder, words);
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(status), "{words:?}: {text}");
+    assert!(text.starts_with("error: "), "{words:?}: {text}");
+    for part in says {
+        assert!(text.contains(part), "{words:?}: {text}");
+    }
+    assert!(output.stdout.is_empty(), "{words:?}: a failure belongs on standard error");
+}
+
+#[test]
+fn help_and_version_are_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    for words in [&["--help"][..], &["--version"], &["serve", "--help"], &["dev", "-h"], &["build", "--help"]]
+    {
+        let output = tidegate(folder.path(), words);
+        assert_eq!(output.status.code(), Some(0), "{words:?}");
+        assert!(output.stderr.is_empty() && !output.stdout.is_empty(), "{words:?}");
+    }
+    let help = tidegate(folder.path(), &["--help"]).stdout;
+    let help = String::from_utf8(help).unwrap();
+    assert!(help.contains("serve") && help.contains("build") && !help.contains("\n  compile"), "{help}");
+}
+
+#[test]
+fn wrong_words_are_wrong_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    assert_eq!(tidegate(folder, &[]).status.code(), Some(2));
+    fails(folder, &["sevre", "x.wasm"], 2, &["'sevre'", "'serve'"]);
+    fails(folder, &["serve"], 2, &["FILE.wasm|MANIFEST.toml|FOLDER"]);
+    fails(folder, &["serve", "x.wasm", "--worker", "2"], 2, &["'--worker'", "'--workers'"]);
+    fails(folder, &["serve", "x.wasm", "--log-format", "xml"], 2, &["xml", "text", "json"]);
+    fails(folder, &["build", "."], 2, &["--out"]);
+}
+
+#[test]
+fn wrong_flags_name_the_nearest_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("x.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    let table = [
+        (["--limit", "cpuu=1s"], "error: --limit: unknown key `cpuu`\nhelp: did you mean `cpu`?\n"),
+        (
+            ["--limit", "memory=64MB"],
+            "error: --limit: memory: `MB` is not a unit of size\nhelp: did you mean `64MiB`?\n",
+        ),
+        (
+            ["--listen", "8080"],
+            "error: --listen: `8080` is not an address to listen on\nhelp: a port alone is written `:8080`\n",
+        ),
+        (["--workers", "0"], "error: --workers: it must be between 1 and 1024\n"),
+    ];
+    for (words, expected) in table {
+        let output = tidegate(folder, &[&["serve", "x.wasm"][..], &words].concat());
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(2), expected));
+    }
+}
+
+#[test]
+fn a_target_that_cannot_be_served_is_wrong_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("text.wasm"), "hello").unwrap();
+    std::fs::create_dir(folder.join("empty")).unwrap();
+    fails(folder, &["serve", "missing.wasm"], 2, &["`missing.wasm` cannot be read"]);
+    fails(folder, &["serve", "text.wasm"], 2, &["`text.wasm` is neither", "help: a module begins with"]);
+    fails(folder, &["serve", "empty"], 2, &["there is no tidegate.toml in the folder `empty`", "help: "]);
+}
+
+#[test]
+fn a_wrong_manifest_is_told_line_by_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("x.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    let text = "[server]\nworker = 2\n[[app]]\nname = \"x\"\nsource = \"x.wasm\"\nroutes = [\"/*\"]\nlimits = { cpu = 1 }\n";
+    std::fs::write(folder.join("tidegate.toml"), text).unwrap();
+    let expected = "error: tidegate.toml:2:1: unknown key `worker`\n\
+                    help: did you mean `workers`?\n\
+                    error: tidegate.toml:7:18: cpu: a plain number is ambiguous: a time needs a unit\n\
+                    help: the units are ms, s, min and h, as in `500ms` or `10s`\n";
+    let output = tidegate(folder, &["serve", "tidegate.toml"]);
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(2), expected));
+    fails(folder, &["serve", "."], 2, &["tidegate.toml:2:1: unknown key `worker`"]);
+}
+
+#[test]
+fn flags_of_an_app_are_ambiguous_beside_several() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("x.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    let app =
+        |name: &str| format!("[[app]]\nname = \"{name}\"\nsource = \"x.wasm\"\nroutes = [\"/{name}\"]\n");
+    std::fs::write(folder.join("two.toml"), app("a") + &app("b")).unwrap();
+    fails(
+        folder,
+        &["serve", "two.toml", "--limit", "cpu=1s"],
+        2,
+        &["`--limit` could mean any of the 2 apps", "help: set it in the manifest"],
+    );
+}
+
+#[test]
+fn a_log_filter_that_cannot_be_read_is_wrong_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("x.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["serve", "x.wasm"])
+        .current_dir(folder.path())
+        .env("TIDEGATE_LOG", "tidegate=loud")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).starts_with("error: the variable TIDEGATE_LOG is not a log filter"));
+}
+
+/// A crate without dependencies, so that nothing is fetched.
+fn write_crate(folder: &Path, lib: &str, source: &str) {
+    let manifest =
+        format!("[package]\nname = \"tiny\"\nversion = \"0.0.0\"\nedition = \"2024\"\n{lib}\n[workspace]\n");
+    std::fs::create_dir_all(folder.join("src")).unwrap();
+    std::fs::write(folder.join("Cargo.toml"), manifest).unwrap();
+    std::fs::write(folder.join("src/lib.rs"), source).unwrap();
+}
+
+#[test]
+fn a_folder_that_is_no_handler_crate_is_refused_before_building() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fails(folder, &["build", ".", "--out", "x.wasm"], 2, &["there is no Cargo.toml", "help: "]);
+    fails(folder, &["dev", "missing"], 2, &["there is no Cargo.toml in `missing`"]);
+    std::fs::write(folder.join("Cargo.toml"), "[workspace]\n").unwrap();
+    fails(folder, &["build", ".", "--out", "x.wasm"], 2, &["is a workspace", "help: name the folder"]);
+    write_crate(folder, "", "");
+    fails(
+        folder,
+        &["build", ".", "--out", "x.wasm"],
+        1,
+        &["has no library that can become a module", "crate-type = [\"cdylib\"]"],
+    );
+    fails(folder, &["dev", ".", "--limit", "cpuu=1s"], 2, &["did you mean `cpu`?"]);
+}
+
+#[test]
+fn a_crate_becomes_a_module() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let lib = "[lib]\ncrate-type = [\"cdylib\"]\n";
+    write_crate(
+        &folder.join("tiny"),
+        lib,
+        "#[unsafe(no_mangle)]\npub extern \"C\" fn seven() -> i32 { 7 }\n",
+    );
+    let output = tidegate(folder, &["build", "tiny", "--out", "out.wasm"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(std::fs::read(folder.join("out.wasm")).unwrap().starts_with(b"\0asm"));
+    assert!(stderr(&output).contains("built out.wasm (tiny)"));
+
+    write_crate(&folder.join("tiny"), lib, "fn broken( {");
+    let output = tidegate(folder, &["build", "tiny", "--out", "broken.wasm"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(text.contains("src/lib.rs:1"), "cargo's diagnostics are shown: {text}");
+    assert!(text.ends_with("error: the crate does not build\n"), "{text}");
+    assert!(!folder.join("broken.wasm").exists());
+}

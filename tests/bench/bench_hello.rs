@@ -1,0 +1,156 @@
+//! Hello world, server CPU per request: the bare loop, a reused instance, and a fresh sandbox per request, in turn on
+//! one pinned core, with the load generator on another. The ratios are what counts; their medians over the rounds are
+//! held to 1.25 (reused) and 2 (fresh).
+
+use std::env;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use tidegate_tests::bench::args::Args;
+use tidegate_tests::bench::load::{self, Plan};
+use tidegate_tests::bench::stats::median;
+use tidegate_tests::bench::{baseline, finish, judge, pin, warn_if_unoptimised};
+use tidegate_tests::procfs::cpu_time;
+use tidegate_tests::server::Server;
+use tidegate_tests::{Addr, Client};
+
+const SERVER_CPU: usize = 0;
+const LOAD_CPU: usize = 1;
+/// Tells the program, started by itself, to be the bare loop.
+const AS_BASELINE: &str = "--as-baseline";
+
+/// Something that is measured.
+struct Subject {
+    name: &'static str,
+    pid: u32,
+    addr: SocketAddr,
+    micros: Vec<f64>,
+    /// Share of the time that its core was busy: well below 1, the generator is what was measured.
+    busy: Vec<f64>,
+}
+
+impl Subject {
+    fn new(name: &'static str, pid: u32, addr: SocketAddr) -> Self {
+        Self { name, pid, addr, micros: Vec::new(), busy: Vec::new() }
+    }
+}
+
+/// The bare loop in a child; ended when dropped.
+struct Bare(Child);
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    if env::args().nth(1).as_deref() == Some(AS_BASELINE) {
+        let path = env::args().nth(2).context("the file of the response")?;
+        pin(SERVER_CPU)?;
+        return baseline::serve(std::fs::read(path)?);
+    }
+    let mut args = Args::parse()?;
+    let rounds: usize = args.get("rounds", 7)?;
+    let requests: u64 = args.get("requests", 60_000)?;
+    let connections: usize = args.get("connections", 32)?;
+    args.done()?;
+    warn_if_unoptimised();
+
+    let fresh = Server::builder().guest("hello").option("--workers", "1").cpu(SERVER_CPU).start();
+    let reused = Server::builder().guest("hello").option("--workers", "1").option("--reuse", "1000000");
+    let reused = reused.cpu(SERVER_CPU).start();
+    let (bare, bare_addr) = start_bare(&fresh)?;
+    pin(LOAD_CPU)?;
+
+    let mut subjects = [
+        Subject::new("bare mio+httparse loop", bare.0.id(), bare_addr),
+        Subject::new("hello, instance reused", reused.pid(), tcp(&reused)?),
+        Subject::new("hello, fresh per request", fresh.pid(), tcp(&fresh)?),
+    ];
+    // One round that is not counted warms everything up.
+    for round in 0..=rounds {
+        for subject in &mut subjects {
+            let (micros, busy) = measure(subject, connections, requests)?;
+            if round > 0 {
+                subject.micros.push(micros);
+                subject.busy.push(busy);
+            }
+        }
+    }
+    finish(report(&subjects))
+}
+
+/// Server CPU in microseconds per request, and how busy that kept its core.
+fn measure(subject: &Subject, connections: usize, requests: u64) -> anyhow::Result<(f64, f64)> {
+    let plan = Plan {
+        addr: subject.addr,
+        host: "hello.test".to_owned(),
+        path: "/".to_owned(),
+        connections,
+        requests,
+        within: Duration::from_secs(120),
+    };
+    let before = cpu_time(subject.pid);
+    let outcome = load::run(&plan)?;
+    let used = cpu_time(subject.pid) - before;
+    ensure!(outcome.errors == 0 && outcome.served == requests, "{}: {outcome:?}", subject.name);
+    let used = used.as_secs_f64();
+    Ok((used * 1e6 / requests as f64, used / outcome.elapsed.as_secs_f64()))
+}
+
+fn report(subjects: &[Subject; 3]) -> bool {
+    for subject in subjects {
+        let mut sorted = subject.micros.clone();
+        let middle = median(&mut sorted);
+        let (least, most) = (sorted.first().copied(), sorted.last().copied());
+        println!(
+            "{:<28} {middle:>6.2} us CPU per request (core busy {:.0} %; from {:.2} to {:.2}, {} rounds)",
+            subject.name,
+            median(&mut subject.busy.clone()) * 100.0,
+            least.unwrap_or_default(),
+            most.unwrap_or_default(),
+            sorted.len()
+        );
+    }
+    let [bare, reused, fresh] = subjects;
+    // Ratios within a round: what the machine does to one, it does to the others.
+    let ratio = |subject: &Subject| {
+        let pairs = subject.micros.iter().zip(&bare.micros);
+        median(&mut pairs.map(|(one, base)| one / base).collect::<Vec<_>>())
+    };
+    let good = judge("hello, instance reused, to the bare loop", ratio(reused), "x", 1.25);
+    judge("hello, fresh per request, to the bare loop", ratio(fresh), "x", 2.0) && good
+}
+
+fn tcp(server: &Server) -> anyhow::Result<SocketAddr> {
+    match server.addr() {
+        Addr::Tcp(addr) => Ok(*addr),
+        Addr::Unix(_) => bail!("a TCP address was asked for"),
+    }
+}
+
+/// Starts the bare loop with the very bytes that the server answers with.
+fn start_bare(server: &Server) -> anyhow::Result<(Bare, SocketAddr)> {
+    let mut client = Client::connect(server.addr())?;
+    client.send("GET / HTTP/1.1\r\nHost: hello.test\r\n\r\n")?;
+    client.shutdown_write()?;
+    let response = client.rest()?;
+    let text = String::from_utf8_lossy(&response).to_ascii_lowercase();
+    ensure!(text.contains("\r\ndate: ") && text.contains("\r\ncontent-length: "), "hello answered {text:?}");
+    ensure!(!text.contains("\r\nconnection: close"), "hello closes: {text:?}");
+    let file = server.folder().join("response");
+    std::fs::write(&file, &response)?;
+
+    let mut command = Command::new(env::current_exe()?);
+    command.arg(AS_BASELINE).arg(file).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut bare = Bare(command.spawn()?);
+    let mut line = String::new();
+    BufReader::new(bare.0.stdout.take().context("piped")?).read_line(&mut line)?;
+    let addr = line.trim().strip_prefix("listening on http://").context("the bare loop does not listen")?;
+    Ok((bare, addr.parse()?))
+}

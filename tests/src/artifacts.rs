@@ -1,0 +1,157 @@
+//! What the tests run: the server's binary and the guests, built once per process and locked against other
+//! processes that do the same.
+//!
+//! A build script could not do this (it would run before the host is built, and guests need another target), so it
+//! happens when the first test asks.
+
+use std::collections::HashMap;
+use std::env;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+const WASM_TARGET: &str = "wasm32-wasip1";
+
+/// The folder that holds the workspace.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests crate lies in the workspace")
+}
+
+/// The server's binary, in the profile that this process was built in. `TIDEGATE_BIN` names another one.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| env::var_os("TIDEGATE_BIN").map_or_else(build_binary, PathBuf::from))
+}
+
+/// The module of the guest `name` in the folder `guests`.
+pub fn guest(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let path = FOLDER.get_or_init(build_guests).join(format!("{name}.wasm"));
+    assert!(path.is_file(), "no guest {name}: {} is missing", path.display());
+    path
+}
+
+/// The module of `tests/wat/NAME.wat`, assembled into a temporary folder of this process.
+pub fn wat_guest(name: &str) -> PathBuf {
+    static DONE: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
+    let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let done = done.get_or_insert_default();
+    if let Some(path) = done.get(name) {
+        return path.clone();
+    }
+    let source = workspace().join("tests/wat").join(name).with_extension("wat");
+    let bytes = wat::parse_file(&source).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
+    let path = assembled_folder().join(name).with_extension("wasm");
+    fs::write(&path, bytes).expect("writing an assembled module");
+    done.insert(name.to_owned(), path.clone());
+    path
+}
+
+fn assembled_folder() -> PathBuf {
+    // Named after the process: parallel test processes must not overwrite each other's files, and a later process
+    // of the same number overwrites them with the same.
+    let folder = target_folder().join(format!("tidegate-wat-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder for assembled modules");
+    folder
+}
+
+/// The folder that cargo put this executable into, without `deps`.
+fn target_folder() -> PathBuf {
+    let own = env::current_exe().expect("the path of this executable");
+    let folder = own.parent().expect("an executable lies in a folder");
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+    folder.to_path_buf()
+}
+
+/// Held while building; the file stays, so that everyone locks the same one.
+fn build_lock() -> File {
+    let file = File::create(target_folder().join("tidegate-tests.lock")).expect("the lock file");
+    file.lock().expect("locking the lock file");
+    file
+}
+
+fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()));
+    command.current_dir(workspace()).stdin(Stdio::null());
+    // What cargo tells the test about this crate must not leak into the build of another.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") || text == "LD_LIBRARY_PATH"
+        {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+fn build_binary() -> PathBuf {
+    let _lock = build_lock();
+    let mut command = cargo();
+    command.args([
+        "build",
+        "-p",
+        "tidegate",
+        "--bin",
+        "tidegate",
+        "--message-format=json-render-diagnostics",
+    ]);
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    let output = command.stderr(Stdio::inherit()).output().expect("starting cargo");
+    assert!(output.status.success(), "cargo could not build the server: {}", output.status);
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let mut paths = messages.lines().filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        (message["target"]["name"] == "tidegate")
+            .then(|| message["executable"].as_str().map(PathBuf::from))?
+    });
+    paths.next_back().expect("cargo names the executable it built")
+}
+
+fn build_guests() -> PathBuf {
+    let _lock = build_lock();
+    let guests = workspace().join("guests");
+    add_wasm_target(&guests);
+    let target = guests.join("target");
+    let mut command = cargo();
+    command.args(["build", "--release", "--target", WASM_TARGET, "--manifest-path"]);
+    command.arg(guests.join("Cargo.toml")).arg("--target-dir").arg(&target);
+    // Flags meant for this machine mean nothing to WebAssembly.
+    command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").current_dir(&guests);
+    let output = command.stdout(Stdio::null()).stderr(Stdio::piped()).output().expect("starting cargo");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo could not build the guests: {}\n{told}", output.status);
+    target.join(WASM_TARGET).join("release")
+}
+
+/// Adds the target to the pinned toolchain where it is missing. The toolchain is the one of the guests' folder.
+fn add_wasm_target(guests: &Path) {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).args(["--print", "sysroot"]).current_dir(guests).output();
+    let output = output.expect("starting rustc");
+    let sysroot = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    if sysroot.join("lib/rustlib").join(WASM_TARGET).is_dir() {
+        return;
+    }
+    eprintln!("adding the target {WASM_TARGET} to the toolchain");
+    let status = Command::new("rustup").args(["target", "add", WASM_TARGET]).current_dir(guests).status();
+    assert!(status.is_ok_and(|status| status.success()), "rustup could not add the target {WASM_TARGET}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_hand_written_guest_is_well_formed() {
+        let folder = workspace().join("tests/wat");
+        let names: Vec<_> = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()).collect();
+        assert!(names.len() > 10, "{names:?}");
+        for path in names {
+            let bytes = wat::parse_file(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            assert!(bytes.starts_with(b"\0asm"));
+        }
+    }
+}

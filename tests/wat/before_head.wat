@@ -1,0 +1,15 @@
+;; The response head comes first: writing and finishing before it are refused, and harm nothing.
+(module
+  (import "tidegate_v1" "request_head" (func $request_head (param i32 i32) (result i32)))
+  (import "tidegate_v1" "write" (func $write (param i32 i32 i32) (result i32)))
+  (import "tidegate_v1" "finish" (func $finish (param i32 i32 i32) (result i32)))
+  (import "tidegate_v1" "respond" (func $respond (param i32 i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 4096) "early")
+  (func (export "tidegate_handle") (result i32)
+    (local $out i32)
+    (drop (call $request_head (i32.const 0) (i32.const 4096)))
+    (local.set $out (i32.load (i32.const 16)))
+    (i32.store (i32.const 8192) (call $write (local.get $out) (i32.const 4096) (i32.const 5)))
+    (i32.store (i32.const 8196) (call $finish (local.get $out) (i32.const 0) (i32.const 0)))
+    (call $respond (i32.const 200) (i32.const 0) (i32.const 0) (i32.const 8192) (i32.const 8))))

@@ -1,0 +1,2 @@
+;; A component, which is another kind of guest than a module.
+(component)

@@ -1,0 +1,20 @@
+;; A second head of either form is refused, and the first one stands.
+(module
+  (import "tidegate_v1" "request_head" (func $request_head (param i32 i32) (result i32)))
+  (import "tidegate_v1" "response_head" (func $response_head (param i32 i32 i32) (result i32)))
+  (import "tidegate_v1" "respond" (func $respond (param i32 i32 i32 i32 i32) (result i32)))
+  (import "tidegate_v1" "write" (func $write (param i32 i32 i32) (result i32)))
+  (import "tidegate_v1" "finish" (func $finish (param i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "tidegate_handle") (result i32)
+    (local $out i32)
+    (drop (call $request_head (i32.const 0) (i32.const 4096)))
+    (local.set $out (i32.load (i32.const 16)))
+    (i32.store (i32.const 8192) (call $response_head (i32.const 200) (i32.const 0) (i32.const 0)))
+    (i32.store (i32.const 8196) (call $response_head (i32.const 404) (i32.const 0) (i32.const 0)))
+    (i32.store (i32.const 8200)
+      (call $respond (i32.const 404) (i32.const 0) (i32.const 0) (i32.const 8192) (i32.const 4)))
+    ;; An interim head after the final one is refused too.
+    (i32.store (i32.const 8204) (call $response_head (i32.const 103) (i32.const 0) (i32.const 0)))
+    (drop (call $write (local.get $out) (i32.const 8192) (i32.const 16)))
+    (call $finish (local.get $out) (i32.const 0) (i32.const 0))))
