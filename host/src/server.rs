@@ -41,13 +41,14 @@ pub fn run(settings: Settings) -> Result<()> {
     check_budget(&settings)?;
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot listen for signals")?;
     let engine = engine::serving().map_err(plain).context("cannot reserve the guests' pools")?;
-    let registry = load(&engine, &settings.apps)?;
+    let clock = Clock::start();
+    let registry = load(&engine, &settings.apps, clock)?;
     let bound = claim(&settings.server)?;
     let log = settings.server.access_log.as_ref();
     let log = log.map(|target| AccessLog::open(target, settings.server.log_format)).transpose();
     let (access_log, _log_guard) = log.context("cannot open the access log")?.unzip();
     let urls: Vec<String> = bound.iter().map(Bound::url).collect();
-    let (shared, workers) = start(settings.server, engine, registry, access_log, &bound)?;
+    let (shared, workers) = start(settings.server, engine, registry, access_log, clock, &bound)?;
     announce(&urls)?;
     let on_signal = Arc::clone(&shared);
     thread::Builder::new().name("signals".into()).spawn(move || {
@@ -115,11 +116,11 @@ fn check_budget(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-fn load(engine: &Engine, settings: &[AppSettings]) -> Result<Registry> {
+fn load(engine: &Engine, settings: &[AppSettings], clock: Clock) -> Result<Registry> {
     let mut linker = Linker::new(engine);
     module_abi::add_to_linker(&mut linker).map_err(plain)?;
     let compiler = Compiler::this_binary().context("cannot find the running binary")?;
-    let loader = Loader { engine: engine.clone(), linker, compiler };
+    let loader = Loader { engine: engine.clone(), linker, compiler, clock };
     let mut apps = Vec::new();
     for (id, app) in settings.iter().enumerate() {
         let shown = app.source.display();
@@ -154,6 +155,7 @@ fn start(
     engine: Engine,
     registry: Registry,
     access_log: Option<AccessLog>,
+    clock: Clock,
     bound: &[Bound],
 ) -> Result<(Arc<Shared>, Workers)> {
     let mut polls = Vec::new();
@@ -169,7 +171,7 @@ fn start(
     let shared = Shared::new(Parts {
         settings,
         registry,
-        clock: Clock::start(),
+        clock,
         places: Places::new(engine::INSTANCES_MAX - PLACES_SPARE),
         ticker: Ticker::start(engine.clone())?,
         reaper: start_reaper()?,

@@ -6,7 +6,7 @@
 //! 2. take in what the events say, then read, parse and dispatch, session by session;
 //! 3. sessions that had not finished in the turn before;
 //! 4. requests that waited for admission;
-//! 5. guests, for one slice in all; after each, its session takes up and sends what it did;
+//! 5. guests, for one slice in all; sessions take up what they did and send it in batches;
 //! 6. timers;
 //! 7. accept;
 //! 8. once a second, what guests' logs have dropped.
@@ -14,6 +14,7 @@
 //! At most one slice of guests runs before the loop looks at its sockets again.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ const EVENTS_MAX: usize = 1024;
 const ACCEPTS_MAX: usize = 64;
 /// Guests run for so long before the loop looks at its sockets again.
 const GUESTS_SLICE: Nanos = MS;
+/// What a guest did waits no longer than this for others to be sent with it.
+const FLUSH_DELAY_MAX: Nanos = MS / 5;
 /// How long accepting is paused when descriptors ran out. A connection that closes ends the pause at once.
 const ACCEPT_PAUSE: Nanos = 100 * MS;
 
@@ -55,6 +58,8 @@ pub(crate) struct Worker {
     accept_paused: bool,
     draining_until: Option<Nanos>,
     fired: Vec<TimerKey>,
+    /// Sessions whose guests did something that has not been sent.
+    touched: Vec<Slot>,
 }
 
 impl Worker {
@@ -81,6 +86,7 @@ impl Worker {
             accept_paused: false,
             draining_until: None,
             fired: Vec::new(),
+            touched: Vec::new(),
         })
     }
 
@@ -132,37 +138,45 @@ impl Worker {
                         door.open = true;
                     }
                 }
-                Source::Session(slot) => {
-                    let Some(session) = self.sessions.get_mut(slot) else { continue };
+                Source::Session(slot) => self.look(slot, |session, local| {
                     session.transport().arm(event);
-                    let fate = session.drive(&mut self.local);
-                    self.settle(slot, fate);
-                }
+                    session.drive(local)
+                }),
             }
         }
     }
 
-    fn settle(&mut self, slot: Slot, fate: Fate) {
-        if fate == Fate::Close {
+    /// Gives a session a look at something. A stale slot is passed over. A panic is a bug of ours: it costs that
+    /// connection and no other.
+    fn look(&mut self, slot: Slot, f: impl FnOnce(&mut Session, &mut Local) -> Fate) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let local = &mut self.local;
+        let fate = catch_unwind(AssertUnwindSafe(|| f(session, local)));
+        if fate.is_err() {
+            tracing::error!(worker = self.local.worker, "a session panicked: a bug");
+        }
+        if !matches!(fate, Ok(Fate::Keep)) {
             self.close(slot);
         }
     }
 
     fn close(&mut self, slot: Slot) {
-        if let Some(mut session) = self.sessions.remove(slot) {
-            session.close(&mut self.local);
-            drop(session);
-            self.local.shared.disconnect();
-            self.accept_paused = false;
+        let Some(mut session) = self.sessions.remove(slot) else { return };
+        let local = &mut self.local;
+        if catch_unwind(AssertUnwindSafe(|| session.close(local))).is_err() {
+            tracing::error!(worker = self.local.worker, "a session panicked while it was closed: a bug");
         }
+        drop(session);
+        self.local.shared.disconnect();
+        self.accept_paused = false;
     }
 
     fn look_again(&mut self) {
         for slot in std::mem::take(&mut self.local.again) {
-            let Some(session) = self.sessions.get_mut(slot) else { continue };
-            session.listed = false;
-            let fate = session.drive(&mut self.local);
-            self.settle(slot, fate);
+            self.look(slot, |session, local| {
+                session.listed = false;
+                session.drive(local)
+            });
         }
     }
 
@@ -183,22 +197,41 @@ impl Worker {
         }
     }
 
+    /// Runs guests, for one slice in all. What they did is sent in batches: a client that is woken once for several
+    /// answers costs less than one that is woken for each.
     fn run_guests(&mut self) {
         if !self.local.has_ready() {
             return;
         }
         self.local.begin_guests();
         let end = self.local.now + GUESTS_SLICE;
-        while self.local.now < end {
+        let mut flush_at = self.local.now + FLUSH_DELAY_MAX;
+        loop {
+            let over = self.local.now >= end;
+            let long = self.local.next_has_yielded();
+            if over || long || !self.local.has_ready() || self.local.now >= flush_at {
+                self.flush_touched();
+                flush_at = self.local.now + FLUSH_DELAY_MAX;
+            }
+            if over {
+                return;
+            }
             let Some(step) = self.local.run_next() else { return };
             let Some(slot) = step.session else { continue };
-            let outcome = step.outcome;
-            drop(step.exchange);
-            if let Some(session) = self.sessions.get_mut(slot) {
-                let fate = session.on_guest(&mut self.local, outcome.as_ref());
-                self.settle(slot, fate);
-            }
+            self.look(slot, |session, local| {
+                session.take_up(local, step.outcome.as_ref());
+                Fate::Keep
+            });
+            self.touched.push(slot);
         }
+    }
+
+    fn flush_touched(&mut self) {
+        let mut touched = std::mem::take(&mut self.touched);
+        for slot in touched.drain(..) {
+            self.look(slot, Session::drive);
+        }
+        self.touched = touched;
     }
 
     fn fire_timers(&mut self) {
@@ -206,11 +239,7 @@ impl Worker {
         self.local.fire_timers(&mut fired);
         for key in fired.drain(..) {
             match key {
-                TimerKey::Session(slot) => {
-                    let Some(session) = self.sessions.get_mut(slot) else { continue };
-                    let fate = session.on_timer(&mut self.local);
-                    self.settle(slot, fate);
-                }
+                TimerKey::Session(slot) => self.look(slot, Session::on_timer),
                 TimerKey::Task(slot) => self.on_task_timer(slot),
                 TimerKey::Accept => self.accept_paused = false,
                 TimerKey::Report => self.report(),
@@ -237,12 +266,7 @@ impl Worker {
         }
         let session = self.local.tasks.get_mut(task).and_then(|t| t.session);
         match session.filter(|slot| self.sessions.get_mut(*slot).is_some()) {
-            Some(slot) => {
-                if let Some(session) = self.sessions.get_mut(slot) {
-                    let fate = session.on_wall_limit(&mut self.local);
-                    self.settle(slot, fate);
-                }
-            }
+            Some(slot) => self.look(slot, Session::on_wall_limit),
             None => self.local.cancel(task),
         }
     }
@@ -292,13 +316,12 @@ impl Worker {
             registered = transport.register(registry, Source::Session(slot).token());
             Session::new(slot, transport, ends, local)
         });
-        let Some(session) = self.sessions.get_mut(slot) else { return };
         // Clients that speak at once are answered at once: no event is waited for.
-        let fate = match registered {
-            Ok(()) => session.drive(&mut self.local),
+        self.look(slot, |session, local| match registered {
+            Ok(()) if local.is_draining() => session.drain(local),
+            Ok(()) => session.drive(local),
             Err(_) => Fate::Close,
-        };
-        self.settle(slot, fate);
+        });
     }
 
     /// Follows the server's life: stops accepting, ends what is idle, and in the end cuts what is left.
@@ -312,9 +335,7 @@ impl Worker {
             self.draining_until = Some(now.saturating_add(patience));
             while self.local.give_up_idle() {}
             for slot in self.sessions.slots() {
-                let Some(session) = self.sessions.get_mut(slot) else { continue };
-                let fate = session.drain(&mut self.local);
-                self.settle(slot, fate);
+                self.look(slot, Session::drain);
             }
         }
         // Who waited at the door before it closes is still served.

@@ -20,14 +20,22 @@ pub fn workspace() -> &'static Path {
 
 /// The server's binary, in the profile that this process was built in. `TIDEGATE_BIN` names another one.
 pub fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| env::var_os("TIDEGATE_BIN").map_or_else(build_binary, PathBuf::from))
+    // The failure is kept too: one attempt, not one a test.
+    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let build = || env::var_os("TIDEGATE_BIN").map_or_else(build_binary, |path| Ok(path.into()));
+    match BINARY.get_or_init(build) {
+        Ok(path) => path,
+        Err(message) => panic!("{message}"),
+    }
 }
 
 /// The module of the guest `name` in the folder `guests`.
 pub fn guest(name: &str) -> PathBuf {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let path = FOLDER.get_or_init(build_guests).join(format!("{name}.wasm"));
+    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let path = match FOLDER.get_or_init(build_guests) {
+        Ok(folder) => folder.join(format!("{name}.wasm")),
+        Err(message) => panic!("{message}"),
+    };
     assert!(path.is_file(), "no guest {name}: {} is missing", path.display());
     path
 }
@@ -85,7 +93,7 @@ fn cargo() -> Command {
     command
 }
 
-fn build_binary() -> PathBuf {
+fn build_binary() -> Result<PathBuf, String> {
     let _lock = build_lock();
     let mut command = cargo();
     command.args([
@@ -100,17 +108,19 @@ fn build_binary() -> PathBuf {
         command.arg("--release");
     }
     let output = command.stderr(Stdio::inherit()).output().expect("starting cargo");
-    assert!(output.status.success(), "cargo could not build the server: {}", output.status);
+    if !output.status.success() {
+        return Err(format!("cargo could not build the server: {}", output.status));
+    }
     let messages = String::from_utf8_lossy(&output.stdout);
     let mut paths = messages.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         (message["target"]["name"] == "tidegate")
             .then(|| message["executable"].as_str().map(PathBuf::from))?
     });
-    paths.next_back().expect("cargo names the executable it built")
+    paths.next_back().ok_or_else(|| "cargo names no executable".to_owned())
 }
 
-fn build_guests() -> PathBuf {
+fn build_guests() -> Result<PathBuf, String> {
     let _lock = build_lock();
     let guests = workspace().join("guests");
     add_wasm_target(&guests);
@@ -122,8 +132,10 @@ fn build_guests() -> PathBuf {
     command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").current_dir(&guests);
     let output = command.stdout(Stdio::null()).stderr(Stdio::piped()).output().expect("starting cargo");
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "cargo could not build the guests: {}\n{told}", output.status);
-    target.join(WASM_TARGET).join("release")
+    if !output.status.success() {
+        return Err(format!("cargo could not build the guests: {}\n{told}", output.status));
+    }
+    Ok(target.join(WASM_TARGET).join("release"))
 }
 
 /// Adds the target to the pinned toolchain where it is missing. The toolchain is the one of the guests' folder.

@@ -6,7 +6,9 @@ use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, ModuleExport};
 
 use super::compile::{CompileError, Compiler};
 use super::state::GuestState;
+use crate::clock::Clock;
 use crate::config::{AppLimits, Instances};
+use crate::exchange::Exchange;
 use crate::observe::guest_log::GuestLog;
 use tidegate_abi::names;
 
@@ -60,6 +62,8 @@ pub(crate) struct Program {
     /// `NAME=value`, each ended by a NUL.
     pub(crate) env: Vec<Vec<u8>>,
     pub(crate) log: GuestLog,
+    /// What an instance holds while it serves nobody, so that a finished request's exchange is free again.
+    pub(crate) nobody: Arc<Exchange>,
 }
 
 impl std::fmt::Debug for Program {
@@ -73,6 +77,7 @@ pub(crate) struct Loader {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<GuestState>,
     pub(crate) compiler: Compiler,
+    pub(crate) clock: Clock,
 }
 
 /// What a program is made from, besides its bytes.
@@ -118,6 +123,7 @@ impl Loader {
             instances: spec.instances,
             env,
             log,
+            nobody: Exchange::new(self.clock),
         })
     }
 }

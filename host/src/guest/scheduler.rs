@@ -67,6 +67,15 @@ impl<T> Scheduler<T> {
         }
     }
 
+    /// What most likely runs next.
+    pub(crate) fn peek(&self) -> Option<T>
+    where
+        T: Copy,
+    {
+        let Reverse((_, app)) = self.order.peek()?;
+        self.apps.get(*app as usize)?.ready.front().copied()
+    }
+
     /// What runs next, and whose it is. [`Self::charge`] follows.
     pub(crate) fn pop(&mut self) -> Option<(AppId, T)> {
         while let Some(Reverse((at, app))) = self.order.pop() {

@@ -104,7 +104,8 @@ impl GuestState {
 
     /// The call is over: what the guest left open is closed.
     pub(crate) fn end(&mut self) {
-        let mut inner = self.exchange.lock();
+        let exchange = std::mem::replace(&mut self.exchange, Arc::clone(&self.program.nobody));
+        let mut inner = exchange.lock();
         inner.response.abandon();
         inner.park = None;
         for lines in &mut self.stdio {

@@ -145,20 +145,17 @@ async fn serve(job: Job, live: Option<Live>, reaper: &Reaper) -> (Outcome, Optio
     };
     live.store.set_epoch_deadline(1);
     let result = live.handle.call_async(&mut live.store, ()).await;
+    let outcome = match &result {
+        Ok(code) => Outcome::Returned(*code),
+        Err(error) => judge(error, live.store.data()),
+    };
     live.store.data_mut().end();
     live.left = live.left.saturating_sub(1);
-    match result {
-        Ok(code) if live.left > 0 => (Outcome::Returned(code), Some(live)),
-        Ok(code) => {
-            discard(live.store, reaper);
-            (Outcome::Returned(code), None)
-        }
-        Err(error) => {
-            let outcome = judge(&error, live.store.data());
-            discard(live.store, reaper);
-            (outcome, None)
-        }
+    if result.is_ok() && live.left > 0 {
+        return (outcome, Some(live));
     }
+    discard(live.store, reaper);
+    (outcome, None)
 }
 
 fn discard(store: Store<GuestState>, reaper: &Reaper) {
@@ -191,8 +188,9 @@ async fn instantiate(
     match start(&program, &mut store).await {
         Ok(handle) => Ok(Live { store, handle, left }),
         Err(error) => {
+            let outcome = judge(&error, store.data());
             store.data_mut().end();
-            Err((judge(&error, store.data()), store))
+            Err((outcome, store))
         }
     }
 }

@@ -44,7 +44,6 @@ pub(crate) enum Begin {
 /// What one slice came to.
 pub(crate) struct Step {
     pub(crate) session: Option<Slot>,
-    pub(crate) exchange: Arc<Exchange>,
     /// How the call ended, if it did.
     pub(crate) outcome: Option<Outcome>,
 }
@@ -163,6 +162,12 @@ impl Local {
         !self.scheduler.is_empty()
     }
 
+    /// True if the guest whose turn it is has used up slices before.
+    pub(crate) fn next_has_yielded(&mut self) -> bool {
+        let next = self.scheduler.peek();
+        next.and_then(|slot| self.tasks.get_mut(slot)).is_some_and(|task| task.exchange.slice.has_yielded())
+    }
+
     /// Runs the guest whose turn it is until it waits or its slice is over.
     pub(crate) fn run_next(&mut self) -> Option<Step> {
         let (app, slot) = self.scheduler.pop()?;
@@ -180,7 +185,6 @@ impl Local {
         self.cpu_floor += used;
         let step = Step {
             session: task.session,
-            exchange: Arc::clone(&task.exchange),
             outcome: match ran {
                 Ran::Pending => None,
                 Ran::Done(outcome) => Some(outcome),

@@ -17,7 +17,7 @@ use tidegate_proto::error::PeerError;
 use tidegate_proto::timers::TimerId;
 
 use crate::exchange::{Ends, Exchange, Fault};
-use crate::guest::outcome::{Outcome, WALL_LIMIT};
+use crate::guest::outcome::WALL_LIMIT;
 use crate::local::{Active, Local, Progress, TimerKey};
 use crate::reactor::token::Slot;
 use crate::reactor::transport::Transport;
@@ -44,8 +44,6 @@ pub(crate) struct Session {
     active: Option<Box<Active>>,
     /// The timer that is set, and when it fires: never later than the deadline, perhaps earlier.
     timer: Option<(TimerId, u64)>,
-    /// Requests served.
-    served: u32,
     /// It is in the list of sessions that need another look.
     pub(crate) listed: bool,
 }
@@ -53,7 +51,7 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn new(slot: Slot, transport: Transport, ends: Ends, local: &Local) -> Self {
         let conn = Connection::new(local.now_ms(), &local.shared.settings.http);
-        Self { slot, transport, conn, ends, active: None, timer: None, served: 0, listed: false }
+        Self { slot, transport, conn, ends, active: None, timer: None, listed: false }
     }
 
     pub(crate) fn transport(&mut self) -> &mut Transport {
@@ -132,7 +130,6 @@ impl Session {
 
     /// The request in progress is over: it is logged, and its guest, if it goes on, does so alone.
     fn end_request(&mut self, local: &mut Local) {
-        self.served = self.served.saturating_add(1);
         self.log_request(local);
         let Some(active) = &mut self.active else { return };
         if let Progress::Running(task) = active.progress {
@@ -207,12 +204,6 @@ impl Session {
         }
     }
 
-    /// The guest has run: takes up what it did. `outcome` says how its call ended, if it did.
-    pub(crate) fn on_guest(&mut self, local: &mut Local, outcome: Option<&Outcome>) -> Fate {
-        self.take_up(local, outcome);
-        self.drive(local)
-    }
-
     /// The guest's time is up.
     pub(crate) fn on_wall_limit(&mut self, local: &mut Local) -> Fate {
         self.stop_guest(local);
@@ -237,10 +228,8 @@ impl Session {
     /// The server ends: what is idle closes, what runs finishes.
     pub(crate) fn drain(&mut self, local: &mut Local) -> Fate {
         self.conn.close_after();
-        if self.conn.is_idle() && self.active.is_none() && (self.served > 0 || !self.transport.is_readable()) {
-            return Fate::Close;
-        }
-        self.drive(local)
+        let fate = self.drive(local);
+        if self.conn.is_idle() && self.active.is_none() { Fate::Close } else { fate }
     }
 
     /// Ends the request's guest or its wait, whatever it is doing.

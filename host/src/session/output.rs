@@ -15,8 +15,8 @@ use crate::local::{Local, Progress};
 const WRITES_MAX: usize = 16;
 
 impl Session {
-    /// Takes up what the guest did until it was suspended or its call ended.
-    pub(super) fn take_up(&mut self, local: &mut Local, outcome: Option<&Outcome>) {
+    /// Takes up what the guest did until it was suspended or its call ended. [`Session::drive`] follows.
+    pub(crate) fn take_up(&mut self, local: &mut Local, outcome: Option<&Outcome>) {
         let Some(active) = &mut self.active else { return };
         if outcome.is_some() {
             active.progress = Progress::Returned;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::http::{Client, End};
 use crate::server::{App, Server};
@@ -69,14 +69,13 @@ pub fn run(plan: &Plan) -> Report {
         .env("TIDEGATE_LOG", "off")
         .start();
     let hello = server.get("hello.test", "/").body;
-    let idle_fds = server.fd_count();
     let counts = Counts::default();
 
     let mut report = Report::default();
     batch(&server, &counts, plan.settle, plan.connections, &hello);
-    (report.rss_settled, report.fds_settled) = at_rest(&server, idle_fds);
+    (report.rss_settled, report.fds_settled) = at_rest(&server);
     batch(&server, &counts, plan.requests, plan.connections, &hello);
-    (report.rss_after, report.fds_after) = at_rest(&server, report.fds_settled);
+    (report.rss_after, report.fds_after) = at_rest(&server);
     assert!(server.is_running(), "the server has ended");
     report.hello_served = counts.served.into_inner();
     report.hello_failed = counts.failed.into_inner();
@@ -84,11 +83,19 @@ pub fn run(plan: &Plan) -> Report {
     report
 }
 
-/// Memory and descriptors once every connection of a batch is gone; waits for that, but not for ever: a leak is a
-/// figure, not a hang.
-fn at_rest(server: &Server, fds: usize) -> (u64, usize) {
-    wait::poll_for(Duration::from_secs(10), || (server.fd_count() <= fds).then_some(()));
-    (server.rss_bytes(), server.fd_count())
+/// Memory and descriptors once both have come to rest: every connection of a batch is gone by then, and what the
+/// server drops aside has been dropped. Waits for that, but not for ever: a leak is a figure, not a hang.
+fn at_rest(server: &Server) -> (u64, usize) {
+    let mut last = (server.rss_bytes(), server.fd_count());
+    let mut unchanged = Instant::now();
+    let rested = wait::poll_for(Duration::from_secs(15), || {
+        let now = (server.rss_bytes(), server.fd_count());
+        if now != last {
+            (last, unchanged) = (now, Instant::now());
+        }
+        (unchanged.elapsed() > Duration::from_millis(1_500)).then_some(now)
+    });
+    rested.unwrap_or(last)
 }
 
 /// Sends requests until `upto` have been sent in all.

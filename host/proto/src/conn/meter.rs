@@ -1,4 +1,6 @@
 //! The clocks of a connection: a deadline for each direction, and the slowest rate a peer may keep.
+//!
+//! They know no clock of their own: time comes in as an argument, and nothing here wakes anybody.
 
 use crate::limits::Limits;
 
@@ -8,7 +10,11 @@ pub type Millis = u64;
 /// No deadline.
 pub const NEVER: Millis = u64::MAX;
 
-/// A deadline that moves on with every byte: `grace` from the start, then `rate` bytes a second.
+/// A deadline that every byte moves on: at first `grace` away, then `1 / rate` seconds later a byte, but never more
+/// than `grace` away again. So no burst, however large, buys the right to stand still for longer.
+///
+/// Bytes are only counted as they come; [`Meter::settle`] turns them into time once the deadline is there. That way
+/// a fast peer costs one look a grace period, and counting needs no clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Meter {
     since_ms: Millis,
@@ -24,12 +30,16 @@ impl Meter {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    /// When the peer is too slow if nothing more comes until then. A rate of 0 never ends.
-    pub(crate) const fn deadline(&self, grace_ms: u64, rate_bytes_per_s: u64) -> Millis {
-        match self.bytes.saturating_mul(1000).checked_div(rate_bytes_per_s) {
-            Some(earned_ms) => self.since_ms.saturating_add(grace_ms).saturating_add(earned_ms),
-            None => NEVER,
-        }
+    /// When to settle next: the peer is too slow if nothing has been earned by then. A rate of 0 never ends.
+    const fn deadline(&self, grace_ms: u64, rate_bytes_per_s: u64) -> Millis {
+        if rate_bytes_per_s == 0 { NEVER } else { self.since_ms.saturating_add(grace_ms) }
+    }
+
+    /// Moves the deadline on by what the bytes have earned.
+    fn settle(&mut self, now: Millis, rate_bytes_per_s: u64) {
+        let earned_ms = self.bytes.saturating_mul(1000).checked_div(rate_bytes_per_s).unwrap_or(0);
+        self.since_ms = self.since_ms.saturating_add(earned_ms).min(now);
+        self.bytes = 0;
     }
 }
 
@@ -57,7 +67,7 @@ pub enum Timeout {
     Reader,
     /// The peer has ended its side and the answer does not move.
     HalfClose,
-    /// The lingering close is over.
+    /// The lingering close is over, or the discarding of what was left of a request: close.
     Linger,
 }
 
@@ -71,6 +81,17 @@ impl Wait {
             }
             Self::Rate(meter, _) => meter.deadline(limits.write_grace_ms, limits.rate_bytes_per_s_min),
         }
+    }
+
+    /// What has run out at `now`, if it has.
+    pub(crate) fn expire(&mut self, now: Millis, limits: &Limits) -> Option<Timeout> {
+        if self.deadline(limits) > now {
+            return None;
+        }
+        if let Self::Rate(meter, _) = self {
+            meter.settle(now, limits.rate_bytes_per_s_min);
+        }
+        self.kind().filter(|_| self.deadline(limits) <= now)
     }
 
     pub(crate) const fn kind(&self) -> Option<Timeout> {
@@ -91,14 +112,72 @@ impl Wait {
 mod tests {
     use super::*;
 
+    /// 240 B/s after 5 s.
+    fn body(start: Millis) -> (Wait, Limits) {
+        (Wait::Rate(Meter::start(start), Timeout::Body), Limits::default())
+    }
+
     #[test]
-    fn a_rate_earns_time_for_every_byte() {
-        let mut meter = Meter::start(1_000);
-        assert_eq!(meter.deadline(5_000, 240), 6_000);
-        meter.add(240);
-        assert_eq!(meter.deadline(5_000, 240), 7_000);
-        assert_eq!(meter.deadline(5_000, 0), NEVER);
-        meter.add(u64::MAX);
-        assert!(meter.deadline(5_000, 240) > 1 << 40);
+    fn nothing_ends_with_the_grace() {
+        let (mut wait, limits) = body(1_000);
+        assert_eq!(wait.deadline(&limits), 6_000);
+        assert_eq!(wait.expire(5_999, &limits), None);
+        assert_eq!(wait.expire(6_000, &limits), Some(Timeout::Body));
+        assert_eq!(wait.expire(6_000, &limits), Some(Timeout::Body), "and stays so");
+    }
+
+    #[test]
+    fn bytes_earn_time() {
+        let (mut wait, limits) = body(0);
+        wait.add(240);
+        assert_eq!(wait.deadline(&limits), 5_000, "settled only then");
+        assert_eq!(wait.expire(5_000, &limits), None);
+        assert_eq!(wait.deadline(&limits), 6_000);
+        assert_eq!(wait.expire(6_000, &limits), Some(Timeout::Body));
+    }
+
+    #[test]
+    fn the_slowest_rate_lasts_and_one_below_it_does_not() {
+        for (rate, lasts) in [(240, true), (239, false)] {
+            let (mut wait, limits) = body(0);
+            let end = (0..4_000_u64).find_map(|second| {
+                wait.add(rate);
+                wait.expire((second + 1) * 1_000, &limits)
+            });
+            assert_eq!(end.is_none(), lasts, "{rate}");
+        }
+    }
+
+    #[test]
+    fn no_burst_buys_more_than_a_grace() {
+        let (mut wait, limits) = body(0);
+        wait.add(u64::MAX);
+        assert_eq!(wait.expire(5_000, &limits), None);
+        assert_eq!(wait.deadline(&limits), 10_000);
+        assert_eq!(wait.expire(10_000, &limits), Some(Timeout::Body));
+    }
+
+    #[test]
+    fn bytes_that_come_late_still_count_before_the_verdict() {
+        let (mut wait, limits) = body(0);
+        wait.add(2_400);
+        assert_eq!(wait.expire(9_000, &limits), None, "looked at late: until 15 s at most, 14 s as of now");
+        assert_eq!(wait.deadline(&limits), 14_000);
+    }
+
+    #[test]
+    fn a_rate_of_0_never_ends() {
+        let (mut wait, limits) = body(0);
+        let limits = Limits { rate_bytes_per_s_min: 0, ..limits };
+        assert_eq!((wait.deadline(&limits), wait.expire(u64::MAX - 1, &limits)), (NEVER, None));
+    }
+
+    #[test]
+    fn a_point_in_time_is_not_moved_by_bytes() {
+        let mut wait = Wait::Until(7, Timeout::Linger);
+        wait.add(1_000_000);
+        assert_eq!(wait.expire(6, &Limits::default()), None);
+        assert_eq!(wait.expire(7, &Limits::default()), Some(Timeout::Linger));
+        assert_eq!(Wait::Nothing.expire(u64::MAX - 1, &Limits::default()), None);
     }
 }

@@ -54,6 +54,10 @@ pub enum After {
     Linger,
 }
 
+/// How to answer what could not be read.
+const UNREAD: ResponseContext =
+    ResponseContext { head_request: false, version: Version::Http11, keep_alive: true };
+
 /// A connection's protocol state.
 #[derive(Debug)]
 pub struct Connection {
@@ -70,6 +74,7 @@ pub struct Connection {
     /// What follows them.
     tail: &'static [u8],
     body_left_max: u64,
+    drain_bytes_max: u64,
     recv_wait: Wait,
     send_wait: Wait,
 }
@@ -85,12 +90,13 @@ impl Connection {
             expect: Expect::Nothing,
             scanner: HeadScanner::default(),
             decoder: BodyDecoder::new(BodyFraming::None),
-            cx: ResponseContext { head_request: false, version: Version::Http11, keep_alive: true },
+            cx: UNREAD,
             framing: ResponseFraming::None,
             credit: 0,
             tail: &[],
             body_left_max: u64::MAX,
-            recv_wait: Wait::Until(now.saturating_add(limits.head_ms_max), Timeout::Idle),
+            drain_bytes_max: limits.drain_bytes_max,
+            recv_wait: Wait::Until(now.saturating_add(limits.head_ms_max), Timeout::Head),
             send_wait: Wait::Nothing,
         }
     }
@@ -130,24 +136,34 @@ impl Connection {
         self.persist == Persist::Close
     }
 
-    /// Bytes of body that the request may still bring before it is refused with 413.
+    /// Bytes of body that the request may still bring before it is refused with 413: at once by
+    /// [`Self::handle_input`] where more are declared, else with the first byte too many.
     pub const fn limit_body(&mut self, bytes_max: u64) {
         self.body_left_max = bytes_max;
     }
 
-    /// The next point in time at which [`Self::handle_timeout`] has something to say, or [`NEVER`].
+    /// The next point in time at which [`Self::handle_timeout`] wants to be called, or [`NEVER`].
     #[must_use]
     pub fn deadline(&self, limits: &Limits) -> Millis {
         self.recv_wait.deadline(limits).min(self.send_wait.deadline(limits))
     }
 
-    /// What has run out at `now`, if anything has.
-    #[must_use]
-    pub fn handle_timeout(&self, now: Millis, limits: &Limits) -> Option<Timeout> {
-        [&self.send_wait, &self.recv_wait]
-            .into_iter()
-            .find(|wait| wait.deadline(limits) <= now)
-            .and_then(Wait::kind)
+    /// What has run out at `now`, if anything has. If nothing has, there is a new [`Self::deadline`].
+    pub fn handle_timeout(&mut self, now: Millis, limits: &Limits) -> Option<Timeout> {
+        let end = self.send_wait.expire(now, limits).or_else(|| self.recv_wait.expire(now, limits))?;
+        match (end, self.recv) {
+            // Whoever has sent nothing yet asked for nothing that could be answered with 408.
+            (Timeout::Head, Recv::Idle) => Some(Timeout::Idle),
+            (Timeout::Body, Recv::Discard) => self.give_up_discarding(),
+            _ => Some(end),
+        }
+    }
+
+    /// The rest of a request that was answered does not come in time: an answer that is still being read is not cut
+    /// for that, but then the connection ends.
+    fn give_up_discarding(&mut self) -> Option<Timeout> {
+        self.refuse();
+        matches!(self.send_wait, Wait::Nothing).then_some(Timeout::Linger)
     }
 
     /// We are not willing to read the body for now: its clock stops.
@@ -157,16 +173,19 @@ impl Connection {
         }
     }
 
-    /// We are willing to read the body again: its clock starts afresh.
+    /// We are willing to read the body again: its clock starts afresh. Not while the client waits for 100.
     pub fn resume_input(&mut self, now: Millis) {
-        if matches!(self.recv, Recv::Body) && matches!(self.recv_wait, Wait::Nothing) {
+        let paused = matches!(self.recv_wait, Wait::Nothing) && self.expect == Expect::Nothing;
+        if self.recv == Recv::Body && paused {
             self.recv_wait = Wait::Rate(Meter::start(now), Timeout::Body);
         }
     }
 
-    /// What comes after the answer; `flushed` says that all of it has left.
+    /// What comes after the answer; `flushed` says that all of it has left ([`Self::is_flushed`]).
     ///
-    /// An answer that is complete before its request has come throws the rest of that away, up to the drain limit.
+    /// An answer that is complete before its request has come throws the rest of that away, up to the drain limit. A
+    /// connection that we end lingers (RFC 9112 section 9.6), as closing it on bytes that are on their way would
+    /// reset it and might take the answer with it; a client that wanted it to end has nothing more to send.
     pub fn after(&mut self, flushed: bool, now: Millis, limits: &Limits) -> After {
         match self.send {
             Send::Cut => return After::Close,
@@ -176,27 +195,39 @@ impl Connection {
         if self.recv == Recv::Body {
             self.begin_discard(now, limits);
         }
-        if !flushed {
+        if !flushed || self.is_lingering() {
             return After::Wait;
         }
         match (self.recv, self.persist) {
             (Recv::Ended, Persist::Keep) => After::Next,
-            (Recv::Ended, Persist::Close) => After::Close,
+            (Recv::Ended, Persist::Close) if !self.cx.keep_alive => After::Close,
+            (Recv::Closed, _) => After::Close,
             (Recv::Discard, Persist::Keep) => After::Wait,
             _ => After::Linger,
         }
     }
 
     fn begin_discard(&mut self, now: Millis, limits: &Limits) {
-        let rest = self.decoder.remaining_hint().unwrap_or(0);
-        if self.expect == Expect::Awaited || rest > limits.drain_bytes_max {
+        if self.expect == Expect::Awaited || self.outgrows_drain() {
             self.persist = Persist::Close;
         }
-        if let Ok(state) = self.recv.on(RecvEvent::Discard) {
-            self.recv = state;
-        }
+        self.go(RecvEvent::Discard);
         self.body_left_max = limits.drain_bytes_max;
         self.recv_wait = Wait::Rate(Meter::start(now), Timeout::Body);
+    }
+
+    /// True if more is due of the body than is worth discarding.
+    fn outgrows_drain(&self) -> bool {
+        self.declared_body().is_some_and(|due| due > self.drain_bytes_max)
+    }
+
+    /// The length still due of a counted body that is being received, in bytes; `None` for any other.
+    #[must_use]
+    pub fn declared_body(&self) -> Option<u64> {
+        match self.recv {
+            Recv::Body | Recv::Discard => self.decoder.remaining_hint(),
+            _ => None,
+        }
     }
 
     /// The answer has left and the connection is kept: ready for the next request.
@@ -204,9 +235,8 @@ impl Connection {
     /// # Errors
     /// [`Impossible`] unless [`Self::after`] said [`After::Next`].
     pub fn next(&mut self, now: Millis, limits: &Limits) -> Result<(), Impossible> {
-        self.recv = self.recv.on(RecvEvent::Next)?;
-        self.send = self.send.on(SendEvent::Next)?;
-        self.scanner = HeadScanner::default();
+        let (recv, send) = (self.recv.on(RecvEvent::Next)?, self.send.on(SendEvent::Next)?);
+        (self.recv, self.send) = (recv, send);
         self.expect = Expect::Nothing;
         self.body_left_max = u64::MAX;
         self.recv_wait = Wait::Until(now.saturating_add(limits.idle_ms_max), Timeout::Idle);
@@ -214,19 +244,15 @@ impl Connection {
         Ok(())
     }
 
-    /// The sending side has been ended; what still comes is discarded until the deadline.
+    /// The sending side has been ended; what still comes is discarded until the deadline. Said again, it changes
+    /// nothing: no peer prolongs its own end.
     pub fn linger(&mut self, now: Millis, limits: &Limits) {
-        if let Ok(state) = self.recv.on(RecvEvent::Refuse) {
-            self.recv = state;
+        if self.is_lingering() {
+            return;
         }
+        self.go(RecvEvent::Refuse);
         self.recv_wait = Wait::Until(now.saturating_add(limits.linger_ms_max), Timeout::Linger);
         self.send_wait = Wait::Nothing;
-    }
-
-    /// The length still due of a counted request body.
-    #[must_use]
-    pub fn declared_body(&self) -> Option<u64> {
-        if self.recv == Recv::Body { self.decoder.remaining_hint() } else { None }
     }
 
     /// True while what still comes is discarded before the close.
@@ -243,19 +269,26 @@ impl Connection {
 
     /// The answer whose head is queued has no body.
     pub fn end_empty(&mut self) {
-        if let Ok(state) = self.send.on(SendEvent::End) {
-            self.send = state;
-        }
+        self.follow(SendEvent::End);
     }
 
     /// The answer fails after its head: nothing more is sent, and never a clean end.
     pub fn cut(&mut self) {
-        if let Ok(state) = self.send.on(SendEvent::Cut) {
-            self.send = state;
-        }
+        self.follow(SendEvent::Cut);
         self.persist = Persist::Close;
+        self.recv_wait = Wait::Nothing;
+        self.send_wait = Wait::Nothing;
+    }
+
+    /// Follows a transition of the receiving side. One that is impossible leaves the state as it is.
+    fn go(&mut self, event: RecvEvent) {
+        if let Ok(state) = self.recv.on(event) {
+            self.recv = state;
+        }
+    }
+
+    /// Follows a transition of the sending side, and says whether there was one.
+    fn follow(&mut self, event: SendEvent) -> bool {
+        self.send.on(event).map(|state| self.send = state).is_ok()
     }
 }
-
-#[cfg(test)]
-mod tests;

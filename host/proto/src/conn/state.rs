@@ -13,7 +13,7 @@
 //!    └─────────────────────────────── Next ──── BodyEnd ┘──────┘
 //! ```
 //!
-//! Eof and Refuse lead to `Closed` from wherever they may happen; nothing leads out of it.
+//! Refuse leads to `Refused` from wherever something is read, Eof to `Closed` from everywhere; nothing leads out of it.
 
 /// What the receiving side is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,9 @@ pub enum Recv {
     Ended,
     /// The rest of the body is read and thrown away.
     Discard,
-    /// Nothing more is read as HTTP: the peer has ended its side, or was refused.
+    /// The peer broke a rule, or is not listened to any more: what still comes is thrown away.
+    Refused,
+    /// The peer has ended its side: nothing more comes.
     Closed,
 }
 
@@ -49,7 +51,7 @@ pub enum RecvEvent {
     Next,
     /// The peer has ended its side.
     Eof,
-    /// The input broke a rule.
+    /// The input broke a rule, or nothing more of it is wanted.
     Refuse,
 }
 
@@ -105,7 +107,8 @@ impl Recv {
             (Self::Body, E::Discard) => Self::Discard,
             (Self::Discard, E::BodyEnd) => Self::Ended,
             (Self::Ended, E::Next) => Self::Idle,
-            (Self::Idle | Self::Head | Self::Body | Self::Ended | Self::Discard, E::Eof | E::Refuse) => {
+            (Self::Idle | Self::Head | Self::Body | Self::Ended | Self::Discard, E::Refuse) => Self::Refused,
+            (Self::Idle | Self::Head | Self::Body | Self::Ended | Self::Discard | Self::Refused, E::Eof) => {
                 Self::Closed
             }
             _ => return Err(Impossible),
@@ -142,7 +145,8 @@ impl Send {
 mod tests {
     use super::*;
 
-    const RECV: [Recv; 6] = [Recv::Idle, Recv::Head, Recv::Body, Recv::Ended, Recv::Discard, Recv::Closed];
+    const RECV: [Recv; 7] =
+        [Recv::Idle, Recv::Head, Recv::Body, Recv::Ended, Recv::Discard, Recv::Refused, Recv::Closed];
     const RECV_EVENTS: [RecvEvent; 8] = [
         RecvEvent::FirstByte,
         RecvEvent::HeadThenBody,
@@ -164,21 +168,23 @@ mod tests {
     ];
 
     /// A row a state, a column an event in the order of `RECV_EVENTS`; `None` is impossible.
-    const RECV_TABLE: [[Option<Recv>; 8]; 6] = {
+    const RECV_TABLE: [[Option<Recv>; 8]; 7] = {
         const I: Option<Recv> = Some(Recv::Idle);
         const H: Option<Recv> = Some(Recv::Head);
         const B: Option<Recv> = Some(Recv::Body);
         const E: Option<Recv> = Some(Recv::Ended);
         const D: Option<Recv> = Some(Recv::Discard);
+        const R: Option<Recv> = Some(Recv::Refused);
         const C: Option<Recv> = Some(Recv::Closed);
         const X: Option<Recv> = None;
         [
             // FirstByte HeadThenBody HeadOnly BodyEnd Discard Next Eof Refuse
-            [H, X, X, X, X, X, C, C], // Idle
-            [X, B, E, X, X, X, C, C], // Head
-            [X, X, X, E, D, X, C, C], // Body
-            [X, X, X, X, X, I, C, C], // Ended
-            [X, X, X, E, X, X, C, C], // Discard
+            [H, X, X, X, X, X, C, R], // Idle
+            [X, B, E, X, X, X, C, R], // Head
+            [X, X, X, E, D, X, C, R], // Body
+            [X, X, X, X, X, I, C, R], // Ended
+            [X, X, X, E, X, X, C, R], // Discard
+            [X, X, X, X, X, X, C, X], // Refused
             [X, X, X, X, X, X, X, X], // Closed
         ]
     };

@@ -9,7 +9,8 @@ use crate::http1::encode::{
 use crate::limits::Limits;
 use crate::pipe::Pipe;
 
-/// Bodies up to this size are copied behind their head rather than sent from the pipe.
+/// Bodies up to this size are copied behind their head rather than sent from the pipe, and no others are as long as
+/// more than this is pending: what a slow reader leaves behind must stay in the pipe, which counts it.
 const INLINE_BYTES_MAX: usize = 4096;
 
 /// A response's body as it stands.
@@ -44,7 +45,10 @@ impl Connection {
     ) -> Result<(), Impossible> {
         self.send = self.send.on(SendEvent::Head)?;
         self.framing = response_framing(&self.cx, head, known_len);
-        if head.close() || self.expect == Expect::Awaited || self.framing == ResponseFraming::Close {
+        // With the answer complete the rest of the request is discarded, or too much for that.
+        let gives_up = known_len.is_some() && self.outgrows_drain();
+        let ends = self.expect == Expect::Awaited || self.framing == ResponseFraming::Close;
+        if head.close() || ends || gives_up {
             self.persist = Persist::Close;
         }
         let close = self.persist == Persist::Close;
@@ -55,61 +59,87 @@ impl Connection {
     /// True if the body of the answer in progress is thrown away (HEAD, 204, 304).
     #[must_use]
     pub fn discards_body(&self) -> bool {
-        self.framing == ResponseFraming::None
+        matches!(self.send, Send::Body | Send::Done) && self.framing == ResponseFraming::None
     }
 
-    /// Frames what the pipe holds; afterwards [`Self::slices`] says what to send.
+    /// Frames what the pipe holds; afterwards [`Self::slices`] says what to send. To be said before
+    /// [`Self::is_flushed`] is asked, as the end of a body may be all that is left to send.
     pub fn poll_transmit(&mut self, body: &mut Body<'_>, out: &mut OutBuf) {
-        if self.send != Send::Body || self.credit > 0 || !self.tail.is_empty() {
+        if self.send != Send::Body {
             return;
         }
-        let queued = body.pipe.len();
-        let last = body.pipe.is_ended();
-        match self.framing {
-            ResponseFraming::None => body.pipe.consume(queued),
-            ResponseFraming::Length(_) | ResponseFraming::Close => self.credit = queued,
-            ResponseFraming::Chunked if queued > 0 => {
-                encode_chunk_size(queued, out.tail());
-                self.credit = queued;
-                self.tail = if last && body.trailers.is_empty() { b"\r\n0\r\n\r\n" } else { b"\r\n" };
-            }
-            ResponseFraming::Chunked if last => {
-                let tail = out.tail();
-                tail.extend_from_slice(b"0\r\n");
-                tail.extend_from_slice(body.trailers);
-                tail.extend_from_slice(b"\r\n");
-            }
-            ResponseFraming::Chunked => {}
+        let mut complete = self.frame(body, out);
+        if self.inline(body.pipe, out) && !complete {
+            // Trailers are a step of their own: with the chunk before them out of the way they leave beside it.
+            complete = self.frame(body, out);
         }
-        let trailers_follow =
-            self.framing == ResponseFraming::Chunked && queued > 0 && !body.trailers.is_empty();
-        if last && !trailers_follow {
-            if let Ok(state) = self.send.on(SendEvent::End) {
-                self.send = state;
-            }
-        }
-        if self.credit > 0 && self.credit <= INLINE_BYTES_MAX {
-            self.inline(body.pipe, out);
+        if complete {
+            self.follow(SendEvent::End);
         }
     }
 
-    fn inline(&mut self, pipe: &mut Pipe, out: &mut OutBuf) {
-        for part in pipe.peek() {
-            out.tail().extend_from_slice(part);
+    /// Takes what there is of the body into what is sent next; true if that is the end of the answer.
+    fn frame(&mut self, body: &mut Body<'_>, out: &mut OutBuf) -> bool {
+        match self.framing {
+            ResponseFraming::None => body.pipe.consume(body.pipe.len()),
+            ResponseFraming::Length(_) | ResponseFraming::Close => self.credit = body.pipe.len(),
+            ResponseFraming::Chunked => return self.frame_chunk(body, out),
         }
+        body.pipe.is_ended()
+    }
+
+    /// One chunk of all that is there, once the last one has left; behind the last one what ends them.
+    fn frame_chunk(&mut self, body: &Body<'_>, out: &mut OutBuf) -> bool {
+        if self.credit > 0 || !self.tail.is_empty() {
+            return false;
+        }
+        let (queued, ended) = (body.pipe.len(), body.pipe.is_ended());
+        if queued > 0 {
+            let last = ended && body.trailers.is_empty();
+            encode_chunk_size(queued, out.tail());
+            self.credit = queued;
+            self.tail = if last { b"\r\n0\r\n\r\n" } else { b"\r\n" };
+            return last;
+        }
+        if ended {
+            let tail = out.tail();
+            tail.extend_from_slice(b"0\r\n");
+            tail.extend_from_slice(body.trailers);
+            tail.extend_from_slice(b"\r\n");
+        }
+        ended
+    }
+
+    /// Brings little of a body behind what is pending, so that it leaves with it; says whether it did.
+    fn inline(&mut self, pipe: &mut Pipe, out: &mut OutBuf) -> bool {
+        let little = self.credit > 0 && self.credit <= INLINE_BYTES_MAX;
+        if !little || out.pending().len() > INLINE_BYTES_MAX {
+            return false;
+        }
+        let tail = out.tail();
+        for part in self.framed(pipe) {
+            tail.extend_from_slice(part);
+        }
+        tail.extend_from_slice(self.tail);
         pipe.consume(self.credit);
         self.credit = 0;
-        out.tail().extend_from_slice(self.tail);
         self.tail = &[];
+        true
+    }
+
+    /// The bytes of the pipe that are framed.
+    fn framed<'a>(&self, pipe: &'a Pipe) -> [&'a [u8]; 2] {
+        let [first, second] = pipe.peek();
+        let first = first.get(..self.credit).unwrap_or(first);
+        let rest = self.credit.saturating_sub(first.len());
+        [first, second.get(..rest).unwrap_or(second)]
     }
 
     /// What to send next, in order.
     #[must_use]
     pub fn slices<'a>(&self, pipe: &'a Pipe, out: &'a OutBuf) -> [&'a [u8]; 4] {
-        let [first, second] = pipe.peek();
-        let first = first.get(..self.credit).unwrap_or(first);
-        let rest = self.credit.saturating_sub(first.len());
-        [out.pending(), first, second.get(..rest).unwrap_or(second), self.tail]
+        let [first, second] = self.framed(pipe);
+        [out.pending(), first, second, self.tail]
     }
 
     /// True if nothing is queued.
@@ -150,9 +180,16 @@ impl Connection {
         self.send_wait = Wait::Nothing;
     }
 
-    /// True if the request has been received whole.
+    /// The peer has taken `bytes` more of what the system holds for it: that counts for the reader's clock too, as a
+    /// full socket buffer takes nothing from us until a good part of it is free.
+    pub const fn handle_drained(&mut self, bytes: u64) {
+        self.send_wait.add(bytes);
+    }
+
+    /// True if there is a request and it has been received whole.
     #[must_use]
     pub fn request_ended(&self) -> bool {
-        matches!(self.recv, Recv::Ended | Recv::Closed)
+        let received = matches!(self.recv, Recv::Ended | Recv::Closed) && self.decoder.is_ended();
+        received && self.send != Send::Idle
     }
 }
