@@ -28,7 +28,12 @@ pub(crate) struct RequestBody {
 
 impl RequestBody {
     pub(super) fn new() -> Self {
-        Self { pipe: Pipe::new(Watermarks::default()), trailers: Fields::default(), fault: None, wanted: false }
+        Self {
+            pipe: Pipe::new(Watermarks::default()),
+            trailers: Fields::default(),
+            fault: None,
+            wanted: false,
+        }
     }
 
     pub(super) fn reset(&mut self, marks: Watermarks) {

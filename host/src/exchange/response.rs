@@ -321,10 +321,7 @@ impl Response {
     }
 }
 
-fn push_all<'a>(
-    fields: impl Iterator<Item = Option<Field<'a>>>,
-    lines: &mut Vec<u8>,
-) -> Result<(), Refusal> {
+fn push_all<'a>(fields: impl Iterator<Item = Option<Field<'a>>>, lines: &mut Vec<u8>) -> Result<(), Refusal> {
     for field in fields {
         let (name, value) = field.ok_or(Refusal::Invalid(GuestError::InvalidName))?;
         push_trailer(name, value, lines)?;

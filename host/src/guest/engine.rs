@@ -1,7 +1,8 @@
 //! The one engine that all workers share, and the settings that compiled code depends on.
 
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails,
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    WasmBacktraceDetails,
 };
 
 /// Stacks, memories and instances that may be in use at once, over all workers and apps.
@@ -80,7 +81,10 @@ mod tests {
         let server = serving().unwrap();
         let code = compiler.precompile_module(&wat::parse_str("(module)").unwrap()).unwrap();
         assert_eq!(Engine::detect_precompiled(&code), Some(wasmtime::Precompiled::Module));
-        assert_eq!(compiler.precompile_compatibility_hash_value(), server.precompile_compatibility_hash_value());
+        assert_eq!(
+            compiler.precompile_compatibility_hash_value(),
+            server.precompile_compatibility_hash_value()
+        );
     }
 
     trait HashValue {

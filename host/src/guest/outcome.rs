@@ -25,7 +25,8 @@ pub(crate) const NO_SUCH_APP: Failure =
     Failure { code: "no-such-app", status: 404, title: "No app serves this address" };
 pub(crate) const OVERLOADED: Failure =
     Failure { code: "overloaded", status: 503, title: "The app has more requests than it can answer" };
-pub(crate) const GUEST_TRAP: Failure = Failure { code: "guest-trap", status: 500, title: "The handler crashed" };
+pub(crate) const GUEST_TRAP: Failure =
+    Failure { code: "guest-trap", status: 500, title: "The handler crashed" };
 pub(crate) const GUEST_MEMORY: Failure =
     Failure { code: "guest-memory", status: 500, title: "The handler ran out of memory" };
 pub(crate) const GUEST_ERROR: Failure =

@@ -46,7 +46,9 @@ pub(crate) enum LoadError {
     #[error("this module can not be linked: {0:#}")]
     Imports(wasmtime::Error),
     /// It needs more than its app may have.
-    #[error("this module needs {needed} bytes of memory to begin with, and its limit is {limit}: raise `memory`")]
+    #[error(
+        "this module needs {needed} bytes of memory to begin with, and its limit is {limit}: raise `memory`"
+    )]
     Memory { needed: u64, limit: u64 },
 }
 
@@ -100,8 +102,12 @@ impl Loader {
         self.link(&code, spec)
     }
 
+    /// Loads and links code that our own compiler made.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
     #[allow(unsafe_code)]
-    fn link(&self, code: &[u8], spec: Spec) -> Result<Program, LoadError> {
+    pub(crate) fn link(&self, code: &[u8], spec: Spec) -> Result<Program, LoadError> {
         // SAFETY: the code comes from our own compiling child, through a pipe that nobody else can write to, and was
         // made by the same binary with the same settings.
         let module = unsafe { Module::deserialize(&self.engine, code) }.map_err(LoadError::Load)?;

@@ -101,7 +101,8 @@ impl Runner {
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a text".into())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a text".into())
 }
 
 /// Waits for the next job.
@@ -195,10 +196,7 @@ async fn instantiate(
     }
 }
 
-async fn start(
-    program: &Program,
-    store: &mut Store<GuestState>,
-) -> wasmtime::Result<TypedFunc<(), i32>> {
+async fn start(program: &Program, store: &mut Store<GuestState>) -> wasmtime::Result<TypedFunc<(), i32>> {
     let instance = program.pre.instantiate_async(&mut *store).await?;
     let memory = instance.get_module_export(&mut *store, &program.memory).and_then(|e| e.into_memory());
     store.data_mut().memory = memory;

@@ -50,7 +50,13 @@ pub(crate) struct Step {
 
 impl Local {
     /// A request of `app` has arrived.
-    pub(crate) fn arrive(&mut self, session: Slot, app: &Arc<App>, exchange: &Arc<Exchange>, due: Nanos) -> Begin {
+    pub(crate) fn arrive(
+        &mut self,
+        session: Slot,
+        app: &Arc<App>,
+        exchange: &Arc<Exchange>,
+        due: Nanos,
+    ) -> Begin {
         match app.gate.arrive(due.saturating_sub(self.now)) {
             Admission::Shed { retry_after_s } => Begin::Shed { retry_after_s },
             Admission::Wait => Begin::Waiting(self.waiting.join(app, session)),
@@ -195,7 +201,9 @@ impl Local {
             },
         };
         match &step.outcome {
-            Some(outcome) => self.end_task(slot, !matches!(outcome, Outcome::Trapped(t) if t.starts_with("the host"))),
+            Some(outcome) => {
+                self.end_task(slot, !matches!(outcome, Outcome::Trapped(t) if t.starts_with("the host")))
+            }
             None => self.suspend(slot),
         }
         self.scheduler.charge(app, used);

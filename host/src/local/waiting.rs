@@ -39,9 +39,7 @@ impl Waiting {
     }
 
     fn line(&mut self, app: &Arc<App>) -> &mut Line {
-        self.lines
-            .entry(app.id)
-            .or_insert_with(|| Line { app: Arc::clone(app), waiters: VecDeque::new() })
+        self.lines.entry(app.id).or_insert_with(|| Line { app: Arc::clone(app), waiters: VecDeque::new() })
     }
 
     /// Apps that somebody waits for.

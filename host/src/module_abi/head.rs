@@ -80,8 +80,7 @@ fn pack(inner: &Inner, handles: &Handles, out: &mut [u8]) -> Option<u32> {
     let address = |a: Option<SocketAddr>| a.map_or_else(|| Text::of("unix"), Text::of);
     let (peer, local, id) = (address(facts.ends.peer), address(facts.ends.local), Text::of(&facts.id));
     let path = head.path().as_bytes();
-    let params =
-        facts.params.iter().map(|(name, range)| (name.as_bytes(), path.get(range).unwrap_or(&[])));
+    let params = facts.params.iter().map(|(name, range)| (name.as_bytes(), path.get(range).unwrap_or(&[])));
     RequestHead {
         http_minor: u8::from(head.version() == Version::Http11),
         secure: false,

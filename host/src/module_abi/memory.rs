@@ -11,7 +11,9 @@ use crate::guest::state::GuestState;
 ///
 /// # Errors
 /// The instance is not complete yet: a start function calls the host. That is a trap.
-pub(super) fn parts<'a>(caller: &'a mut Caller<'_, GuestState>) -> Result<(&'a mut [u8], &'a mut GuestState)> {
+pub(super) fn parts<'a>(
+    caller: &'a mut Caller<'_, GuestState>,
+) -> Result<(&'a mut [u8], &'a mut GuestState)> {
     let Some(memory) = caller.data().memory else {
         bail!("the host was called by a start function, before the instance was complete");
     };

@@ -62,3 +62,6 @@ fn count(result: Result<usize, Refusal>) -> i32 {
         Err(refusal) => -refusal_errno(refusal),
     }
 }
+
+#[cfg(test)]
+mod tests;

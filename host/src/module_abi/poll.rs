@@ -52,7 +52,9 @@ async fn poll(guest: &mut Caller<'_, GuestState>, ptr: i32, n: i32, timeout: i64
 /// What would wake a guest that waits for `entries`.
 fn park_for(state: &GuestState, entries: &[Entry], timeout_ns: i64) -> Park {
     let asks = |handle, interest| {
-        entries.iter().any(|e| e.interest & interest != 0 && find(state, e.handle.cast_signed()) == Some(handle))
+        entries
+            .iter()
+            .any(|e| e.interest & interest != 0 && find(state, e.handle.cast_signed()) == Some(handle))
     };
     let timeout = u64::try_from(timeout_ns).ok();
     Park {

@@ -119,7 +119,9 @@ mod tests {
         let mut line = Vec::new();
         text(&record, &mut line);
         let line = String::from_utf8(line).unwrap();
-        assert!(line.contains(" r-1 hello 127.0.0.1:1 \"GET /\" 200 in=0 out=12 queue=0us cpu=5us wall=9us ok"));
+        assert!(
+            line.contains(" r-1 hello 127.0.0.1:1 \"GET /\" 200 in=0 out=12 queue=0us cpu=5us wall=9us ok")
+        );
         let json: serde_json::Value = serde_json::to_value(&record).unwrap();
         assert_eq!(json["status"], 200);
     }

@@ -87,18 +87,7 @@ impl Session {
         active.outcome = failure.code;
         let Failure { code, status, title } = failure;
         let id = inner.facts.id.to_string();
-        encode_problem(
-            status,
-            code,
-            title,
-            detail,
-            &id,
-            &cx,
-            close,
-            &date,
-            retry_after_s,
-            active.out.tail(),
-        );
+        encode_problem(status, code, title, detail, &id, &cx, close, &date, retry_after_s, active.out.tail());
     }
 
     /// `OPTIONS *` asks about the server as a whole (RFC 9110 section 9.3.7).

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use tidegate_proto::conn::{Eof, Receiving, Taken};
 use tidegate_proto::conn::state::Recv;
+use tidegate_proto::conn::{Eof, Receiving, Taken};
 use tidegate_proto::pipe::{Pipe, Watermarks};
 
 use super::{Fate, Session};
@@ -132,12 +132,13 @@ impl Session {
     /// Gives bytes to the protocol core for as long as it takes them. Returns how many it took.
     fn feed(&mut self, local: &mut Local, input: &[u8]) -> usize {
         let mut at = 0;
+        let Some(exchange) = self.active(local).exchange().map(Arc::clone) else { return input.len() };
         loop {
             let rest = input.get(at..).unwrap_or(&[]);
-            if rest.is_empty() && self.conn.is_idle() {
+            if rest.is_empty() && !matches!(self.conn.recv(), Recv::Body | Recv::Discard) {
+                self.wake_guest(local);
                 return at;
             }
-            let Some(exchange) = self.active(local).exchange().map(Arc::clone) else { return input.len() };
             let taken = {
                 let inner = &mut *exchange.lock();
                 let mut to = Receiving {

@@ -119,7 +119,6 @@ impl Session {
                 if local.is_draining() || self.conn.next(now_ms, &local.shared.settings.http).is_err() {
                     return Settled::Close;
                 }
-                self.give_back_if_idle(local);
                 if self.active.is_none() && !self.transport.is_readable() {
                     return Settled::Wait;
                 }
@@ -128,23 +127,20 @@ impl Session {
         }
     }
 
-    /// The request in progress is over: it is logged, and its guest, if it goes on, does so alone.
+    /// The request in progress is over: it is logged, and its guest, if it goes on, does so alone. What it held is
+    /// given back, unless bytes of the next request have come already.
     fn end_request(&mut self, local: &mut Local) {
         self.log_request(local);
-        let Some(active) = &mut self.active else { return };
+        let Some(mut active) = self.active.take() else { return };
         if let Progress::Running(task) = active.progress {
             local.detach(task);
         }
-        let exchange = active.renew(Some(local.lend_exchange()));
-        local.recycle(exchange);
-    }
-
-    fn give_back_if_idle(&mut self, local: &mut Local) {
-        if self.conn.is_idle()
-            && self.active.as_ref().is_some_and(|active| active.input.is_empty())
-            && let Some(active) = self.active.take()
-        {
+        if active.input.is_empty() {
             local.give_back_active(active);
+        } else {
+            let exchange = active.renew(Some(local.lend_exchange()));
+            local.recycle(exchange);
+            self.active = Some(active);
         }
     }
 
@@ -251,8 +247,10 @@ impl Session {
         if let Some((id, _)) = self.timer.take() {
             local.cancel_timer(id);
         }
-        let interrupted =
-            self.active.as_ref().is_some_and(|a| matches!(a.progress, Progress::Running(_) | Progress::Waiting(_)));
+        let interrupted = self
+            .active
+            .as_ref()
+            .is_some_and(|a| matches!(a.progress, Progress::Running(_) | Progress::Waiting(_)));
         if interrupted {
             if let Some(exchange) = self.active.as_ref().and_then(|a| a.exchange()) {
                 exchange.lock().fail(Fault::Gone);

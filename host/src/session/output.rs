@@ -32,7 +32,9 @@ impl Session {
         let failed = outcome.filter(|o| **o != Outcome::Returned(0));
         let unset = inner.response.stage() == Stage::Unset;
         // Nothing of a held head has left yet: a client whose guest fails then is told what happened instead.
-        if let Some(outcome) = outcome.filter(|_| unset || (failed.is_some() && self.conn.send() == Send::Await)) {
+        if let Some(outcome) =
+            outcome.filter(|_| unset || (failed.is_some() && self.conn.send() == Send::Await))
+        {
             let failure = outcome.failure(inner.response.refused_head());
             return self.fail(local, inner, failure, outcome.detail(), None);
         }

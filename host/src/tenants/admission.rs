@@ -94,9 +94,7 @@ impl Gate {
 
 /// Adds one unless that makes it more than `max`.
 fn add_below(count: &AtomicU32, max: u32) -> bool {
-    count
-        .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| (n < max).then_some(n + 1))
-        .is_ok()
+    count.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| (n < max).then_some(n + 1)).is_ok()
 }
 
 #[cfg(test)]

@@ -82,20 +82,21 @@ fn reply(wire: &[u8], method: &str) -> (Reply, usize) {
 type Body = (Framed, usize, Vec<u8>, Vec<(String, String)>);
 
 fn body(wire: &[u8], status: u16, method: &str, fields: &[(String, String)]) -> Body {
-    let values = |name: &str| fields.iter().filter(|(have, _)| have == name).map(|(_, v)| v.clone());
-    let lengths: Vec<_> = values("content-length").map(|v| v.parse::<u64>().expect("a length")).collect();
-    let codings: Vec<_> = values("transfer-encoding").collect();
+    let values = |name: &str| -> Vec<&str> {
+        fields.iter().filter(|(have, _)| have == name).map(|(_, value)| value.as_str()).collect()
+    };
+    let (lengths, codings) = (values("content-length"), values("transfer-encoding"));
     assert!(lengths.len() + codings.len() <= 1, "framed in two ways: {fields:?}");
     if method == "HEAD" || matches!(status, 204 | 304) {
         return (Framed::Empty, 0, Vec::new(), Vec::new());
     }
     match (lengths.first(), codings.first()) {
         (Some(length), _) => {
-            let (body, trailers, used) = decode(wire, BodyFraming::Length(*length));
+            let (body, trailers, used) = decode(wire, BodyFraming::Length(length.parse().expect("a length")));
             (Framed::Length, used, body, trailers)
         }
         (None, Some(coding)) => {
-            assert_eq!(coding, "chunked");
+            assert_eq!(*coding, "chunked");
             let (body, trailers, used) = decode(wire, BodyFraming::Chunked);
             (Framed::Chunks, used, body, trailers)
         }

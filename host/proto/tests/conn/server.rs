@@ -160,15 +160,17 @@ impl Server {
         self.drive();
     }
 
+    /// Does what can be done: a step of the input, then what it brought about, until nothing is left.
     pub(crate) fn drive(&mut self) {
         loop {
             if matches!(self.end, Some(End::Closed | End::Truncated | End::Aborted)) {
                 return;
             }
-            self.feed();
+            let took = self.feed();
             self.flush();
             let flushed = self.conn.is_flushed(&self.out);
             match self.conn.after(flushed, self.now, &self.limits) {
+                After::Wait if took => {}
                 After::Wait => return,
                 After::Close if self.conn.send() == Send::Cut => self.end = Some(End::Aborted),
                 After::Close => self.end = Some(End::Closed),
@@ -184,40 +186,26 @@ impl Server {
         }
     }
 
-    fn feed(&mut self) {
-        loop {
-            let mut to =
-                Receiving { head: &mut self.head, body: &mut self.request, trailers: &mut self.trailers };
-            match self.conn.handle_input(&self.kept, &mut to, self.now, &self.limits) {
-                Ok(Taken::Need(n)) => {
-                    self.kept.drain(..n);
-                    return;
-                }
-                Ok(Taken::Request(n)) => {
-                    self.kept.drain(..n);
-                    self.begin();
-                }
-                Ok(Taken::Body(n) | Taken::Ended(n)) => {
-                    self.kept.drain(..n);
-                    self.guest();
-                }
-                Ok(Taken::Full(n)) => {
-                    self.kept.drain(..n);
-                    self.conn.pause_input();
-                    return;
-                }
-                Ok(Taken::Hold) => return,
-                Ok(Taken::Ignore) => {
-                    self.kept.clear();
-                    return;
-                }
-                Err(error) => {
-                    self.kept.clear();
-                    self.refuse(error);
-                    return;
-                }
+    /// One step of the input; says whether there may be more to it.
+    fn feed(&mut self) -> bool {
+        let mut to =
+            Receiving { head: &mut self.head, body: &mut self.request, trailers: &mut self.trailers };
+        let taken = self.conn.handle_input(&self.kept, &mut to, self.now, &self.limits);
+        match taken {
+            Ok(Taken::Need(n) | Taken::Full(n) | Taken::Request(n) | Taken::Body(n) | Taken::Ended(n)) => {
+                self.kept.drain(..n);
             }
+            Ok(Taken::Hold) => {}
+            Ok(Taken::Ignore) | Err(_) => self.kept.clear(),
         }
+        match taken {
+            Ok(Taken::Request(_)) => self.begin(),
+            Ok(Taken::Body(_) | Taken::Ended(_)) => self.guest(),
+            Ok(Taken::Full(_)) => self.conn.pause_input(),
+            Ok(Taken::Need(_) | Taken::Hold | Taken::Ignore) => {}
+            Err(error) => self.refuse(error),
+        }
+        matches!(taken, Ok(Taken::Request(_) | Taken::Body(_) | Taken::Ended(_)))
     }
 
     fn refuse(&mut self, error: PeerError) {

@@ -42,18 +42,34 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> Result<()> {
             stat[16] = CHARACTER_DEVICE;
             Ok(errno::SUCCESS)
         })?
-        .func_wrap(MODULE, "fd_fdstat_set_flags", |_: Guest<'_>, fd: i32, _: i32| {
-            if is_stdio(fd) { errno::SUCCESS } else { errno::BADF }
-        })?
-        .func_wrap(MODULE, "fd_close", |_: Guest<'_>, fd: i32| {
-            if is_stdio(fd) { errno::SUCCESS } else { errno::BADF }
-        })?
-        .func_wrap(MODULE, "fd_seek", |_: Guest<'_>, fd: i32, _: i64, _: i32, _: i32| {
-            if is_stdio(fd) { errno::SPIPE } else { errno::BADF }
-        })?
-        .func_wrap(MODULE, "fd_tell", |_: Guest<'_>, fd: i32, _: i32| {
-            if is_stdio(fd) { errno::SPIPE } else { errno::BADF }
-        })?;
+        .func_wrap(
+            MODULE,
+            "fd_fdstat_set_flags",
+            |_: Guest<'_>, fd: i32, _: i32| {
+                if is_stdio(fd) { errno::SUCCESS } else { errno::BADF }
+            },
+        )?
+        .func_wrap(
+            MODULE,
+            "fd_close",
+            |_: Guest<'_>, fd: i32| {
+                if is_stdio(fd) { errno::SUCCESS } else { errno::BADF }
+            },
+        )?
+        .func_wrap(
+            MODULE,
+            "fd_seek",
+            |_: Guest<'_>, fd: i32, _: i64, _: i32, _: i32| {
+                if is_stdio(fd) { errno::SPIPE } else { errno::BADF }
+            },
+        )?
+        .func_wrap(
+            MODULE,
+            "fd_tell",
+            |_: Guest<'_>, fd: i32, _: i32| {
+                if is_stdio(fd) { errno::SPIPE } else { errno::BADF }
+            },
+        )?;
     Ok(())
 }
 

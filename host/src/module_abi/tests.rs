@@ -1,0 +1,338 @@
+//! The boundary as a table: one hostcall, or a few, made by a guest written by hand; the handler's return value is what
+//! the last of them returned.
+
+use std::sync::Arc;
+
+use tidegate_abi::errno::*;
+use tidegate_proto::pipe::Watermarks;
+
+use super::add_to_linker;
+use crate::clock::{Clock, MS};
+use crate::config::{AppLimits, Instances};
+use crate::exchange::{Exchange, Fault, Stage};
+use crate::guest::compile::Compiler;
+use crate::guest::engine;
+use crate::guest::outcome::Outcome;
+use crate::guest::program::{Loader, Spec};
+use crate::guest::task::{Job, Ran, Runner};
+
+/// Everything that can be imported, a memory of one page with texts in it, and `$calls` as the handler's body.
+/// A packed head without fields stands at 16, one field "a: b" at 64, one with a line break at 128.
+fn guest(calls: &str) -> String {
+    format!(
+        r#"(module
+        (import "tidegate_v1" "request_head" (func $request_head (param i32 i32) (result i32)))
+        (import "tidegate_v1" "respond" (func $respond (param i32 i32 i32 i32 i32) (result i32)))
+        (import "tidegate_v1" "response_head" (func $response_head (param i32 i32 i32) (result i32)))
+        (import "tidegate_v1" "read" (func $read (param i32 i32 i32) (result i32)))
+        (import "tidegate_v1" "write" (func $write (param i32 i32 i32) (result i32)))
+        (import "tidegate_v1" "forward" (func $forward (param i32 i32 i64) (result i64)))
+        (import "tidegate_v1" "finish" (func $finish (param i32 i32 i32) (result i32)))
+        (import "tidegate_v1" "trailers" (func $trailers (param i32 i32 i32) (result i32)))
+        (import "tidegate_v1" "poll" (func $poll (param i32 i32 i64) (result i32)))
+        (import "tidegate_v1" "close" (func $close (param i32) (result i32)))
+        (import "tidegate_v1" "error" (func $error (param i32) (result i32)))
+        (import "tidegate_v1" "usage" (func $usage (param i32 i32) (result i32)))
+        (import "tidegate_v1" "log" (func $log (param i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "random_get" (func $random_get (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "clock_time_get" (func $clock (param i32 i64 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "poll_oneoff" (func $oneoff (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "sched_yield" (func $yield (result i32)))
+        (import "wasi_snapshot_preview1" "path_unlink_file" (func $unlink (param i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 16) "\10\00\00\00\01\00\10\00\00\00\00\00\00\00\00\00")
+        (data (i32.const 64)
+            "\22\00\00\00\01\00\10\00\01\00\00\00\00\00\00\00\20\00\00\00\01\00\00\00\21\00\00\00\01\00\00\00ab")
+        (data (i32.const 128)
+            "\22\00\00\00\01\00\10\00\01\00\00\00\00\00\00\00\20\00\00\00\01\00\00\00\21\00\00\00\01\00\00\00a\0a")
+        (data (i32.const 256) "\04\00\00\00\02\00\00\00")
+        (data (i32.const 264) "\03\00\00\00\01\00\00\00")
+        (data (i32.const 272) "\63\00\00\00\01\00\00\00")
+        (func (export "tidegate_handle") (result i32) {calls}))"#
+    )
+}
+
+/// A guest in its Store and the exchange it works on.
+struct Bench {
+    loader: Loader,
+    exchange: Arc<Exchange>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let engine = engine::serving().unwrap();
+        let mut linker = wasmtime::Linker::new(&engine);
+        add_to_linker(&mut linker).unwrap();
+        let clock = Clock::start();
+        let compiler = Compiler::this_binary().unwrap();
+        Self { loader: Loader { engine, linker, compiler, clock }, exchange: Exchange::new(clock) }
+    }
+
+    /// A fresh request whose body is `body`, complete or not.
+    fn request(&mut self, body: &[u8], complete: bool) {
+        self.exchange = Exchange::new(self.loader.clock);
+        let inner = &mut *self.exchange.lock();
+        inner.begin(false, Watermarks::new(64, 16).unwrap());
+        inner.request.pipe.write(body);
+        if complete {
+            inner.request.pipe.end();
+        }
+    }
+
+    fn runner(&self, wat: &str) -> Runner {
+        let code = self.loader.engine.precompile_module(&wat::parse_str(wat).unwrap()).unwrap();
+        let spec = Spec {
+            name: "test".into(),
+            limits: AppLimits::default(),
+            instances: Instances::Fresh,
+            env: vec![("KEY".into(), "value".into())],
+        };
+        let program = Arc::new(self.loader.link(&code, spec).unwrap());
+        let mut runner = Runner::new(std::sync::mpsc::channel().0);
+        let now = self.loader.clock.now();
+        self.exchange.slice.set_budget(10_000 * MS);
+        self.exchange.slice.begin(now, 0);
+        runner.begin(Job { program, exchange: Arc::clone(&self.exchange), place: None });
+        runner
+    }
+
+    /// Runs the calls to their end; a guest that parks for ever is a failure.
+    fn run(&self, calls: &str) -> Outcome {
+        let mut runner = self.runner(&guest(calls));
+        let give_up = self.loader.clock.now() + 20_000 * MS;
+        while self.loader.clock.now() < give_up {
+            match runner.poll() {
+                Ran::Done(outcome) => return outcome,
+                Ran::Pending => {}
+                Ran::Panicked(text) => panic!("{calls}: the host panicked: {text}"),
+            }
+        }
+        panic!("{calls}: parked for ever");
+    }
+}
+
+const HEAD: &str = "(drop (call $response_head (i32.const 200) (i32.const 0) (i32.const 0)))";
+
+#[test]
+fn every_wrong_call_has_its_error() {
+    let mut bench = Bench::new();
+    for (calls, expected) in [
+        // Handles.
+        ("(call $read (i32.const 99) (i32.const 0) (i32.const 8))", -EBADF),
+        ("(call $read (i32.const 0) (i32.const 0) (i32.const 8))", -EBADF),
+        ("(call $read (i32.const 4) (i32.const 0) (i32.const 8))", -EBADF),
+        ("(call $read (i32.const -1) (i32.const 0) (i32.const 8))", -EBADF),
+        ("(call $write (i32.const 3) (i32.const 0) (i32.const 8))", -EBADF),
+        ("(call $finish (i32.const 3) (i32.const 0) (i32.const 0))", -EBADF),
+        ("(call $trailers (i32.const 4) (i32.const 0) (i32.const 0))", -EBADF),
+        ("(call $close (i32.const 5))", -EBADF),
+        ("(call $error (i32.const 5))", -EBADF),
+        ("(i32.wrap_i64 (call $forward (i32.const 4) (i32.const 3) (i64.const 1)))", -EBADF),
+        ("(drop (call $close (i32.const 3))) (call $read (i32.const 3) (i32.const 0) (i32.const 8))", -EBADF),
+        ("(drop (call $close (i32.const 3))) (call $close (i32.const 3))", -EBADF),
+        // Lengths.
+        ("(call $read (i32.const 3) (i32.const 0) (i32.const 0))", -EINVAL),
+        ("(call $poll (i32.const 0) (i32.const 257) (i64.const 0))", -EINVAL),
+        ("(call $poll (i32.const 0) (i32.const -1) (i64.const 0))", -EINVAL),
+        ("(call $log (i32.const 0) (i32.const 0) (i32.const 1))", -EINVAL),
+        ("(call $log (i32.const 6) (i32.const 0) (i32.const 1))", -EINVAL),
+        (
+            "(call $respond (i32.const 200) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 65))",
+            -EMSGSIZE,
+        ),
+        ("(call $random_get (i32.const 0) (i32.const 65536))", 0),
+        ("(call $clock (i32.const 9) (i64.const 0) (i32.const 0))", 28),
+        ("(call $fd_write (i32.const 7) (i32.const 0) (i32.const 0) (i32.const 0))", 8),
+        ("(call $fd_write (i32.const 1) (i32.const 0) (i32.const 1025) (i32.const 0))", 28),
+        ("(call $oneoff (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))", 28),
+        ("(call $unlink (i32.const 3) (i32.const 0) (i32.const 0))", 76),
+        // Order.
+        ("(call $write (i32.const 4) (i32.const 0) (i32.const 1))", -EPROTO),
+        ("(call $finish (i32.const 4) (i32.const 0) (i32.const 0))", -EPROTO),
+        ("(i32.wrap_i64 (call $forward (i32.const 3) (i32.const 4) (i64.const 1)))", -EPROTO),
+        ("(call $trailers (i32.const 3) (i32.const 0) (i32.const 64))", -EAGAIN),
+        // Heads.
+        ("(call $response_head (i32.const 99) (i32.const 0) (i32.const 0))", -EINVAL),
+        ("(call $response_head (i32.const 100) (i32.const 0) (i32.const 0))", -EINVAL),
+        ("(call $response_head (i32.const 600) (i32.const 0) (i32.const 0))", -EINVAL),
+        ("(call $response_head (i32.const 65736) (i32.const 0) (i32.const 0))", -EINVAL),
+        ("(call $response_head (i32.const 200) (i32.const 128) (i32.const 34))", -EINVAL),
+        ("(call $response_head (i32.const 200) (i32.const 64) (i32.const 33))", -EINVAL),
+        ("(call $response_head (i32.const 200) (i32.const 0) (i32.const 16))", -EINVAL),
+        ("(call $response_head (i32.const 103) (i32.const 64) (i32.const 34))", 0),
+        ("(call $response_head (i32.const 200) (i32.const 16) (i32.const 16))", 0),
+        ("(call $response_head (i32.const 200) (i32.const 64) (i32.const 34))", 0),
+        ("(call $respond (i32.const 200) (i32.const 64) (i32.const 34) (i32.const 0) (i32.const 64))", 0),
+    ] {
+        bench.request(b"", false);
+        assert_eq!(bench.run(calls), Outcome::Returned(expected), "{calls}");
+    }
+}
+
+#[test]
+fn calls_after_the_head_have_their_errors_too() {
+    let mut bench = Bench::new();
+    let finish = "(drop (call $finish (i32.const 4) (i32.const 0) (i32.const 0)))";
+    for (calls, expected) in [
+        (format!("{HEAD} (call $response_head (i32.const 200) (i32.const 0) (i32.const 0))"), -EALREADY),
+        (format!("{HEAD} (call $response_head (i32.const 103) (i32.const 0) (i32.const 0))"), -EALREADY),
+        (
+            format!(
+                "{HEAD} (call $respond (i32.const 200) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))"
+            ),
+            -EALREADY,
+        ),
+        (format!("{HEAD} (call $write (i32.const 4) (i32.const 0) (i32.const 0))"), 0),
+        (format!("{HEAD} (call $write (i32.const 4) (i32.const 0) (i32.const 65))"), 64),
+        (
+            format!(
+                "{HEAD} (drop (call $write (i32.const 4) (i32.const 0) (i32.const 64)))
+                 (call $write (i32.const 4) (i32.const 0) (i32.const 1))"
+            ),
+            -EAGAIN,
+        ),
+        (format!("{HEAD} {finish} (call $write (i32.const 4) (i32.const 0) (i32.const 1))"), -EPIPE),
+        (format!("{HEAD} {finish} (call $finish (i32.const 4) (i32.const 0) (i32.const 0))"), -EALREADY),
+        (format!("{HEAD} (call $finish (i32.const 4) (i32.const 128) (i32.const 34))"), -EINVAL),
+        (
+            format!(
+                "{HEAD} (drop (call $close (i32.const 4))) (call $write (i32.const 4) (i32.const 0) (i32.const 1))"
+            ),
+            -EBADF,
+        ),
+    ] {
+        bench.request(b"", false);
+        assert_eq!(bench.run(&calls), Outcome::Returned(expected), "{calls}");
+    }
+}
+
+#[test]
+fn a_pointer_that_leaves_memory_is_a_trap() {
+    let mut bench = Bench::new();
+    for calls in [
+        "(call $request_head (i32.const 65000) (i32.const 1000))",
+        "(call $request_head (i32.const -1) (i32.const 2))",
+        "(call $respond (i32.const 200) (i32.const 65536) (i32.const 1) (i32.const 0) (i32.const 0))",
+        "(call $respond (i32.const 200) (i32.const 0) (i32.const 0) (i32.const 65535) (i32.const 2))",
+        "(call $response_head (i32.const 200) (i32.const 0) (i32.const -1))",
+        "(call $read (i32.const 3) (i32.const 65536) (i32.const 1))",
+        "(call $write (i32.const 4) (i32.const -8) (i32.const 16))",
+        "(call $finish (i32.const 4) (i32.const 65536) (i32.const 1))",
+        "(call $trailers (i32.const 3) (i32.const 65536) (i32.const 1))",
+        "(call $poll (i32.const 65535) (i32.const 1) (i64.const 0))",
+        "(call $usage (i32.const 65530) (i32.const 48))",
+        "(call $log (i32.const 3) (i32.const 65530) (i32.const 48))",
+        "(call $random_get (i32.const 65535) (i32.const 2))",
+        "(call $clock (i32.const 1) (i64.const 0) (i32.const 65530))",
+        "(call $fd_write (i32.const 1) (i32.const 65530) (i32.const 1) (i32.const 0))",
+        "(call $oneoff (i32.const 65530) (i32.const 0) (i32.const 1) (i32.const 0))",
+    ] {
+        bench.request(b"", false);
+        let outcome = bench.run(calls);
+        assert!(
+            matches!(&outcome, Outcome::Trapped(t) if t.contains("out of bounds")),
+            "{calls}: {outcome:?}"
+        );
+    }
+}
+
+#[test]
+fn bodies_are_read_and_forwarded_and_their_failures_have_numbers() {
+    let mut bench = Bench::new();
+    let read = "(call $read (i32.const 3) (i32.const 0) (i32.const 8))";
+    let twice = format!("(drop {read}) {read}");
+    bench.request(b"twelve bytes", true);
+    assert_eq!(bench.run(read), Outcome::Returned(8));
+    bench.request(b"twelve bytes", true);
+    assert_eq!(bench.run(&twice), Outcome::Returned(4));
+    bench.request(b"", true);
+    assert_eq!(bench.run(read), Outcome::Returned(0));
+    bench.request(b"", false);
+    assert_eq!(bench.run(read), Outcome::Returned(-EAGAIN));
+    for (fault, errno) in [
+        (Fault::Gone, ECONNRESET),
+        (Fault::TooLarge, EFBIG),
+        (Fault::TooSlow, ETIMEDOUT),
+        (Fault::Malformed, ECONNRESET),
+    ] {
+        bench.request(b"4444", false);
+        bench.exchange.lock().fail(fault);
+        assert_eq!(bench.run(read), Outcome::Returned(4), "bytes before the fault are there");
+        assert_eq!(bench.run(read), Outcome::Returned(-errno));
+        assert_eq!(bench.run("(call $error (i32.const 3))"), Outcome::Returned(errno));
+        assert_eq!(
+            bench.run("(call $response_head (i32.const 200) (i32.const 0) (i32.const 0))"),
+            Outcome::Returned(-errno)
+        );
+    }
+    bench.request(b"forwarded", true);
+    let forward = "(i32.wrap_i64 (call $forward (i32.const 3) (i32.const 4) (i64.const -1)))";
+    assert_eq!(bench.run(&format!("{HEAD} {forward}")), Outcome::Returned(9));
+    assert_eq!(bench.exchange.lock().response.pipe.len(), 9);
+    assert_eq!(bench.exchange.lock().response.stage(), Stage::Cut, "never finished");
+}
+
+#[test]
+fn poll_parks_until_there_is_something_and_tells_what() {
+    let mut bench = Bench::new();
+    // Two entries: the response body for writing, the request body for reading.
+    let both = "(drop (call $poll (i32.const 256) (i32.const 2) (i64.const -1)))
+        (i32.or (i32.load16_u (i32.const 262)) (i32.shl (i32.load16_u (i32.const 270)) (i32.const 8)))";
+    bench.request(b"", true);
+    assert_eq!(bench.run(&format!("{HEAD} {both}")), Outcome::Returned(2 | 1 << 8));
+    // A bad handle is an error of its entry.
+    let bad =
+        "(drop (call $poll (i32.const 272) (i32.const 1) (i64.const -1))) (i32.load16_u (i32.const 278))";
+    bench.request(b"", false);
+    assert_eq!(bench.run(bad), Outcome::Returned(4));
+    // Time is up.
+    let reading = "(call $poll (i32.const 264) (i32.const 1) (i64.const 2000000))";
+    assert_eq!(bench.run(reading), Outcome::Returned(0));
+    // A client that is gone is told even to who did not ask.
+    bench.exchange.lock().fail(Fault::Gone);
+    let told =
+        "(drop (call $poll (i32.const 264) (i32.const 1) (i64.const -1))) (i32.load16_u (i32.const 270))";
+    assert_eq!(bench.run(told), Outcome::Returned(1 | 4 | 8));
+}
+
+#[test]
+fn a_parked_guest_names_what_wakes_it() {
+    let mut bench = Bench::new();
+    bench.request(b"", false);
+    let mut runner = bench.runner(&guest("(call $poll (i32.const 264) (i32.const 1) (i64.const -1))"));
+    assert!(matches!(runner.poll(), Ran::Pending));
+    let exchange = Arc::clone(&bench.exchange);
+    let park = exchange.lock().park.unwrap();
+    assert!(park.readable && !park.writable && park.until.is_none());
+    assert!(exchange.lock().request.is_wanted(), "asking for the body sends a 100");
+    assert!(!exchange.lock().wakes_guest());
+    exchange.lock().request.pipe.write(b"x");
+    assert!(exchange.lock().wakes_guest());
+    assert!(matches!(runner.poll(), Ran::Done(Outcome::Returned(1))));
+}
+
+#[test]
+fn yielding_gives_the_slice_up() {
+    let mut bench = Bench::new();
+    bench.request(b"", false);
+    let mut runner = bench.runner(&guest("(call $yield)"));
+    assert!(matches!(runner.poll(), Ran::Pending));
+    assert!(bench.exchange.slice.has_yielded());
+    assert!(matches!(runner.poll(), Ran::Done(Outcome::Returned(0))));
+}
+
+#[test]
+fn a_start_function_may_not_call_the_host() {
+    let mut bench = Bench::new();
+    bench.request(b"", false);
+    let wat = r#"(module
+        (import "tidegate_v1" "usage" (func $usage (param i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func $start (drop (call $usage (i32.const 0) (i32.const 0))))
+        (start $start)
+        (func (export "tidegate_handle") (result i32) (i32.const 0)))"#;
+    let mut runner = bench.runner(wat);
+    let Ran::Done(Outcome::Trapped(text)) = runner.poll() else { panic!("not trapped") };
+    assert!(text.contains("start function"), "{text}");
+}
