@@ -161,8 +161,8 @@ TIDEGATE_ASSERT(sizeof(tidegate_poll_t) == 8);
  * tidegate_request_head_t to be used as one. */
 TIDEGATE_IMPORT("request_head") int32_t tidegate_request_head(void *buf, size_t cap);
 
-/* Head and whole body at once; the body is at most 16 MiB. head is a tidegate_fields_t with all that belongs to it, or
- * nothing. */
+/* Head and whole body at once; the body is at most the response's high watermark (64 KiB, unless the app has another).
+ * head is a tidegate_fields_t with all that belongs to it, or nothing. */
 TIDEGATE_IMPORT("respond")
 int32_t tidegate_respond(uint32_t status, const void *head, size_t head_len, const void *body, size_t body_len);
 

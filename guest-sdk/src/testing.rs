@@ -143,7 +143,7 @@ impl Exchange {
         self
     }
 
-    /// The largest body that the host takes whole; larger ones are streamed. By default 16 MiB.
+    /// The largest body that the host takes whole; larger ones are streamed. By default 64 KiB.
     #[must_use]
     pub fn respond_bytes_max(mut self, bytes: usize) -> Self {
         self.host.respond_bytes_max = bytes;

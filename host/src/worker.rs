@@ -36,7 +36,7 @@ const ACCEPTS_MAX: usize = 64;
 /// Guests run for so long before the loop looks at its sockets again.
 const GUESTS_SLICE: Nanos = MS;
 /// What a guest did waits no longer than this for others to be sent with it.
-const FLUSH_DELAY_MAX: Nanos = MS / 5;
+const FLUSH_DELAY_MAX: Nanos = MS / 10;
 /// How long accepting is paused when descriptors ran out. A connection that closes ends the pause at once.
 const ACCEPT_PAUSE: Nanos = 100 * MS;
 
@@ -181,6 +181,7 @@ impl Worker {
     }
 
     fn admit_waiting(&mut self) {
+        self.local.help_out();
         if !self.local.has_waiting() {
             return;
         }

@@ -117,6 +117,11 @@ fn report(subjects: &[Subject; 3]) -> bool {
             sorted.len()
         );
     }
+    if subjects.iter().any(|subject| median(&mut subject.busy.clone()) < 0.85) {
+        println!(
+            "warning: a core was not kept busy: something else runs on this machine, and the figures suffer"
+        );
+    }
     let [bare, reused, fresh] = subjects;
     // Ratios within a round: what the machine does to one, it does to the others.
     let ratio = |subject: &Subject| {

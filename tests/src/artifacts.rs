@@ -40,7 +40,7 @@ pub fn guest(name: &str) -> PathBuf {
     path
 }
 
-/// The module of `tests/wat/NAME.wat`, assembled into a temporary folder of this process.
+/// The module of `tests/wat/NAME.wat`, assembled into cargo's target folder.
 pub fn wat_guest(name: &str) -> PathBuf {
     static DONE: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
     let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -50,18 +50,16 @@ pub fn wat_guest(name: &str) -> PathBuf {
     }
     let source = workspace().join("tests/wat").join(name).with_extension("wat");
     let bytes = wat::parse_file(&source).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
-    let path = assembled_folder().join(name).with_extension("wasm");
-    fs::write(&path, bytes).expect("writing an assembled module");
+    let folder = target_folder().join("tidegate-wat");
+    let path = folder.join(name).with_extension("wasm");
+    // Written aside and renamed: another test process may be reading the one that is there.
+    let written = fs::create_dir_all(&folder)
+        .and_then(|()| tempfile::NamedTempFile::new_in(&folder))
+        .and_then(|file| fs::write(file.path(), &bytes).map(|()| file))
+        .and_then(|file| file.persist(&path).map_err(|error| error.error));
+    written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     done.insert(name.to_owned(), path.clone());
     path
-}
-
-fn assembled_folder() -> PathBuf {
-    // Named after the process: parallel test processes must not overwrite each other's files, and a later process
-    // of the same number overwrites them with the same.
-    let folder = target_folder().join(format!("tidegate-wat-{}", std::process::id()));
-    fs::create_dir_all(&folder).expect("a folder for assembled modules");
-    folder
 }
 
 /// The folder that cargo put this executable into, without `deps`.

@@ -68,8 +68,13 @@ mod tests {
 
     #[test]
     fn what_is_packed_is_read_back() {
-        let usage =
-            Usage { cpu_used_ns: 1, cpu_left_ns: 2, wall_left_ns: u64::MAX, memory_bytes: 3, memory_bytes_max: 4 };
+        let usage = Usage {
+            cpu_used_ns: 1,
+            cpu_left_ns: 2,
+            wall_left_ns: u64::MAX,
+            memory_bytes: 3,
+            memory_bytes_max: 4,
+        };
         assert_eq!(Usage::parse(&usage.to_bytes()), Some(usage));
         assert_eq!(Usage::parse(&usage.to_bytes()[..BYTES - 1]), None);
     }

@@ -17,8 +17,8 @@ use std::{fmt, io};
 use tidegate_abi::errno::{self, Errno};
 use tidegate_abi::poll::{Entry, FOREVER};
 
-/// The largest body that one `respond` takes; longer ones are streamed.
-pub(crate) const RESPOND_BODY_BYTES_MAX: usize = 16 << 20;
+/// Larger bodies are streamed at once; smaller ones too if the host says that they are above its high watermark.
+pub(crate) const RESPOND_BODY_BYTES_MAX: usize = 1 << 20;
 
 /// An import that said no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -81,7 +81,7 @@ impl Default for Host {
             body_error: None,
             request_trailers: Vec::new(),
             pipe_bytes: 64 << 10,
-            respond_bytes_max: super::RESPOND_BODY_BYTES_MAX,
+            respond_bytes_max: 64 << 10,
             client_bytes_max: usize::MAX,
             arrived: VecDeque::new(),
             request_end: End::Open,

@@ -49,7 +49,7 @@ pub(crate) const APP_KEYS: [Key<AppLimits>; 8] = [
         given.bytes_per_s(0..=GIB).map(|value| limits.log_bytes_per_s = value)
     }),
     Key::new("table_elements", |limits, given| {
-        given.count(1..=10_000_000).map(|value| limits.table_elements = value as usize)
+        given.count(1..=20_000).map(|value| limits.table_elements = value as usize)
     }),
 ];
 

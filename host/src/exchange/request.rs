@@ -43,7 +43,8 @@ impl RequestBody {
         self.wanted = false;
     }
 
-    pub(super) fn fail(&mut self, fault: Fault) {
+    /// What has not come will not come.
+    pub(crate) fn fail(&mut self, fault: Fault) {
         if !self.pipe.is_ended() && self.fault.is_none() {
             self.fault = Some(fault);
         }

@@ -18,7 +18,7 @@ const WASM_STACK_BYTES_MAX: usize = 512 * 1024;
 /// A fiber's stack.
 const FIBER_STACK_BYTES: usize = 2 * 1024 * 1024;
 /// Bytes of a memory that a reset leaves mapped and clears by hand, where the kernel can tell what was written.
-const MEMORY_KEEP_RESIDENT_BYTES: usize = 256 * 1024;
+const MEMORY_KEEP_RESIDENT_BYTES: usize = 64 * 1024;
 /// Likewise for a fiber's stack.
 const STACK_KEEP_RESIDENT_BYTES: usize = 64 * 1024;
 /// Likewise for a table.

@@ -3,12 +3,13 @@
 //! A full pool makes a request wait; it must never make one fail. So a place is taken before anything is instantiated.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// The places that are free.
 #[derive(Debug)]
 pub(crate) struct Places {
     free: AtomicU32,
+    wanted: AtomicBool,
 }
 
 /// One place. It is free again when this is dropped.
@@ -17,7 +18,7 @@ pub(crate) struct Place(Arc<Places>);
 
 impl Places {
     pub(crate) fn new(count: u32) -> Arc<Self> {
-        Arc::new(Self { free: AtomicU32::new(count) })
+        Arc::new(Self { free: AtomicU32::new(count), wanted: AtomicBool::new(false) })
     }
 
     pub(crate) fn take(self: &Arc<Self>) -> Option<Place> {
@@ -26,11 +27,22 @@ impl Places {
             .ok()
             .map(|_| Place(Arc::clone(self)))
     }
+
+    /// No place was found: whoever holds an idle instance gives it up.
+    pub(crate) fn want(&self) {
+        self.wanted.store(true, Ordering::Release);
+    }
+
+    /// True if no place was found and none has come free since.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Acquire)
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.free.fetch_add(1, Ordering::AcqRel);
+        self.0.wanted.store(false, Ordering::Release);
     }
 }
 
@@ -44,7 +56,9 @@ mod tests {
         let one = places.take().unwrap();
         let _two = places.take().unwrap();
         assert!(places.take().is_none());
+        places.want();
         drop(one);
+        assert!(!places.is_wanted());
         assert!(places.take().is_some());
     }
 }

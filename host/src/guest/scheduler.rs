@@ -1,7 +1,11 @@
-//! Whose turn it is: weighted fair queueing between apps, first come first served within one.
+//! Whose turn it is: weighted fair queueing between apps, and short before long within one.
 //!
 //! Every app has a virtual time that moves on by the CPU time it used, divided by its weight; the app furthest behind
 //! runs next. An app that had nothing to run takes up where the others are: idling earns no credit.
+//!
+//! Within an app, what has just come or has waited for something goes before what has used up a slice, though not
+//! always, so that both move on. Of the long ones, the first keeps its turn for several slices: guests that compute end
+//! one after the other rather than all at once, so that fewer of them hold memory at the same time.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -14,13 +18,64 @@ pub(crate) type AppId = u32;
 /// Virtual time is kept in nanoseconds times this, so that heavy weights do not round to nothing.
 const SCALE: u64 = 64;
 
+/// Short ones that may run in a row while long ones wait.
+const SHORT_STREAK_MAX: u32 = 4;
+
+/// Where something joins its app's queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Join {
+    /// It has just come, or has waited for something.
+    Short,
+    /// It has used up a slice and keeps its turn.
+    LongFirst,
+    /// It has used up a slice and lets other long ones go before.
+    LongLast,
+}
+
 #[derive(Debug)]
 struct Queue<T> {
-    ready: VecDeque<T>,
+    short: VecDeque<T>,
+    long: VecDeque<T>,
+    short_streak: u32,
     virtual_time: u64,
     weight: u32,
     /// True while the app is in the order.
     ordered: bool,
+}
+
+impl<T> Queue<T> {
+    fn new() -> Self {
+        Self {
+            short: VecDeque::new(),
+            long: VecDeque::new(),
+            short_streak: 0,
+            virtual_time: 0,
+            weight: 1,
+            ordered: false,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.short.is_empty() && self.long.is_empty()
+    }
+
+    fn long_is_next(&self) -> bool {
+        self.short.is_empty() || (self.short_streak >= SHORT_STREAK_MAX && !self.long.is_empty())
+    }
+
+    fn peek(&self) -> Option<&T> {
+        if self.long_is_next() { self.long.front() } else { self.short.front() }
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        if self.long_is_next() {
+            self.short_streak = 0;
+            self.long.pop_front()
+        } else {
+            self.short_streak = self.short_streak.saturating_add(1);
+            self.short.pop_front()
+        }
+    }
 }
 
 /// A worker's run queue.
@@ -44,15 +99,19 @@ impl<T> Scheduler<T> {
     }
 
     /// Something of `app` is ready to run.
-    pub(crate) fn push(&mut self, app: AppId, weight: u32, item: T) {
+    pub(crate) fn push(&mut self, app: AppId, weight: u32, item: T, join: Join) {
         let index = app as usize;
         while self.apps.len() <= index {
-            self.apps.push(Queue { ready: VecDeque::new(), virtual_time: 0, weight: 1, ordered: false });
+            self.apps.push(Queue::new());
         }
         let queue = &mut self.apps[index];
         queue.weight = weight.max(1);
         queue.virtual_time = queue.virtual_time.max(self.now);
-        queue.ready.push_back(item);
+        match join {
+            Join::Short => queue.short.push_back(item),
+            Join::LongFirst => queue.long.push_front(item),
+            Join::LongLast => queue.long.push_back(item),
+        }
         self.ready += 1;
         self.enter(app);
     }
@@ -60,7 +119,7 @@ impl<T> Scheduler<T> {
     fn enter(&mut self, app: AppId) {
         if let Some(queue) = self.apps.get_mut(app as usize)
             && !queue.ordered
-            && !queue.ready.is_empty()
+            && !queue.is_empty()
         {
             queue.ordered = true;
             self.order.push(Reverse((queue.virtual_time, app)));
@@ -73,7 +132,7 @@ impl<T> Scheduler<T> {
         T: Copy,
     {
         let Reverse((_, app)) = self.order.peek()?;
-        self.apps.get(*app as usize)?.ready.front().copied()
+        self.apps.get(*app as usize)?.peek().copied()
     }
 
     /// What runs next, and whose it is. [`Self::charge`] follows.
@@ -86,7 +145,7 @@ impl<T> Scheduler<T> {
                 self.enter(app);
                 continue;
             }
-            let Some(item) = queue.ready.pop_front() else { continue };
+            let Some(item) = queue.pop() else { continue };
             self.now = self.now.max(queue.virtual_time);
             self.ready -= 1;
             return Some((app, item));
@@ -112,15 +171,15 @@ mod tests {
     fn weights_divide_the_time() {
         let mut s = Scheduler::new();
         for _ in 0..50 {
-            s.push(0, 1, 'a');
-            s.push(1, 3, 'b');
+            s.push(0, 1, 'a', Join::Short);
+            s.push(1, 3, 'b', Join::Short);
         }
         let mut ran = [0, 0];
         for _ in 0..40 {
             let (app, item) = s.pop().unwrap();
             ran[app as usize] += 1;
             s.charge(app, MS);
-            s.push(app, if app == 0 { 1 } else { 3 }, item);
+            s.push(app, if app == 0 { 1 } else { 3 }, item, Join::Short);
         }
         assert_eq!(ran, [10, 30]);
     }
@@ -129,14 +188,14 @@ mod tests {
     fn an_app_that_idled_runs_next_but_has_no_credit() {
         let mut s = Scheduler::new();
         for _ in 0..1000 {
-            s.push(0, 1, 'a');
+            s.push(0, 1, 'a', Join::Short);
             let (app, _) = s.pop().unwrap();
             s.charge(app, MS);
         }
         let mut order = Vec::new();
         for _ in 0..10 {
-            s.push(0, 1, 'a');
-            s.push(1, 1, 'b');
+            s.push(0, 1, 'a', Join::Short);
+            s.push(1, 1, 'b', Join::Short);
         }
         for _ in 0..10 {
             let (app, item) = s.pop().unwrap();
@@ -152,7 +211,7 @@ mod tests {
     fn within_an_app_it_is_first_come_first_served() {
         let mut s = Scheduler::new();
         for i in 0..5 {
-            s.push(7, 1, i);
+            s.push(7, 1, i, Join::Short);
         }
         let order: Vec<_> = std::iter::from_fn(|| {
             let (app, i) = s.pop()?;
@@ -162,5 +221,41 @@ mod tests {
         .collect();
         assert_eq!(order, [0, 1, 2, 3, 4]);
         assert!(s.is_empty());
+    }
+
+    #[test]
+    fn short_ones_go_first_and_long_ones_move_on() {
+        let mut s = Scheduler::new();
+        for _ in 0..20 {
+            s.push(0, 1, "short", Join::Short);
+        }
+        s.push(0, 1, "long", Join::LongLast);
+        let order: Vec<_> = (0..10)
+            .filter_map(|_| {
+                let (app, item) = s.pop()?;
+                s.charge(app, 0);
+                if item == "long" {
+                    s.push(0, 1, item, Join::LongLast);
+                }
+                Some(item)
+            })
+            .collect();
+        assert_eq!(order[..4], ["short"; 4]);
+        assert_eq!(order.iter().filter(|item| **item == "long").count(), 2, "{order:?}");
+    }
+
+    #[test]
+    fn a_long_one_keeps_its_turn_until_it_gives_it_up() {
+        let mut s = Scheduler::new();
+        s.push(0, 1, 'a', Join::LongLast);
+        s.push(0, 1, 'b', Join::LongLast);
+        for (expected, join) in
+            [('a', Join::LongFirst), ('a', Join::LongLast), ('b', Join::LongFirst), ('b', Join::LongLast)]
+        {
+            let (app, item) = s.pop().unwrap();
+            s.charge(app, MS);
+            assert_eq!(item, expected);
+            s.push(0, 1, item, join);
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use wasmtime::{Store, Trap, TypedFunc, UpdateDeadline, WasmBacktrace};
+use wasmtime::{Instance, ModuleExport, Store, Trap, TypedFunc, UpdateDeadline, WasmBacktrace, WasmResults};
 
 use super::outcome::Outcome;
 use super::places::Place;
@@ -200,14 +200,24 @@ async fn start(program: &Program, store: &mut Store<GuestState>) -> wasmtime::Re
     let instance = program.pre.instantiate_async(&mut *store).await?;
     let memory = instance.get_module_export(&mut *store, &program.memory).and_then(|e| e.into_memory());
     store.data_mut().memory = memory;
-    if let Some(initialize) = &program.initialize {
-        let export = instance.get_module_export(&mut *store, initialize).and_then(|e| e.into_func());
-        if let Some(function) = export {
-            function.typed::<(), ()>(&*store)?.call_async(&mut *store, ()).await?;
-        }
+    if let Some(export) = &program.initialize {
+        typed::<()>(&instance, store, export)?.call_async(&mut *store, ()).await?;
     }
-    let export = instance.get_module_export(&mut *store, &program.handle).and_then(|e| e.into_func());
-    export.ok_or_else(|| wasmtime::format_err!("the handler is gone"))?.typed::<(), i32>(&*store)
+    typed::<i32>(&instance, store, &program.handle)
+}
+
+/// A function whose type was checked when its module was loaded; checking it again would cost every request.
+#[allow(unsafe_code)]
+fn typed<R: WasmResults>(
+    instance: &Instance,
+    store: &mut Store<GuestState>,
+    export: &ModuleExport,
+) -> wasmtime::Result<TypedFunc<(), R>> {
+    let found = instance.get_module_export(&mut *store, export).and_then(|e| e.into_func());
+    let function = found.ok_or_else(|| wasmtime::format_err!("an export is gone"))?;
+    // SAFETY: `Loader::link` takes `initialize` only as `() -> ()` and `handle` only as `() -> i32`, and the instance is
+    // one of the very module it looked at.
+    Ok(unsafe { TypedFunc::new_unchecked(&*store, function) })
 }
 
 /// Why a call failed, by what the limits have noted.

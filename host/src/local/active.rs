@@ -40,6 +40,9 @@ pub(crate) struct Active {
     /// What the access log says.
     pub(crate) status: u16,
     pub(crate) outcome: &'static str,
+    /// Bytes given to the socket, and how many of them the peer had when that was looked at last.
+    pub(crate) sent: u64,
+    pub(crate) acknowledged: u64,
     /// The body's pipe is full: nothing is read until it drains.
     pub(crate) paused: bool,
     /// The answer is to be cut off once what is queued has left.
@@ -58,6 +61,8 @@ impl Active {
             queued: 0,
             status: 0,
             outcome: "ok",
+            sent: 0,
+            acknowledged: 0,
             paused: false,
             cut: false,
         }
@@ -76,9 +81,12 @@ impl Active {
     pub(crate) fn renew(&mut self, exchange: Option<Arc<Exchange>>) -> Option<Arc<Exchange>> {
         self.app = None;
         self.progress = Progress::Nothing;
+        self.arrived = 0;
         self.queued = 0;
         self.status = 0;
         self.outcome = "ok";
+        self.sent = 0;
+        self.acknowledged = 0;
         self.paused = false;
         self.cut = false;
         self.out.clear();

@@ -10,6 +10,7 @@ use crate::config::Instances;
 use crate::exchange::{Exchange, Stage};
 use crate::guest::outcome::Outcome;
 use crate::guest::places::Place;
+use crate::guest::scheduler::Join;
 use crate::guest::task::{Job, Ran, Runner};
 use crate::reactor::token::Slot;
 use crate::tenants::admission::Admission;
@@ -17,6 +18,9 @@ use crate::tenants::registry::App;
 
 /// How soon a request that found no place looks again.
 const PLACES_RETRY: Nanos = MS;
+
+/// How long a guest that computes keeps its turn among those of its app that do so too.
+const LONG_TURN: Nanos = 20 * MS;
 
 /// A guest at work.
 pub(crate) struct Task {
@@ -29,6 +33,8 @@ pub(crate) struct Task {
     entered: Nanos,
     /// It is in the run queue.
     ready: bool,
+    /// CPU time used since it last let other long ones of its app go before.
+    turn_used: Nanos,
     /// When it has to be over although its answer is complete.
     overtime: Nanos,
 }
@@ -118,9 +124,10 @@ impl Local {
             timer: None,
             entered: now,
             ready: true,
+            turn_used: 0,
             overtime: Nanos::MAX,
         });
-        self.scheduler.push(app.id, app.weight, task);
+        self.scheduler.push(app.id, app.weight, task, Join::Short);
         Some(task)
     }
 
@@ -153,8 +160,18 @@ impl Local {
                 return Some(place);
             }
             if !self.give_up_idle() {
+                // Other workers may have idle ones.
+                self.shared.places.want();
+                self.shared.wake_all();
                 return None;
             }
+        }
+    }
+
+    /// Gives up an idle instance if a worker found no place for a new one.
+    pub(crate) fn help_out(&mut self) {
+        if self.shared.places.is_wanted() && self.give_up_idle() {
+            self.shared.wake_all();
         }
     }
 
@@ -204,14 +221,14 @@ impl Local {
             Some(outcome) => {
                 self.end_task(slot, !matches!(outcome, Outcome::Trapped(t) if t.starts_with("the host")))
             }
-            None => self.suspend(slot),
+            None => self.suspend(slot, used),
         }
         self.scheduler.charge(app, used);
         Some(step)
     }
 
     /// The guest waits, or its slice is over.
-    fn suspend(&mut self, slot: Slot) {
+    fn suspend(&mut self, slot: Slot, used: Nanos) {
         let Some(task) = self.tasks.get_mut(slot) else { return };
         let yielded = task.exchange.slice.has_yielded();
         let inner = task.exchange.lock();
@@ -223,8 +240,13 @@ impl Local {
         let old = task.timer.take();
         if yielded {
             task.ready = true;
+            task.turn_used += used;
+            let join = if task.turn_used < LONG_TURN { Join::LongFirst } else { Join::LongLast };
+            if join == Join::LongLast {
+                task.turn_used = 0;
+            }
             let (id, weight) = (task.app.id, task.app.weight);
-            self.scheduler.push(id, weight, slot);
+            self.scheduler.push(id, weight, slot, join);
         }
         let timer = match old {
             Some((id, at)) if at == due => Some((id, at)),
@@ -272,7 +294,7 @@ impl Local {
         {
             task.ready = true;
             let (id, weight) = (task.app.id, task.app.weight);
-            self.scheduler.push(id, weight, slot);
+            self.scheduler.push(id, weight, slot, Join::Short);
         }
     }
 
@@ -285,7 +307,7 @@ impl Local {
             task.overtime = now.saturating_add(wall);
         }
         if self.tasks.get_mut(slot).is_some_and(|task| !task.ready) {
-            self.suspend(slot);
+            self.suspend(slot, 0);
         }
     }
 

@@ -9,6 +9,10 @@ use std::net::Shutdown;
 use mio::event::{Event, Source};
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry};
+use rustix::ioctl;
+
+/// Asks for the bytes in a socket's send queue (tcp(7)).
+const SIOCOUTQ: ioctl::Opcode = 0x5411;
 
 /// What became of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +144,20 @@ impl Transport {
                 Err(e) => return Err(e),
             }
         }
+    }
+
+    /// Bytes that were sent and that the peer has not acknowledged yet, as the system counts them.
+    #[allow(unsafe_code)]
+    pub(crate) fn unacknowledged(&self) -> Option<u64> {
+        // SAFETY: SIOCOUTQ writes one int, which is what the getter makes room for.
+        let count = unsafe {
+            let get = ioctl::Getter::<SIOCOUTQ, std::ffi::c_int>::new();
+            match &self.socket {
+                Socket::Tcp(s) => ioctl::ioctl(s, get),
+                Socket::Unix(s) => ioctl::ioctl(s, get),
+            }
+        };
+        count.ok().and_then(|n| u64::try_from(n).ok())
     }
 
     /// Ends the sending side. An error means that the peer is gone, which is as good.

@@ -24,10 +24,11 @@ impl Session {
         let status = error.status();
         let failure = Failure { code: refusal_code(status), status, title: refusal_title(status) };
         let queued = self.conn.reject();
+        let cut = !queued && self.conn.send() == Send::Cut;
         let active = self.active(local);
         active.outcome = failure.code;
         active.paused = false;
-        active.cut = !queued;
+        active.cut = cut;
         let Some(exchange) = active.exchange().map(Arc::clone) else { return };
         let mut inner = exchange.lock();
         inner.fail(fault);

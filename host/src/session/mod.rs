@@ -12,6 +12,7 @@ mod output;
 
 use std::sync::Arc;
 
+use tidegate_proto::conn::state::{Recv, Send};
 use tidegate_proto::conn::{After, Connection, NEVER, Timeout};
 use tidegate_proto::error::PeerError;
 use tidegate_proto::timers::TimerId;
@@ -99,14 +100,18 @@ impl Session {
         let flushed = self.active.as_ref().is_none_or(|active| self.conn.is_flushed(&active.out));
         if flushed && self.active.as_ref().is_some_and(|active| active.cut) {
             self.conn.cut();
-            if self.conn.ends_with_close() {
-                self.transport.abort();
-            }
-            return Settled::Close;
         }
         match self.conn.after(flushed, now_ms, limits) {
-            After::Wait => Settled::Wait,
-            After::Close => Settled::Close,
+            After::Wait => {
+                self.stop_discarded_body(local);
+                Settled::Wait
+            }
+            After::Close => {
+                if self.conn.send() == Send::Cut && self.conn.ends_with_close() {
+                    self.transport.abort();
+                }
+                Settled::Close
+            }
             After::Linger => {
                 self.end_request(local);
                 self.transport.end();
@@ -125,6 +130,17 @@ impl Session {
                 Settled::Next
             }
         }
+    }
+
+    /// What is left of the request goes nowhere: a guest that still reads it is told so.
+    fn stop_discarded_body(&mut self, local: &mut Local) {
+        if self.conn.recv() != Recv::Discard {
+            return;
+        }
+        if let Some(exchange) = self.active.as_ref().and_then(|active| active.exchange()) {
+            exchange.lock().request.fail(Fault::Gone);
+        }
+        self.wake_guest(local);
     }
 
     /// The request in progress is over: it is logged, and its guest, if it goes on, does so alone. What it held is
@@ -181,6 +197,7 @@ impl Session {
             self.arm_timer(local);
             return Fate::Keep;
         }
+        self.count_acknowledged();
         match self.conn.handle_timeout(now_ms, &local.shared.settings.http) {
             None => self.give_up_waiting(local),
             Some(Timeout::Head | Timeout::Body) => {

@@ -86,6 +86,7 @@ impl Session {
                 Ok(n) => {
                     let limits = &local.shared.settings.http;
                     self.conn.handle_transmitted(n, &mut response.pipe, &mut active.out, now_ms, limits);
+                    active.sent += n as u64;
                     moved |= n > 0;
                 }
                 Err(_) => return Fate::Close,
@@ -100,5 +101,16 @@ impl Session {
             self.look_again(local);
         }
         Fate::Keep
+    }
+
+    /// What the peer has taken of what the system holds for it counts for its clock: a full socket buffer takes nothing
+    /// from us until a good part of it is free, which a slow reader may need minutes for.
+    pub(super) fn count_acknowledged(&mut self) {
+        let (Some(active), Some(queued)) = (&mut self.active, self.transport.unacknowledged()) else {
+            return;
+        };
+        let acknowledged = active.sent.saturating_sub(queued);
+        self.conn.handle_drained(acknowledged.saturating_sub(active.acknowledged));
+        active.acknowledged = acknowledged.max(active.acknowledged);
     }
 }

@@ -6,14 +6,14 @@
 //! Receiving (RFC 9112 section 2):
 //!
 //! ```text
-//!            FirstByte        HeadEnd(body)        BodyEnd
-//!   Idle ───────────> Head ─────────────> Body ──────────> Ended
-//!    ^                  └──── HeadEnd(none) ─────────────────^ │
-//!    │                            Body ── Discard ──> Discard  │ Next
-//!    └─────────────────────────────── Next ──── BodyEnd ┘──────┘
+//!         FirstByte       HeadThenBody      BodyEnd
+//!   Idle ───────────> Head ──────────> Body ───────> Ended
+//!    ^                  └────────── HeadOnly ──────────^ │
+//!    │        Body ── Discard ──> Discard ── BodyEnd ──┘ │
+//!    └────────────────────── Next ───────────────────────┘
 //! ```
 //!
-//! Refuse leads to `Refused` from wherever something is read, Eof to `Closed` from everywhere; nothing leads out of it.
+//! Refuse leads to `Refused` from each of these, Eof to `Closed` from there too; nothing leads out of `Closed`.
 
 /// What the receiving side is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -123,7 +123,7 @@ fn a_drain_that_stands_still_ends_too() {
     let slow = || {
         let mut server = Server::new(|seen| name_request(seen).reads(Reads::Never));
         server.room = 20;
-        server.receive("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab");
+        server.receive("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n");
         server
     };
     let mut read = slow();

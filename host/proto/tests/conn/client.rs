@@ -110,7 +110,7 @@ fn decode(wire: &[u8], framing: BodyFraming) -> (Vec<u8>, Vec<(String, String)>,
     while !decoder.is_ended() {
         let rest = &wire[at..];
         let step = decoder.decode(rest, usize::MAX, &Limits::default(), &mut trailers).expect("well formed");
-        assert!(step.consumed > 0, "a body that does not end: {}", wire.escape_ascii());
+        assert!(step.consumed > 0, "a body that does not end: {} bytes", wire.len());
         body.extend_from_slice(&rest[step.data]);
         at += step.consumed;
     }
