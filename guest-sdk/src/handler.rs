@@ -15,13 +15,23 @@ use crate::writer::ResponseWriter;
 const DONE: i32 = 0;
 const FAILED: i32 = 1;
 
-/// Once per instance: constructors, then the panic hook.
-pub fn initialize() {
+/// Once per instance, before its first request: constructors, then the panic hook.
+///
+/// Not an `_initialize` of its own: a second call into the guest costs a fresh instance a twentieth of its request.
+fn initialize() {
     #[cfg(target_arch = "wasm32")]
-    crate::sys::construct();
-    std::panic::set_hook(Box::new(log_panic));
+    {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        static DONE: AtomicBool = AtomicBool::new(false);
+        if !DONE.load(Ordering::Relaxed) {
+            DONE.store(true, Ordering::Relaxed);
+            crate::sys::construct();
+            std::panic::set_hook(Box::new(log_panic));
+        }
+    }
 }
 
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 /// Logs a panic as one record. Returning from here is the trap.
 fn log_panic(info: &std::panic::PanicHookInfo<'_>) {
     let text = info.payload_as_str().unwrap_or("a value that is not text");
@@ -33,6 +43,7 @@ fn log_panic(info: &std::panic::PanicHookInfo<'_>) {
 
 /// `fn(Request) -> impl IntoResponse`.
 pub fn run<R: IntoResponse>(handler: impl FnOnce(Request) -> R) -> i32 {
+    initialize();
     match handler(Request::new()).into_response().send() {
         Ok(()) => DONE,
         Err(error) => {
@@ -45,6 +56,7 @@ pub fn run<R: IntoResponse>(handler: impl FnOnce(Request) -> R) -> i32 {
 
 /// `fn(Request, ResponseWriter) -> Result<()>`.
 pub fn stream<E: Into<Error>>(handler: impl FnOnce(Request, ResponseWriter) -> Result<(), E>) -> i32 {
+    initialize();
     let request = Request::new();
     let response = ResponseWriter::new(request.response_handle());
     let Err(error) = handler(request, response) else { return DONE };

@@ -64,5 +64,5 @@ pub use tidegate_macros::handler;
 /// What `#[handler]` expands to; not for use by hand, and not covered by any promise.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::handler::{initialize, run, stream};
+    pub use crate::handler::{run, stream};
 }

@@ -79,12 +79,6 @@ fn export(attribute: TokenStream, item: TokenStream) -> Result<TokenStream, Erro
             extern "C" fn tidegate_handle() -> i32 {
                 #call
             }
-
-            #[cfg(target_arch = "wasm32")]
-            #[unsafe(no_mangle)]
-            extern "C" fn _initialize() {
-                ::tidegate_sdk::__private::initialize()
-            }
         };
     })
 }
@@ -127,7 +121,7 @@ mod tests {
         let plain = expanded(quote! { fn hello(request: Request) -> &'static str { "hi" } });
         assert!(plain.starts_with("fn hello"), "{plain}");
         assert!(plain.contains(":: __private :: run (hello)"), "{plain}");
-        assert!(plain.contains("fn tidegate_handle") && plain.contains("fn _initialize"), "{plain}");
+        assert!(plain.contains("fn tidegate_handle"), "{plain}");
 
         let stream = expanded(quote! { fn f(_: Request, mut w: ResponseWriter) -> Result<()> { Ok(()) } });
         assert!(stream.contains(":: __private :: stream (f)"), "{stream}");

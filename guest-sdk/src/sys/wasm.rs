@@ -99,11 +99,12 @@ pub(crate) fn monotonic_ns() -> u64 {
     now_ns
 }
 
-/// Runs the module's constructors. Called once per instance, before the first request.
+/// Runs the module's constructors. Called once per instance, before its first request. (That it is called at all keeps
+/// the linker from running constructors and destructors around every export.)
 pub(crate) fn construct() {
     unsafe extern "C" {
         fn __wasm_call_ctors();
     }
-    // SAFETY: made by the linker; the host calls `_initialize`, the only caller, once, before anything else runs.
+    // SAFETY: made by the linker; the only caller sees to it that it runs once, before anything else of the module.
     unsafe { __wasm_call_ctors() }
 }
