@@ -42,7 +42,9 @@ impl Places {
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.free.fetch_add(1, Ordering::AcqRel);
-        self.0.wanted.store(false, Ordering::Release);
+        if self.0.wanted.load(Ordering::Acquire) {
+            self.0.wanted.store(false, Ordering::Release);
+        }
     }
 }
 

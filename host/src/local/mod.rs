@@ -55,6 +55,7 @@ pub(crate) struct Local {
     scheduler: Scheduler<Slot>,
     waiting: Waiting,
     exchanges: Vec<Arc<Exchange>>,
+    #[expect(clippy::vec_box, reason = "the boxes themselves are what is lent")]
     actives: Vec<Box<Active>>,
     cold: Vec<Runner>,
     warm: Vec<(AppId, Vec<Runner>)>,

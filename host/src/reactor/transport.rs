@@ -3,13 +3,16 @@
 //! A socket is registered once for both directions. What the last event said is remembered here, and a direction is
 //! masked when the kernel has said "would block": interest and readiness change together.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice};
 use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use mio::event::{Event, Source};
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry};
+use rustix::io::Errno;
 use rustix::ioctl;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 
 /// Asks for the bytes in a socket's send queue (tcp(7)).
 const SIOCOUTQ: ioctl::Opcode = 0x5411;
@@ -92,29 +95,35 @@ impl Transport {
         self.ready.dead
     }
 
+    fn fd(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Socket::Tcp(s) => s.as_fd(),
+            Socket::Unix(s) => s.as_fd(),
+        }
+    }
+
     /// Receives into `buf`, which is not empty.
+    ///
+    /// The system is called directly: the C library's wrappers make every call a cancellation point.
     pub(crate) fn receive(&mut self, buf: &mut [u8]) -> io::Result<Received> {
+        let room = buf.len();
         loop {
-            let result = match &mut self.socket {
-                Socket::Tcp(s) => s.read(buf),
-                Socket::Unix(s) => s.read(buf),
-            };
-            match result {
+            match recv(self.fd(), &mut *buf, RecvFlags::empty()).map(|(n, _)| n) {
                 Ok(0) => {
                     self.ready.read = false;
                     return Ok(Received::Eof);
                 }
-                Ok(n) if n < buf.len() && !self.ready.ended => {
+                Ok(n) if n < room && !self.ready.ended => {
                     self.ready.read = false;
                     return Ok(Received::Last(n));
                 }
                 Ok(n) => return Ok(Received::Some(n)),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
                     self.ready.read = false;
                     return Ok(Received::WouldBlock);
                 }
-                Err(e) => return Err(e),
+                Err(e) => return Err(e.into()),
             }
         }
     }
@@ -123,11 +132,9 @@ impl Transport {
     pub(crate) fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let wanted: usize = slices.iter().map(|s| s.len()).sum();
         loop {
-            let result = match (&mut self.socket, slices) {
-                (Socket::Tcp(s), [one]) => s.write(one),
-                (Socket::Unix(s), [one]) => s.write(one),
-                (Socket::Tcp(s), many) => s.write_vectored(many),
-                (Socket::Unix(s), many) => s.write_vectored(many),
+            let result = match slices {
+                [one] => send(self.fd(), one, SendFlags::NOSIGNAL),
+                many => sendmsg(self.fd(), many, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL),
             };
             match result {
                 Ok(n) => {
@@ -136,12 +143,12 @@ impl Transport {
                     }
                     return Ok(n);
                 }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
                     self.ready.write = false;
                     return Ok(0);
                 }
-                Err(e) => return Err(e),
+                Err(e) => return Err(e.into()),
             }
         }
     }
@@ -152,10 +159,7 @@ impl Transport {
         // SAFETY: SIOCOUTQ writes one int, which is what the getter makes room for.
         let count = unsafe {
             let get = ioctl::Getter::<SIOCOUTQ, std::ffi::c_int>::new();
-            match &self.socket {
-                Socket::Tcp(s) => ioctl::ioctl(s, get),
-                Socket::Unix(s) => ioctl::ioctl(s, get),
-            }
+            ioctl::ioctl(self.fd(), get)
         };
         count.ok().and_then(|n| u64::try_from(n).ok())
     }
