@@ -9,6 +9,7 @@ pub(crate) mod outcome;
 pub(crate) mod places;
 pub(crate) mod program;
 pub(crate) mod scheduler;
+mod stack;
 pub(crate) mod state;
 pub(crate) mod task;
 pub(crate) mod ticker;

@@ -15,12 +15,13 @@ use wasmtime::{Instance, ModuleExport, Store, Trap, TypedFunc, UpdateDeadline, W
 use super::outcome::Outcome;
 use super::places::Place;
 use super::program::Program;
+use super::stack;
 use super::state::GuestState;
 use crate::config::Instances;
 use crate::exchange::{Epoch, Exchange};
 
 /// A Store that grew past this is dropped away from the loop.
-const DROP_BYTES_MAX: usize = 4 << 20;
+const DROP_BYTES_MAX: usize = 8 << 20;
 
 /// Frames of a trap's backtrace that are logged.
 const FRAMES_MAX: usize = 20;
@@ -151,6 +152,9 @@ async fn serve(job: Job, live: Option<Live>, reaper: &Reaper) -> (Outcome, Optio
         Err(error) => judge(error, live.store.data()),
     };
     live.store.data_mut().end();
+    if result.is_err() {
+        stack::trim(&mut live.store).await;
+    }
     live.left = live.left.saturating_sub(1);
     if result.is_ok() && live.left > 0 {
         return (outcome, Some(live));
