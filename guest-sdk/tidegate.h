@@ -79,6 +79,11 @@ extern "C" {
 #define TIDEGATE_FIELD_BYTES 16
 #define TIDEGATE_USAGE_BYTES 48
 
+/* The longest list of fields that is taken, in entries and in bytes with its table. More is -TIDEGATE_EMSGSIZE; entries
+ * that share bytes, so that they name more than the list has, are -TIDEGATE_EINVAL. */
+#define TIDEGATE_FIELDS_MAX 1024
+#define TIDEGATE_FIELDS_BYTES_MAX 131072
+
 /* Bit of tidegate_request_head_t.flags: a body follows. */
 #define TIDEGATE_FLAG_BODY 1
 
@@ -166,7 +171,7 @@ TIDEGATE_IMPORT("request_head") int32_t tidegate_request_head(void *buf, size_t 
 TIDEGATE_IMPORT("respond")
 int32_t tidegate_respond(uint32_t status, const void *head, size_t head_len, const void *body, size_t body_len);
 
-/* The response's head, or an interim one (103). */
+/* The response's head, or an interim one (103), of which a response has at most 64. */
 TIDEGATE_IMPORT("response_head") int32_t tidegate_response_head(uint32_t status, const void *head, size_t head_len);
 
 /* Bytes read, 0 at the end. Never waits. */

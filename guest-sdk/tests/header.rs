@@ -39,6 +39,8 @@ fn the_numbers_are_those_of_the_abi() {
         ("TIDEGATE_REQUEST_FIXED_BYTES", request::FIXED_BYTES as i64),
         ("TIDEGATE_FIELDS_FIXED_BYTES", fields::FIXED_BYTES as i64),
         ("TIDEGATE_FIELD_BYTES", fields::ENTRY_BYTES as i64),
+        ("TIDEGATE_FIELDS_MAX", fields::ENTRIES_MAX as i64),
+        ("TIDEGATE_FIELDS_BYTES_MAX", fields::LIST_BYTES_MAX as i64),
         ("TIDEGATE_USAGE_BYTES", usage::BYTES as i64),
     ];
     let expected = errnos.chain(others.map(|(name, value)| (name.to_owned(), value)));

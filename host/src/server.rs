@@ -1,5 +1,8 @@
 //! The composition root: loads the apps, claims the addresses, starts the workers, and ends them.
 
+mod signals;
+
+use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -8,12 +11,11 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context, Result, bail};
 use mio::{Poll, Waker};
 use rustix::process::{Resource, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use wasmtime::{Engine, Linker};
 
+use self::signals::Control;
 use crate::clock::Clock;
-use crate::config::{AppSettings, ServerSettings, Settings};
+use crate::config::{AppSettings, ServerSettings, Settings, about_bytes};
 use crate::guest::compile::Compiler;
 use crate::guest::engine;
 use crate::guest::places::Places;
@@ -32,42 +34,48 @@ use crate::worker::Worker;
 /// Places of the pools that are kept for instances which are just being dropped.
 const PLACES_SPARE: u32 = 50;
 
-/// Serves until a signal ends it: the first SIGTERM or SIGINT drains, a second one ends at once.
+/// Apps that can not be loaded: all of them, so that they can be put right in one go.
+#[derive(Debug)]
+pub(crate) struct LoadFailures(pub(crate) Vec<anyhow::Error>);
+
+impl fmt::Display for LoadFailures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, error) in self.0.iter().enumerate() {
+            let between = if number == 0 { "" } else { "\n" };
+            write!(f, "{between}{error:#}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for LoadFailures {}
+
+/// Serves until a signal ends it: the first one drains, a second one ends at once. One that comes before it serves ends
+/// it at once, too.
 ///
 /// # Errors
 /// An app can not be loaded, an address not be claimed, or a worker failed.
 pub fn run(settings: Settings) -> Result<()> {
+    let control = Control::start()?;
     raise_descriptor_limit();
     check_budget(&settings)?;
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot listen for signals")?;
     let engine = engine::serving().map_err(plain).context("cannot reserve the guests' pools")?;
     let clock = Clock::start();
     let registry = load(&engine, &settings.apps, clock)?;
-    let bound = claim(&settings.server)?;
+    let (urls, listeners) = {
+        let mut state = control.lock();
+        state.bound = claim(&settings.server)?;
+        let urls: Vec<String> = state.bound.iter().map(Bound::url).collect();
+        (urls, open(&state.bound, settings.server.workers)?)
+    };
     let log = settings.server.access_log.as_ref();
     let log = log.map(|target| AccessLog::open(target, settings.server.log_format)).transpose();
     let (access_log, _log_guard) = log.context("cannot open the access log")?.unzip();
-    let urls: Vec<String> = bound.iter().map(Bound::url).collect();
-    let (shared, workers) = start(settings.server, engine, registry, access_log, clock, &bound)?;
+    let (shared, workers) = start(settings.server, engine, registry, access_log, clock, listeners)?;
+    control.serves(Arc::clone(&shared));
     announce(&urls)?;
-    let on_signal = Arc::clone(&shared);
-    thread::Builder::new().name("signals".into()).spawn(move || {
-        let mut count = 0;
-        for _ in signals.forever() {
-            count += 1;
-            if count == 1 {
-                tracing::info!("draining: a second signal ends at once");
-                on_signal.drain();
-            } else {
-                std::process::exit(1);
-            }
-        }
-    })?;
     let result = join(workers);
     shared.ticker.stop();
-    for address in &bound {
-        address.clean_up();
-    }
     result
 }
 
@@ -108,9 +116,13 @@ fn check_budget(settings: &Settings) -> Result<()> {
     let needed = connections.saturating_add(guests);
     if needed > budget {
         bail!(
-            "the limits allow more memory than the budget of {budget} bytes: {connections} bytes for {} connections \
-             and {guests} bytes for guests; lower `connections`, `memory` or `concurrency`, or raise `memory_budget`",
-            settings.server.connections_max
+            "the limits allow {} of memory, more than the budget of {}: {} for {} connections and {} for guests; lower \
+             `connections`, `memory` or `concurrency`, or raise `memory_budget`",
+            about_bytes(needed),
+            about_bytes(budget),
+            about_bytes(connections),
+            settings.server.connections_max,
+            about_bytes(guests),
         );
     }
     Ok(())
@@ -122,30 +134,47 @@ fn load(engine: &Engine, settings: &[AppSettings], clock: Clock) -> Result<Regis
     let compiler = Compiler::this_binary().context("cannot find the running binary")?;
     let loader = Loader { engine: engine.clone(), linker, compiler, clock };
     let mut apps = Vec::new();
+    let mut failures = Vec::new();
     for (id, app) in settings.iter().enumerate() {
-        let shown = app.source.display();
-        let wasm = std::fs::read(&app.source).with_context(|| format!("cannot read `{shown}`"))?;
-        let spec = Spec {
-            name: app.name.as_str().into(),
-            limits: app.limits,
-            instances: app.instances,
-            env: app.env.clone(),
-        };
-        let program = loader.load(&wasm, spec).with_context(|| format!("app `{}`: `{shown}`", app.name))?;
-        let app_loaded = App {
-            id: AppId::try_from(id)?,
-            weight: app.weight,
-            program: Arc::new(program),
-            gate: Gate::new(app.limits.concurrency, app.limits.queue),
-        };
-        apps.push((Arc::new(app_loaded), app.routes.clone()));
+        match load_app(&loader, AppId::try_from(id)?, app) {
+            Ok(loaded) => apps.push((Arc::new(loaded), app.routes.clone())),
+            Err(error) => failures.push(error),
+        }
+    }
+    if !failures.is_empty() {
+        return Err(LoadFailures(failures).into());
     }
     Ok(Registry::new(apps)?)
+}
+
+fn load_app(loader: &Loader, id: AppId, app: &AppSettings) -> Result<App> {
+    let shown = app.source.display();
+    let wasm = std::fs::read(&app.source)
+        .with_context(|| format!("app `{}`: `{shown}` cannot be read", app.name))?;
+    let spec = Spec {
+        name: app.name.as_str().into(),
+        limits: app.limits,
+        instances: app.instances,
+        env: app.env.clone(),
+    };
+    let program = loader.load(&wasm, spec).with_context(|| format!("app `{}`: `{shown}`", app.name))?;
+    Ok(App {
+        id,
+        weight: app.weight,
+        program: Arc::new(program),
+        gate: Gate::new(app.limits.concurrency, app.limits.queue),
+    })
 }
 
 fn claim(settings: &ServerSettings) -> Result<Vec<Bound>> {
     let claim = |addr| Bound::claim(addr).with_context(|| format!("cannot listen on {addr}"));
     settings.listen.iter().map(claim).collect()
+}
+
+/// Every worker's own listeners.
+fn open(bound: &[Bound], workers: usize) -> Result<Vec<Vec<Listener>>> {
+    let open = |b: &Bound| b.open().with_context(|| format!("cannot listen on {}", b.url()));
+    (0..workers).map(|_| bound.iter().map(open).collect()).collect()
 }
 
 type Workers = Vec<JoinHandle<std::io::Result<()>>>;
@@ -156,23 +185,21 @@ fn start(
     registry: Registry,
     access_log: Option<AccessLog>,
     clock: Clock,
-    bound: &[Bound],
+    listeners: Vec<Vec<Listener>>,
 ) -> Result<(Arc<Shared>, Workers)> {
     let mut polls = Vec::new();
     let mut wakers = Vec::new();
-    let mut listeners: Vec<Vec<Listener>> = Vec::new();
-    for _ in 0..settings.workers {
+    for _ in &listeners {
         let poll = Poll::new().context("cannot make an event queue")?;
         wakers.push(Arc::new(Waker::new(poll.registry(), Source::Waker.token())?));
         polls.push(poll);
-        let open = |b: &Bound| b.open().with_context(|| format!("cannot listen on {}", b.url()));
-        listeners.push(bound.iter().map(open).collect::<Result<_>>()?);
     }
+    let apps = u32::try_from(registry.apps().len())?;
     let shared = Shared::new(Parts {
         settings,
         registry,
         clock,
-        places: Places::new(engine::INSTANCES_MAX - PLACES_SPARE),
+        places: Places::new(engine::INSTANCES_MAX - PLACES_SPARE, apps),
         ticker: Ticker::start(engine.clone())?,
         reaper: start_reaper()?,
         access_log,

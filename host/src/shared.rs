@@ -79,6 +79,14 @@ impl Shared {
         self.wake_all();
     }
 
+    /// Every worker but one takes another turn.
+    pub(crate) fn wake_others(&self, worker: u16) {
+        for (_, waker) in self.wakers.iter().enumerate().filter(|(i, _)| *i != usize::from(worker)) {
+            // It fails only if the worker is gone, and then there is nobody to wake.
+            let _ = waker.wake();
+        }
+    }
+
     /// Every worker takes another turn.
     pub(crate) fn wake_all(&self) {
         for waker in &self.wakers {

@@ -13,6 +13,8 @@
 //!
 //! At most one slice of guests runs before the loop looks at its sockets again.
 
+mod pause;
+
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -20,9 +22,11 @@ use std::time::Duration;
 
 use mio::{Events, Poll};
 
+use self::pause::Pause;
 use crate::clock::{MS, Nanos};
 use crate::exchange::Ends;
 use crate::local::{Local, TimerKey};
+use crate::observe::failures::WITHOUT_APP;
 use crate::reactor::listener::{Accepted, Listener};
 use crate::reactor::token::{Slot, Slots, Source};
 use crate::reactor::transport::{Socket, Transport};
@@ -37,7 +41,7 @@ const ACCEPTS_MAX: usize = 64;
 const GUESTS_SLICE: Nanos = MS;
 /// What a guest did waits no longer than this for others to be sent with it.
 const FLUSH_DELAY_MAX: Nanos = MS / 10;
-/// How long accepting is paused when descriptors ran out. A connection that closes ends the pause at once.
+/// How long accepting is paused when nobody can be let in. A connection that closes ends the pause at once.
 const ACCEPT_PAUSE: Nanos = 100 * MS;
 
 /// How often dropped log records are told of.
@@ -55,7 +59,7 @@ pub(crate) struct Worker {
     doors: Vec<Door>,
     sessions: Slots<Session>,
     local: Local,
-    accept_paused: bool,
+    pause: Pause,
     draining_until: Option<Nanos>,
     fired: Vec<TimerKey>,
     /// Sessions whose guests did something that has not been sent.
@@ -83,7 +87,7 @@ impl Worker {
             doors,
             sessions: Slots::new(),
             local: Local::new(shared, number),
-            accept_paused: false,
+            pause: Pause::default(),
             draining_until: None,
             fired: Vec::new(),
             touched: Vec::new(),
@@ -112,12 +116,13 @@ impl Worker {
             self.accept();
             self.check_life();
         }
+        self.report();
         Ok(())
     }
 
     /// How long the loop may wait: not at all if there is work left.
     fn patience(&self) -> Option<Duration> {
-        let accepting = !self.accept_paused && self.doors.iter().any(|door| door.open);
+        let accepting = !self.pause.is_on() && self.doors.iter().any(|door| door.open);
         if accepting || self.local.has_ready() || !self.local.again.is_empty() {
             return Some(Duration::ZERO);
         }
@@ -154,6 +159,7 @@ impl Worker {
         let fate = catch_unwind(AssertUnwindSafe(|| f(session, local)));
         if fate.is_err() {
             tracing::error!(worker = self.local.worker, "a session panicked: a bug");
+            self.local.restore();
         }
         if !matches!(fate, Ok(Fate::Keep)) {
             self.close(slot);
@@ -168,7 +174,7 @@ impl Worker {
         }
         drop(session);
         self.local.shared.disconnect();
-        self.accept_paused = false;
+        self.pause.lift();
     }
 
     fn look_again(&mut self) {
@@ -242,10 +248,9 @@ impl Worker {
             match key {
                 TimerKey::Session(slot) => self.look(slot, Session::on_timer),
                 TimerKey::Task(slot) => self.on_task_timer(slot),
-                TimerKey::Accept => self.accept_paused = false,
+                TimerKey::Accept => self.pause.time_out(),
                 TimerKey::Report => self.report(),
-                // The turn that this timer makes is what was asked for.
-                TimerKey::Places => {}
+                TimerKey::Places => self.local.places_timer(),
             }
         }
         self.fired = fired;
@@ -255,6 +260,10 @@ impl Worker {
     fn report(&mut self) {
         for app in self.local.shared.registry.apps() {
             app.program.log.report();
+        }
+        WITHOUT_APP.report("-");
+        if let Some(log) = &self.local.shared.access_log {
+            log.report();
         }
         if self.local.worker == 0 {
             self.local.set_timer(self.local.now + REPORT_INTERVAL, TimerKey::Report);
@@ -268,22 +277,19 @@ impl Worker {
         let session = self.local.tasks.get_mut(task).and_then(|t| t.session);
         match session.filter(|slot| self.sessions.get_mut(*slot).is_some()) {
             Some(slot) => self.look(slot, Session::on_wall_limit),
-            None => self.local.cancel(task),
+            None => self.local.cancel_overtime(task),
         }
     }
 
     fn accept(&mut self) {
-        if self.accept_paused {
-            return;
-        }
         for i in 0..self.doors.len() {
             for _ in 0..ACCEPTS_MAX {
                 let Some(door) = self.doors.get_mut(i) else { break };
-                if !door.open || self.accept_paused {
+                if !door.open || self.pause.is_on() {
                     break;
                 }
                 if !self.local.shared.connect() {
-                    self.pause_accept("as many connections as there may be");
+                    self.keep_waiting(i, "there are as many connections as there may be");
                     break;
                 }
                 match door.listener.accept() {
@@ -294,18 +300,40 @@ impl Worker {
                     }
                     Accepted::Exhausted(error) => {
                         self.local.shared.disconnect();
-                        self.pause_accept(&error.to_string());
+                        self.keep_waiting(i, &error.to_string());
                     }
                 }
             }
+        }
+        if self.pause.is_in_a_row() && !self.pause.is_on() && !self.doors.iter().any(|door| door.open) {
+            self.resumed();
+        }
+    }
+
+    /// Nobody can be let in: whoever waits at that door keeps waiting, and if nobody does, an event tells of the next.
+    fn keep_waiting(&mut self, door: usize, why: &str) {
+        let Some(door) = self.doors.get_mut(door) else { return };
+        door.open = door.listener.has_waiting();
+        if door.open {
+            self.pause_accept(why);
         }
     }
 
     /// A timer ends the pause, and so does a connection that closes.
     fn pause_accept(&mut self, why: &str) {
-        self.accept_paused = true;
-        tracing::warn!(worker = self.local.worker, why, "accepting is paused");
-        self.local.set_timer(self.local.now + ACCEPT_PAUSE, TimerKey::Accept);
+        if self.pause.begin(self.local.now) {
+            tracing::warn!(worker = self.local.worker, "accepting is paused: {why}");
+        }
+        if self.pause.needs_timer() {
+            self.local.set_timer(self.local.now + ACCEPT_PAUSE, TimerKey::Accept);
+        }
+    }
+
+    /// Everybody who had to wait has been let in, or has gone.
+    fn resumed(&mut self) {
+        if let Some(lasted) = self.pause.over(self.local.now) {
+            tracing::info!(worker = self.local.worker, "accepting goes on after {} ms", lasted / MS);
+        }
     }
 
     fn begin_session(&mut self, socket: Socket, ends: Ends) {
@@ -334,7 +362,7 @@ impl Worker {
         if self.draining_until.is_none() {
             let patience = u64::try_from(self.local.shared.settings.drain.as_nanos()).unwrap_or(u64::MAX);
             self.draining_until = Some(now.saturating_add(patience));
-            while self.local.give_up_idle() {}
+            self.local.give_up_all_idle();
             for slot in self.sessions.slots() {
                 self.look(slot, Session::drain);
             }
@@ -346,7 +374,7 @@ impl Worker {
         if self.draining_until.is_some_and(|until| now >= until) {
             self.doors.clear();
             for slot in self.sessions.slots() {
-                self.close(slot);
+                self.look(slot, |session, _| session.cut_off());
             }
         }
     }

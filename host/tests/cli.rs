@@ -135,6 +135,59 @@ fn a_log_filter_that_cannot_be_read_is_wrong_usage() {
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).starts_with("error: the variable TIDEGATE_LOG is not a log filter"));
+
+    // To the filter itself this is a module's name, and hides everything else.
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["serve", "x.wasm"])
+        .current_dir(folder.path())
+        .env("TIDEGATE_LOG", "wran")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).ends_with("help: did you mean `warn`?\n"), "{}", stderr(&output));
+}
+
+#[test]
+fn every_app_that_can_not_be_loaded_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut manifest = String::new();
+    for (name, module) in [("a", "(module)"), ("b", "(module (func (export \"tidegate_handle\")))")] {
+        std::fs::write(folder.join(format!("{name}.wasm")), wat::parse_str(module).unwrap()).unwrap();
+        manifest +=
+            &format!("[[app]]\nname = \"{name}\"\nsource = \"{name}.wasm\"\nroutes = [\"/{name}\"]\n");
+    }
+    std::fs::write(folder.join("two.toml"), manifest).unwrap();
+    fails(
+        folder,
+        &["serve", "two.toml", "--listen", "127.0.0.1:0"],
+        1,
+        &[
+            "error: app `a`: `a.wasm`: this module is no handler: it does not export a function",
+            "\nerror: app `b`: `b.wasm`: this module is no handler: its export `tidegate_handle` is not",
+        ],
+    );
+}
+
+#[test]
+fn a_budget_that_is_too_small_is_told_in_large_units() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("x.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    // 10 x (2 x 64 KiB + 2 x 16 KiB) and 256 x 64 MiB.
+    fails(
+        folder.path(),
+        &["serve", "x.wasm", "--connections", "10", "--memory-budget", "1GiB"],
+        1,
+        &["more than the budget of 1 GiB: 1.5 MiB for 10 connections and 16 GiB for guests"],
+    );
+}
+
+#[test]
+fn an_address_given_twice_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("x.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    let words = ["serve", "x.wasm", "--listen", "127.0.0.1:4711", "--listen", "127.0.0.1:4711"];
+    fails(folder.path(), &words, 2, &["--listen: `127.0.0.1:4711` is there twice"]);
 }
 
 /// A crate without dependencies, so that nothing is fetched.

@@ -5,7 +5,7 @@ use tidegate_abi::errno::{EALREADY, EBADF, EINVAL, EPROTO};
 use tidegate_tests::check::{self, logged_problem, success};
 use tidegate_tests::stream::Stream;
 use tidegate_tests::wait::PATIENCE;
-use tidegate_tests::{Addr, App, Client, Server};
+use tidegate_tests::{Addr, App, Client, Response, Server};
 
 fn serve(name: &str) -> Server {
     Server::builder().wat(name).option("--workers", "1").start()
@@ -141,6 +141,28 @@ fn the_host_has_stack_left_where_the_guest_has_none() {
         logged_problem(&server, &response, 500, "guest-trap");
     }
     assert!(server.is_running());
+}
+
+/// How many 103s a guest says it has sent; as many have arrived.
+fn hints_taken(response: &Response) -> usize {
+    success(response);
+    assert!(response.interim.iter().all(|status| *status == 103), "{:?}", response.interim);
+    let taken = u32::from_le_bytes(response.body.as_slice().try_into().unwrap()) as usize;
+    assert_eq!(response.interim.len(), taken, "none is lost, none comes twice");
+    taken
+}
+
+#[test]
+fn a_flood_of_hints_is_bounded() {
+    let server = Server::builder().wat("hint_flood").option("--workers", "1").listen("unix:hints").start();
+    // Nobody reads: some leave, some wait, and the rest are refused.
+    let mut client = server.client();
+    client.send_get("a", "/y").unwrap();
+    assert!(server.wait_for_log(|line| line.contains("hint_flood: done")).is_some());
+    let taken = hints_taken(&client.response().unwrap());
+    assert!((2..40).contains(&taken), "{taken} of 30 KB are more than a socket and the host may hold");
+    // A client that reads them gets as many as a response may have.
+    assert_eq!(hints_taken(&client.get("a", "/w").unwrap()), 64);
 }
 
 fn refused(name: &str) -> String {

@@ -25,6 +25,9 @@ fn sigterm_finishes_what_runs_and_accepts_nothing_new() {
     server.signal(Signal::TERM);
     server.wait_until_refused();
     assert!(server.is_running(), "it ended while a request was running");
+    // The address is free for whoever comes next.
+    let next = Server::builder().guest("hello").listen(&server.addr().to_string()).start();
+    success(&next.get("a", "/"));
     let response = client.response().unwrap();
     success(&response);
     closed(&mut client);
@@ -45,6 +48,47 @@ fn sigint_drains_likewise_and_idle_connections_end_at_once() {
 }
 
 #[test]
+fn sighup_drains_too_unless_it_is_to_be_ignored() {
+    let mut server = Server::builder().guest("hello").start();
+    let mut idle = server.client();
+    success(&idle.get("a", "/").unwrap());
+    server.signal(Signal::HUP);
+    // Under nohup this test and the server have inherited that.
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    let mask = own.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
+    if u64::from_str_radix(mask, 16).unwrap() & 1 == 1 {
+        success(&idle.get("a", "/").unwrap());
+    } else {
+        closed(&mut idle);
+        assert_eq!(server.wait_exit(SOON).code(), Some(0));
+    }
+}
+
+#[test]
+fn a_unix_socket_is_given_up_when_the_drain_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("web.sock");
+    let listen = format!("unix:{}", path.display());
+    let app = || App::guest("slow").limit("concurrency", "1").limit("queue", "0").limit("wall", "60s");
+    let start = || Server::builder().app(app()).listen(&listen).option("--workers", "2").start();
+    let mut first = start();
+    let mut running = first.client();
+    running.send_get("slow.test", "/3000").unwrap();
+    until("the request runs", || first.get("slow.test", "/1").status() == 503);
+    first.signal(Signal::TERM);
+    first.wait_until_refused();
+    assert!(!path.exists(), "a path that leads nowhere");
+
+    // Another server takes the address while the first still works, and keeps it when the first ends.
+    let second = start();
+    assert!(first.is_running(), "the first was to be busy still");
+    success(&second.get("slow.test", "/1"));
+    success(&running.response().unwrap());
+    assert_eq!(first.wait_exit(SOON).code(), Some(0));
+    success(&second.get("slow.test", "/1"));
+}
+
+#[test]
 fn a_second_signal_ends_at_once() {
     let (mut server, mut client) = busy(50_000);
     server.signal(Signal::TERM);
@@ -52,6 +96,7 @@ fn a_second_signal_ends_at_once() {
     let started = Instant::now();
     server.signal(Signal::TERM);
     let status = server.wait_exit(SOON);
+    assert_eq!(status.code(), Some(1), "{status}");
     assert!(started.elapsed() < SOON, "{status}");
     assert!(client.response().is_err(), "a response from a server that was told to end at once");
 }

@@ -73,6 +73,12 @@ fn output_is_logged_line_by_line_and_forges_nothing() {
             // A forged line would begin with what the guest wrote; a terminal would act on raw control characters.
             assert!(!line.starts_with("FORGED"), "{format}: {line:?}");
             assert!(!line.contains(|c: char| c.is_control() && c != '\t'), "{format}: {line:?}");
+            // What it says is a quoted field behind those that say whose it is.
+            if format == "text" && line.contains("said by") {
+                let text = line.split_once(" INFO guest: app=\"forger\" request=").expect("a guest's line").1;
+                let text = text.split_once(" text=").expect("the text").1;
+                assert!(text.starts_with('"') && text.ends_with('"'), "{line:?}");
+            }
             if format == "json" {
                 assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok(), "{line}");
             }

@@ -9,6 +9,9 @@
 //! 16 count x { name_offset u32, name_len u32, value_offset u32, value_len u32 }
 //!    the bytes of names and values
 //! ```
+//!
+//! A host that is given a list must be able to bound its work before it looks at a single field: see
+//! [`FieldList::bounded`].
 
 use crate::VERSION;
 use crate::bytes::{Writer, get_span, get_u16, get_u32};
@@ -17,6 +20,19 @@ use crate::bytes::{Writer, get_span, get_u16, get_u32};
 pub const FIXED_BYTES: usize = 16;
 /// Bytes of one table entry.
 pub const ENTRY_BYTES: usize = 16;
+/// Bytes of the largest list that a host takes, table included.
+pub const LIST_BYTES_MAX: usize = 128 * 1024;
+/// Entries of the longest list that a host takes.
+pub const ENTRIES_MAX: usize = 1024;
+
+/// Why a host does not take a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListError {
+    /// Longer than [`LIST_BYTES_MAX`], or of more than [`ENTRIES_MAX`] entries: `-EMSGSIZE`.
+    TooLarge,
+    /// Its outline is wrong, or its entries name more bytes than it has: `-EINVAL`.
+    Malformed,
+}
 
 /// Bytes that a list of `count` fields with `text_bytes` of names and values takes when packed.
 #[must_use]
@@ -93,6 +109,35 @@ impl<'a> FieldList<'a> {
         Self::at(bytes.get(..size)?, table, count)
     }
 
+    /// Checks a list that comes from the other side: besides its outline its size, and that the entries share no
+    /// bytes, by their sum. Whoever goes through the fields then looks at no more bytes than were given.
+    ///
+    /// # Errors
+    /// See [`ListError`].
+    pub fn bounded(bytes: &'a [u8]) -> Result<Self, ListError> {
+        if bytes.len() > LIST_BYTES_MAX {
+            return Err(ListError::TooLarge);
+        }
+        let list = Self::parse(bytes).ok_or(ListError::Malformed)?;
+        if list.count > ENTRIES_MAX {
+            return Err(ListError::TooLarge);
+        }
+        if list.named_bytes().is_some_and(|sum| sum <= list.bytes.len()) {
+            Ok(list)
+        } else {
+            Err(ListError::Malformed)
+        }
+    }
+
+    /// Bytes of all names and values together, as the table has them.
+    fn named_bytes(&self) -> Option<usize> {
+        (0..self.count).try_fold(0_usize, |sum, i| {
+            let at = self.table + i * ENTRY_BYTES;
+            let (name, value) = (get_u32(self.bytes, at + 4)?, get_u32(self.bytes, at + 12)?);
+            sum.checked_add(name as usize)?.checked_add(value as usize)
+        })
+    }
+
     pub(crate) fn at(bytes: &'a [u8], table: usize, count: usize) -> Option<Self> {
         let end = count.checked_mul(ENTRY_BYTES)?.checked_add(table)?;
         (end <= bytes.len()).then_some(Self { bytes, table, count })
@@ -140,6 +185,51 @@ mod tests {
     #[test]
     fn no_bytes_are_an_empty_list() {
         assert!(FieldList::parse(&[]).unwrap().is_empty());
+    }
+
+    /// A list of `count` entries which all name the `len` bytes behind the table.
+    fn overlapping(count: usize, len: usize) -> Vec<u8> {
+        let text = FIXED_BYTES + count * ENTRY_BYTES;
+        let mut list = Vec::new();
+        list.extend_from_slice(&u32::try_from(text + len).unwrap().to_le_bytes());
+        list.extend_from_slice(&[1, 0, 16, 0]);
+        list.extend_from_slice(&u32::try_from(count).unwrap().to_le_bytes());
+        list.extend_from_slice(&[0; 4]);
+        for _ in 0..count {
+            for number in [text, 1, text, len] {
+                list.extend_from_slice(&u32::try_from(number).unwrap().to_le_bytes());
+            }
+        }
+        list.resize(text + len, b' ');
+        list
+    }
+
+    #[test]
+    fn a_list_names_no_more_bytes_than_it_has() {
+        let mut honest = vec![0; 256];
+        let n = pack(FIELDS.iter().copied(), &mut honest).unwrap();
+        assert_eq!(FieldList::bounded(&honest[..n]).unwrap().len(), 2);
+        assert!(FieldList::bounded(&[]).unwrap().is_empty());
+        assert_eq!(FieldList::bounded(&[0; 15]).unwrap_err(), ListError::Malformed);
+        // One that is as long as can be, and one byte more.
+        assert_eq!(FieldList::bounded(&overlapping(1, LIST_BYTES_MAX - 32)).unwrap().len(), 1);
+        assert_eq!(
+            FieldList::bounded(&overlapping(1, LIST_BYTES_MAX - 31)).unwrap_err(),
+            ListError::TooLarge
+        );
+        // The same spaces over and over again.
+        assert_eq!(FieldList::bounded(&overlapping(1_000, 65_536)).unwrap_err(), ListError::Malformed);
+        // Lengths whose sum does not fit into 32 bits.
+        let mut huge = overlapping(2, 8);
+        huge[28..32].fill(0xff);
+        huge[44..48].fill(0xff);
+        assert_eq!(FieldList::bounded(&huge).unwrap_err(), ListError::Malformed);
+    }
+
+    #[test]
+    fn a_list_has_so_many_entries_and_no_more() {
+        assert_eq!(FieldList::bounded(&overlapping(ENTRIES_MAX, 0)).unwrap().len(), ENTRIES_MAX);
+        assert_eq!(FieldList::bounded(&overlapping(ENTRIES_MAX + 1, 0)).unwrap_err(), ListError::TooLarge);
     }
 
     #[test]

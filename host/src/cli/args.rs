@@ -31,7 +31,14 @@ pub(super) enum Verb {
     Build(BuildArgs),
     /// Compile a module from standard input; the server starts this itself.
     #[command(hide = true)]
-    Compile,
+    Compile(CompileArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompileArgs {
+    /// The process id of the server that wants it.
+    #[arg(value_name = "PARENT")]
+    pub(super) parent: u32,
 }
 
 #[derive(Debug, Args)]
@@ -156,10 +163,17 @@ impl Flags {
 }
 
 impl ServerFlags {
+    fn addrs(&self) -> Result<Vec<ListenAddr>, ValueError> {
+        let mut addrs = Vec::new();
+        for text in &self.listen {
+            ListenAddr::parse(text)?.add_to(&mut addrs)?;
+        }
+        Ok(addrs)
+    }
+
     fn apply(&self, server: &mut ServerSettings) -> Result<(), Failure> {
         if !self.listen.is_empty() {
-            let addrs: Result<Vec<_>, _> = self.listen.iter().map(|text| ListenAddr::parse(text)).collect();
-            server.listen = at("--listen", addrs)?;
+            server.listen = at("--listen", self.addrs())?;
         }
         if let Some(text) = &self.workers {
             server.workers = at("--workers", Given::Word(text).count(1..=1024))? as usize;
@@ -289,19 +303,19 @@ mod tests {
     #[test]
     fn every_setting_has_a_flag() {
         let mut settings = one_app();
-        let line = "--listen 127.0.0.1:0 --listen unix:a.sock --workers 3 --access-log - --log-format json \
-                    --drain 5s --http head_timeout=200ms --http headers=9 --trust-request-id --connections 10 \
+        let line = "--listen 127.0.0.1:0 --listen 127.0.0.1:0 --listen unix:a.sock --workers 3 --access-log - --log-format json \
+                    --drain 5s --http head_timeout=200ms --http headers=9 --http min_rate=0 --trust-request-id --connections 10 \
                     --memory-budget 1GiB --name shop --route a.test/* --route /b --reuse 7 --weight 2 \
                     --env A=1 --env B= --env A=2=3 --limit cpu=1s --limit high-watermark=8KiB --limit low-watermark=1KiB";
         flags(line).apply(&mut settings).unwrap();
         let server = &settings.server;
         let listen: Vec<String> = server.listen.iter().map(ToString::to_string).collect();
-        assert_eq!(listen, ["127.0.0.1:0", "unix:a.sock"]);
+        assert_eq!(listen, ["127.0.0.1:0", "127.0.0.1:0", "unix:a.sock"]);
         assert_eq!((server.workers, server.log_format), (3, LogFormat::Json));
         assert_eq!(server.access_log, Some(LogTarget::Stdout));
         assert_eq!((server.drain, server.http.head_ms_max), (Duration::from_secs(5), 200));
         assert_eq!((server.http.headers_max, server.trust_request_id, server.connections_max), (9, true, 10));
-        assert_eq!(server.memory_budget_bytes, Some(1 << 30));
+        assert_eq!((server.memory_budget_bytes, server.http.rate_bytes_per_s_min), (Some(1 << 30), 0));
         let app = &settings.apps[0];
         assert_eq!((app.name.as_str(), app.instances, app.weight), ("shop", Instances::Reuse(7), 2));
         assert_eq!(app.routes, ["a.test/*", "/b"]);
@@ -314,6 +328,8 @@ mod tests {
     fn wrong_values_name_the_flag_and_the_way_out() {
         let table = [
             ("--listen 8080", "error: --listen: `8080` is not an address", "`:8080`"),
+            ("--listen :80 --listen [::]:80", "error: --listen: `[::]:80` is there twice", ""),
+            ("--listen unix:a --listen unix:a", "error: --listen: `unix:a` is there twice", ""),
             ("--workers 0", "error: --workers: it must be between 1 and 1024", ""),
             ("--workers two", "error: --workers: `two` is not a number", "whole number"),
             ("--drain 30", "error: --drain: `30` is ambiguous", "`10s`"),

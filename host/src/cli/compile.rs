@@ -1,7 +1,8 @@
 //! `tidegate compile`, hidden: the child process that the server starts to compile a module under limits.
 
 use super::Failure;
+use super::args::CompileArgs;
 
-pub(super) fn run() -> Result<(), Failure> {
-    Ok(crate::guest::compile::compile_child()?)
+pub(super) fn run(args: &CompileArgs) -> Result<(), Failure> {
+    Ok(crate::guest::compile::compile_child(args.parent)?)
 }

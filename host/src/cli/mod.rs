@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::config::{ConfigError, Problem, ValueError};
+use crate::server::LoadFailures;
 use args::{Cli, Verb};
 
 /// Why a verb did not do what it should.
@@ -46,7 +47,14 @@ impl fmt::Display for Failure {
         match self {
             Self::Usage(error) => error.fmt(f),
             Self::Failed { error, help } => {
-                Problem { place: None, message: format!("{error:#}"), help: help.clone() }.fmt(f)
+                let problem =
+                    |error| Problem { place: None, message: format!("{error:#}"), help: help.clone() };
+                match error.downcast_ref::<LoadFailures>() {
+                    Some(LoadFailures(all)) => {
+                        ConfigError { problems: all.iter().map(problem).collect() }.fmt(f)
+                    }
+                    None => problem(error).fmt(f),
+                }
             }
         }
     }
@@ -78,7 +86,7 @@ pub fn main() -> ExitCode {
         Verb::Serve(args) => serve::run(&args),
         Verb::Dev(args) => dev::run(&args),
         Verb::Build(args) => build::run(&args),
-        Verb::Compile => compile::run(),
+        Verb::Compile(args) => compile::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

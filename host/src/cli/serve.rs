@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::config::{AppSettings, ServerSettings, Settings, check_app_name, manifest};
+use crate::config::{AppSettings, ServerSettings, Settings, check_app_name, did_you_mean, manifest};
 use crate::observe::log;
 
 use super::Failure;
@@ -12,6 +12,8 @@ use super::args::ServeArgs;
 
 /// What a folder's manifest is called.
 const MANIFEST: &str = "tidegate.toml";
+/// What may stand in the log's filter by itself.
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
 pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let mut settings = of_target(&args.target)?;
@@ -19,8 +21,23 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
     start(settings)
 }
 
+/// Finds a mistyped level: to the filter, a word that is no level is the name of a module to be told everything of.
+fn check_log_filter(directives: &str) -> Result<(), Failure> {
+    for word in directives.split(',').map(str::trim) {
+        let plain = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let number = word.parse::<u8>().is_ok_and(|level| level <= 5);
+        if plain && !number && !LEVELS.contains(&word.to_ascii_lowercase().as_str()) {
+            let message =
+                format!("the variable {} is not a log filter: `{word}` is no level", log::FILTER_VARIABLE);
+            return Err(Failure::usage(message, Some(did_you_mean(word, LEVELS))));
+        }
+    }
+    Ok(())
+}
+
 /// Serves until told to stop.
 pub(super) fn start(settings: Settings) -> Result<(), Failure> {
+    check_log_filter(&std::env::var(log::FILTER_VARIABLE).unwrap_or_default())?;
     let _log = match log::init(settings.server.log_format) {
         Ok(guard) => guard,
         Err(error @ log::InitError::Filter(_)) => {
@@ -79,6 +96,27 @@ fn app_name(stem: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mistyped_level_is_told() {
+        for good in [
+            "",
+            "info",
+            "WARN",
+            "3",
+            "warn,tidegate=trace",
+            "info,guest::x=debug, off",
+            "tidegate[span]=debug",
+        ] {
+            assert!(check_log_filter(good).is_ok(), "{good}");
+        }
+        for bad in ["wran", "info,wran", "tidegate=debug,wran"] {
+            let told = check_log_filter(bad).unwrap_err().to_string();
+            assert!(told.contains("`wran` is no level") && told.contains("did you mean `warn`?"), "{told}");
+        }
+        let told = check_log_filter("tidegate").unwrap_err().to_string();
+        assert!(told.contains("it is one of: error, warn"), "{told}");
+    }
 
     #[test]
     fn apps_are_called_after_their_file() {

@@ -16,4 +16,5 @@ pub use settings::{
     AppLimits, AppSettings, Instances, ListenAddr, LogFormat, LogTarget, ServerSettings, Settings,
 };
 pub(crate) use settings::{check_app_name, check_env, check_routes};
-pub(crate) use units::Given;
+pub(crate) use suggest::did_you_mean;
+pub(crate) use units::{Given, about_bytes};

@@ -104,6 +104,17 @@ impl ListenAddr {
         })
     }
 
+    /// Adds it to a list of others. Twice the same address is an error: it could be bound only once. (Port 0 is another
+    /// port each time.)
+    pub(crate) fn add_to(self, addrs: &mut Vec<Self>) -> Result<(), ValueError> {
+        let chosen_by_system = matches!(&self, Self::Tcp(addr) if addr.port() == 0);
+        if addrs.contains(&self) && !chosen_by_system {
+            return Err(ValueError::new(format!("`{self}` is there twice")));
+        }
+        addrs.push(self);
+        Ok(())
+    }
+
     /// The same, with the path of a Unix socket taken from `folder` on.
     #[must_use]
     pub fn relative_to(self, folder: &Path) -> Self {
@@ -226,7 +237,7 @@ pub struct AppLimits {
     pub low_watermark: usize,
     /// Log bytes a second; what is more is dropped and counted.
     pub log_bytes_per_s: u64,
-    /// Elements of each table of an instance.
+    /// Elements of all tables of an instance together.
     pub table_elements: usize,
 }
 

@@ -1,7 +1,7 @@
 //! Sizes, times and counts as people write them: `64MiB`, `500ms`, `256`.
 //!
-//! A size or a time without a unit is refused rather than guessed, and so is a unit that some read in one way and
-//! some in another (`MB`, `m`).
+//! A size or a time without a unit is refused rather than guessed (unless it is 0), and so is a unit that some read in
+//! one way and some in another (`MB`, `m`).
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -101,6 +101,7 @@ impl Given<'_> {
 
     fn with_unit(self, what: &str, units: &[(&str, u64)], help: &str) -> Result<u64, ValueError> {
         let text = match &self {
+            Self::Number(0) => return Ok(0),
             Self::Number(_) => {
                 return Err(
                     ValueError::new(format!("a plain number is ambiguous: a {what} needs a unit")).help(help)
@@ -112,6 +113,9 @@ impl Given<'_> {
         let (number, unit) = text.split_at(digits);
         if number.is_empty() {
             return Err(ValueError::new(format!("`{text}` is not a {what}")).help(help));
+        }
+        if unit.is_empty() && number.bytes().all(|digit| digit == b'0') {
+            return Ok(0);
         }
         if unit.is_empty() {
             let message = format!("`{text}` is ambiguous: a {what} needs a unit");
@@ -158,6 +162,16 @@ fn within(value: u64, range: RangeInclusive<u64>, show: fn(u64) -> String) -> Re
     Err(ValueError::new(format!("it must be between {first} and {last}")))
 }
 
+/// About so many bytes, for a sum that nobody wrote.
+pub(crate) fn about_bytes(bytes: u64) -> String {
+    let (name, factor) = if bytes >= 1 << 30 { ("GiB", 1u64 << 30) } else { ("MiB", 1 << 20) };
+    let tenths = u128::from(bytes) * 10 / u128::from(factor);
+    match (tenths / 10, tenths % 10) {
+        (whole, 0) => format!("{whole} {name}"),
+        (whole, tenth) => format!("{whole}.{tenth} {name}"),
+    }
+}
+
 fn show_bytes(bytes: u64) -> String {
     show(bytes, &SIZE_UNITS)
 }
@@ -190,6 +204,25 @@ mod tests {
         }
         assert_eq!(Given::Word("2KiB/s").bytes_per_s(ANY).unwrap(), 2048);
         assert_eq!(Given::Text("240B").bytes_per_s(ANY).unwrap(), 240);
+    }
+
+    #[test]
+    fn nothing_needs_no_unit() {
+        for zero in [Given::Word("0"), Given::Text("0"), Given::Number(0)] {
+            assert_eq!(zero.bytes(ANY).unwrap(), 0);
+            assert_eq!(zero.bytes_per_s(ANY).unwrap(), 0);
+            assert_eq!(zero.millis(ANY).unwrap(), 0);
+            assert!(zero.millis(1..=9).unwrap_err().message.contains("between 1ms and 9ms"));
+        }
+    }
+
+    #[test]
+    fn sums_are_told_in_large_units() {
+        let table = [(0, "0 MiB"), (64 << 20, "64 MiB"), ((3 << 30) / 2, "1.5 GiB"), (16 << 30, "16 GiB")];
+        for (bytes, told) in table {
+            assert_eq!(about_bytes(bytes), told);
+        }
+        assert_eq!(about_bytes(u64::MAX), "17179869183.9 GiB");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tidegate_proto::pipe::Watermarks;
 pub(crate) use self::facts::{Ends, Facts, RequestId};
 pub(crate) use self::request::{Fault, RequestBody};
 pub(crate) use self::response::{Refusal, Response, Stage};
-pub(crate) use self::slice::{Epoch, Slice};
+pub(crate) use self::slice::{Epoch, Overrun, Pace, Slice};
 use crate::clock::{Clock, Nanos};
 
 /// Storage of heads that an exchange keeps from one request to the next.

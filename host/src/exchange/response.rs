@@ -1,5 +1,7 @@
 //! The response on its way from the guest: exactly one final head, then a body that ends cleanly or not at all.
 
+use std::collections::VecDeque;
+
 use tidegate_proto::error::GuestError;
 use tidegate_proto::http1::encode::{ResponseHead, push_trailer};
 use tidegate_proto::pipe::{Pipe, Watermarks};
@@ -8,8 +10,13 @@ use super::request::{Fault, RequestBody};
 
 /// Interim heads that may wait to be sent.
 const INTERIM_BYTES_MAX: usize = 32 * 1024;
+/// Interim heads of one response, all told.
+const INTERIM_MAX: u32 = 64;
 /// Trailers of one response.
 const TRAILER_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of a field's line besides its name and value.
+const LINE_BYTES: usize = 4;
 
 /// How far the response is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,14 +73,16 @@ pub(crate) struct Response {
     pub(crate) pipe: Pipe,
     /// Wire lines of the trailers.
     pub(crate) trailers: Vec<u8>,
-    /// Wire lines of 103 responses that wait to be sent, each with its length before it.
-    interim: Vec<Vec<u8>>,
+    /// Wire lines of 103 responses that wait to be sent.
+    interim: VecDeque<Vec<u8>>,
+    /// How many there were so far.
+    hints: u32,
     stage: Stage,
     fault: Option<Fault>,
     /// The request was HEAD: bodies are accepted and thrown away.
     head_request: bool,
-    /// The guest tried a head that was not valid.
-    refused_head: bool,
+    /// Why the last head that the guest tried and that was not valid was refused.
+    refused: Option<GuestError>,
     written: u64,
 }
 
@@ -83,11 +92,12 @@ impl Response {
             head: ResponseHead::default(),
             pipe: Pipe::new(Watermarks::default()),
             trailers: Vec::new(),
-            interim: Vec::new(),
+            interim: VecDeque::new(),
+            hints: 0,
             stage: Stage::Unset,
             fault: None,
             head_request: false,
-            refused_head: false,
+            refused: None,
             written: 0,
         }
     }
@@ -97,10 +107,11 @@ impl Response {
         self.pipe.reset(marks);
         self.trailers.clear();
         self.interim.clear();
+        self.hints = 0;
         self.stage = Stage::Unset;
         self.fault = None;
         self.head_request = false;
-        self.refused_head = false;
+        self.refused = None;
         self.written = 0;
     }
 
@@ -120,9 +131,9 @@ impl Response {
         self.fault
     }
 
-    /// True if the guest tried a head that was not valid, whether or not a valid one followed.
-    pub(crate) fn refused_head(&self) -> bool {
-        self.refused_head
+    /// Why a head that the guest tried was not valid, whether or not a valid one followed.
+    pub(crate) fn refused(&self) -> Option<GuestError> {
+        self.refused
     }
 
     /// Body bytes that the guest has written, thrown away or not.
@@ -161,9 +172,12 @@ impl Response {
         let result = self.fill_head(status, fields);
         match result {
             Ok(()) => self.stage = Stage::Head,
-            Err(_) => {
+            Err(refusal) => {
                 self.head.clear();
-                self.refused_head = true;
+                self.refused = Some(match refusal {
+                    Refusal::Invalid(error) => error,
+                    _ => GuestError::TooLarge,
+                });
             }
         }
         result
@@ -182,7 +196,8 @@ impl Response {
         Ok(())
     }
 
-    /// Queues a 103 (Early Hints, RFC 8297).
+    /// Queues a 103 (Early Hints, RFC 8297). `Full`: too many bytes of them wait to be sent. `TooLarge`: one of more than
+    /// all that may wait, or the one after the last that a response may have.
     pub(crate) fn hint<'a>(
         &mut self,
         fields: impl Iterator<Item = Option<Field<'a>>>,
@@ -191,22 +206,23 @@ impl Response {
             return Err(Refusal::Already);
         }
         self.alive()?;
-        let mut lines = Vec::new();
-        for field in fields {
-            let (name, value) = field.ok_or(Refusal::Invalid(GuestError::InvalidName))?;
-            push_trailer(name, value, &mut lines)?;
+        if self.hints >= INTERIM_MAX {
+            return Err(Refusal::TooLarge);
         }
+        let mut lines = Vec::new();
+        push_all(fields, &mut lines, INTERIM_BYTES_MAX)?;
         let waiting: usize = self.interim.iter().map(Vec::len).sum();
-        if waiting + lines.len() > INTERIM_BYTES_MAX || self.interim.len() >= 64 {
+        if waiting + lines.len() > INTERIM_BYTES_MAX {
             return Err(Refusal::Full);
         }
-        self.interim.push(lines);
+        self.interim.push_back(lines);
+        self.hints += 1;
         Ok(())
     }
 
-    /// The 103 responses that wait to be sent.
-    pub(crate) fn take_hints(&mut self) -> Vec<Vec<u8>> {
-        std::mem::take(&mut self.interim)
+    /// The first of the 103 responses that wait to be sent.
+    pub(crate) fn take_hint(&mut self) -> Option<Vec<u8>> {
+        self.interim.pop_front()
     }
 
     /// Head and whole body at once.
@@ -223,7 +239,7 @@ impl Response {
         if self.head.content_length().is_some_and(|n| n != body.len() as u64) && !self.may_be_shorter() {
             self.head.clear();
             self.stage = Stage::Unset;
-            self.refused_head = true;
+            self.refused = Some(GuestError::ContentLength);
             return Err(Refusal::Invalid(GuestError::ContentLength));
         }
         self.write(body)?;
@@ -298,7 +314,7 @@ impl Response {
         }
         self.writable()?;
         let mut lines = std::mem::take(&mut self.trailers);
-        let result = push_all(trailers, &mut lines);
+        let result = push_all(trailers, &mut lines, TRAILER_BYTES_MAX);
         self.trailers = lines;
         if let Err(refusal) = result {
             self.trailers.clear();
@@ -321,13 +337,21 @@ impl Response {
     }
 }
 
-fn push_all<'a>(fields: impl Iterator<Item = Option<Field<'a>>>, lines: &mut Vec<u8>) -> Result<(), Refusal> {
+/// Makes lines of fields, of which there may be `bytes_max`, counted as they were given: what is too much is not even
+/// looked at.
+fn push_all<'a>(
+    fields: impl Iterator<Item = Option<Field<'a>>>,
+    lines: &mut Vec<u8>,
+    bytes_max: usize,
+) -> Result<(), Refusal> {
+    let mut given: usize = 0;
     for field in fields {
         let (name, value) = field.ok_or(Refusal::Invalid(GuestError::InvalidName))?;
-        push_trailer(name, value, lines)?;
-        if lines.len() > TRAILER_BYTES_MAX {
+        given = given.saturating_add(name.len()).saturating_add(value.len()).saturating_add(LINE_BYTES);
+        if given > bytes_max {
             return Err(Refusal::TooLarge);
         }
+        push_trailer(name, value, lines)?;
     }
     Ok(())
 }
@@ -362,7 +386,7 @@ mod tests {
         let bad = [("a", "1"), ("b", "x\r\ny: z")];
         assert!(matches!(r.set_head(200, fields(&bad)), Err(Refusal::Invalid(_))));
         assert!(matches!(r.set_head(99, fields(NONE)), Err(Refusal::Invalid(_))));
-        assert_eq!(r.stage(), Stage::Unset);
+        assert_eq!((r.stage(), r.refused()), (Stage::Unset, Some(GuestError::InvalidStatus)));
         assert_eq!(r.set_head(201, fields(&[("c", "2")])), Ok(()));
         assert_eq!(r.head.status(), 201);
     }
@@ -407,6 +431,42 @@ mod tests {
         r.pipe.consume(1);
         assert!(r.is_ready());
         assert_eq!(r.write(b"x"), Ok(1));
+    }
+
+    #[test]
+    fn white_space_counts_before_it_is_looked_at() {
+        let spaces = " ".repeat(TRAILER_BYTES_MAX / 4);
+        let four = [("a", &*spaces), ("b", &*spaces), ("c", &*spaces), ("d", &*spaces)];
+        let mut r = Response::new();
+        assert_eq!(r.hint(fields(&four)), Ok(()), "half of what a hint may have");
+        r.set_head(200, fields(NONE)).unwrap();
+        assert_eq!(r.finish(fields(&four)), Err(Refusal::TooLarge));
+        assert!(r.trailers.is_empty());
+        // A byte that is not valid would have another error: nobody has come to it.
+        let bad = format!("{}\0", " ".repeat(TRAILER_BYTES_MAX));
+        assert_eq!(r.finish(fields(&[("a", &bad)])), Err(Refusal::TooLarge));
+        assert_eq!(r.finish(fields(&four[..3])), Ok(()));
+    }
+
+    #[test]
+    fn hints_are_bounded_while_they_wait_and_in_all() {
+        let long = "v".repeat(INTERIM_BYTES_MAX / 2 - 8);
+        let one = [("link", &*long)];
+        let mut r = Response::new();
+        assert_eq!(r.hint(fields(&one)), Ok(()));
+        assert_eq!(r.hint(fields(&one)), Ok(()));
+        assert_eq!(r.hint(fields(&one)), Err(Refusal::Full));
+        assert!(r.take_hint().is_some());
+        for n in 2..INTERIM_MAX {
+            assert_eq!(r.hint(fields(&one)), Ok(()), "{n}");
+            assert!(r.take_hint().is_some());
+        }
+        assert_eq!(r.hint(fields(&one)), Err(Refusal::TooLarge), "there is an end to it");
+        assert!(r.take_hint().is_some() && r.take_hint().is_none());
+        r.reset(Watermarks::default());
+        assert_eq!(r.hint(fields(&one)), Ok(()));
+        let too_long = "v".repeat(INTERIM_BYTES_MAX);
+        assert_eq!(r.hint(fields(&[("link", &too_long)])), Err(Refusal::TooLarge));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Compiling, always in a child of the same binary.
 //!
 //! Compilation time and memory depend on what the module says, so it happens under limits of our own, in a process
-//! that may be killed. Compiled code is run when it is loaded: it is only ever taken from our own child, through a
-//! pipe.
+//! that may be killed, and that dies with the server. Compiled code is run when it is loaded: it is only ever taken from
+//! our own child, through a pipe.
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -10,14 +10,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, set_parent_process_death_signal, setrlimit};
 
 use super::engine;
 
 /// CPU seconds of one compilation.
 const CPU_SECONDS_MAX: u64 = 120;
 /// Address space of one compilation.
-const ADDRESS_BYTES_MAX: u64 = 8 << 30;
+const ADDRESS_BYTES_MAX: u64 = 4 << 30;
 /// Wall time of one compilation.
 const WALL_MAX: Duration = Duration::from_secs(180);
 /// Messages of the child that are kept.
@@ -55,13 +55,15 @@ impl Compiler {
         Ok(Self { program: std::env::current_exe()? })
     }
 
-    /// Compiles `wasm` to code for the serving engine.
+    /// Compiles `wasm` to code for the serving engine. The thread that calls this outlives the call: the child dies with
+    /// the thread that started it (prctl(2)).
     ///
     /// # Errors
     /// See [`CompileError`].
     pub(crate) fn compile(&self, wasm: &[u8]) -> Result<Vec<u8>, CompileError> {
         let mut child = Command::new(&self.program)
             .arg(VERB)
+            .arg(std::process::id().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -109,11 +111,15 @@ fn converse(child: &mut Child, wasm: &[u8]) -> Result<(Vec<u8>, String), TooLong
     wait.recv_timeout(WALL_MAX).map_err(|_| TooLong)
 }
 
-/// The child's whole life: a module on standard input, its code on standard output.
+/// The child's whole life: a module on standard input, its code on standard output. `parent` is the server's process.
 ///
 /// # Errors
-/// The module is not valid; the message names what is wrong.
-pub fn compile_child() -> anyhow::Result<()> {
+/// The module is not valid; the message names what is wrong. Or the server is gone.
+pub fn compile_child(parent: u32) -> anyhow::Result<()> {
+    // A server that is killed can not end its child: the system does.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    let alive = getppid().map(Pid::as_raw_nonzero).is_some_and(|pid| u32::try_from(pid.get()) == Ok(parent));
+    anyhow::ensure!(alive, "the server that wanted this compiled is gone");
     let limit = |n| Rlimit { current: Some(n), maximum: Some(n) };
     setrlimit(Resource::Cpu, limit(CPU_SECONDS_MAX))?;
     setrlimit(Resource::As, limit(ADDRESS_BYTES_MAX))?;

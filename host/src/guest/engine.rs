@@ -11,6 +11,8 @@ pub(crate) const INSTANCES_MAX: u32 = 1_000;
 pub(crate) const MEMORIES_PER_MODULE_MAX: u32 = 8;
 /// Tables of one module.
 pub(crate) const TABLES_PER_MODULE_MAX: u32 = 16;
+/// Tables that come with a place in the pools; a module with more takes more places.
+pub(crate) const TABLES_PER_PLACE: u32 = 4;
 /// Elements of one table; apps may set less.
 pub(crate) const TABLE_ELEMENTS_MAX: usize = 20_000;
 /// Stack that WebAssembly may use of a fiber's; the rest is for host calls.
@@ -49,7 +51,7 @@ pub(crate) fn serving() -> wasmtime::Result<Engine> {
     pool.total_stacks(INSTANCES_MAX)
         .total_core_instances(INSTANCES_MAX)
         .total_memories(INSTANCES_MAX)
-        .total_tables(INSTANCES_MAX)
+        .total_tables(INSTANCES_MAX * TABLES_PER_PLACE)
         .max_memories_per_module(MEMORIES_PER_MODULE_MAX)
         .max_tables_per_module(TABLES_PER_MODULE_MAX)
         .max_memory_size(4 << 30)

@@ -1,4 +1,4 @@
-//! Limits on what a Store may hold: memory over all its memories together, tables, instances.
+//! Limits on what a Store may hold: memory over all its memories together, elements over all its tables, instances.
 
 use wasmtime::{Result, bail};
 
@@ -9,6 +9,7 @@ use super::engine::{MEMORIES_PER_MODULE_MAX, TABLES_PER_MODULE_MAX};
 pub(crate) struct Limiter {
     memory_bytes: usize,
     memory_bytes_max: usize,
+    table_elements: usize,
     table_elements_max: usize,
     exceeded: bool,
 }
@@ -16,7 +17,7 @@ pub(crate) struct Limiter {
 impl Limiter {
     pub(crate) fn new(memory_bytes_max: u64, table_elements_max: usize) -> Self {
         let memory_bytes_max = usize::try_from(memory_bytes_max).unwrap_or(usize::MAX);
-        Self { memory_bytes: 0, memory_bytes_max, table_elements_max, exceeded: false }
+        Self { memory_bytes: 0, memory_bytes_max, table_elements: 0, table_elements_max, exceeded: false }
     }
 
     /// Linear memory in use, in bytes.
@@ -55,14 +56,17 @@ impl wasmtime::ResourceLimiter for Limiter {
         Err(error.context("the host could not provide the memory"))
     }
 
-    fn table_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
         if maximum.is_some_and(|max| desired > max) {
             return Ok(false);
         }
-        if desired > self.table_elements_max {
+        let more = desired.saturating_sub(current);
+        let total = self.table_elements.saturating_add(more);
+        if total > self.table_elements_max {
             self.exceeded = true;
             bail!("table limit of {} elements reached", self.table_elements_max);
         }
+        self.table_elements = total;
         Ok(true)
     }
 
@@ -93,6 +97,17 @@ mod tests {
         assert!(limiter.memory_growing(40, 41, None).is_err());
         assert!(limiter.exceeded());
         assert_eq!(limiter.memory_bytes(), 100);
+    }
+
+    #[test]
+    fn tables_are_counted_together() {
+        let mut limiter = Limiter::new(100, 10);
+        assert!(limiter.table_growing(0, 6, None).unwrap());
+        assert!(limiter.table_growing(0, 3, None).unwrap());
+        assert!(limiter.table_growing(3, 4, None).unwrap());
+        assert!(!limiter.exceeded());
+        assert!(limiter.table_growing(6, 7, None).is_err());
+        assert!(limiter.exceeded());
     }
 
     #[test]

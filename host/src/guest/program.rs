@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, ModuleExport};
 
 use super::compile::{CompileError, Compiler};
+use super::places;
 use super::state::GuestState;
 use crate::clock::Clock;
 use crate::config::{AppLimits, Instances};
@@ -12,6 +13,8 @@ use crate::exchange::Exchange;
 use crate::observe::guest_log::GuestLog;
 use tidegate_abi::names;
 
+/// Bytes of a page of linear memory.
+const WASM_PAGE_BYTES: u64 = 64 * 1024;
 /// Bytes of the largest module that is read.
 const WASM_BYTES_MAX: usize = 256 << 20;
 
@@ -50,6 +53,11 @@ pub(crate) enum LoadError {
         "this module needs {needed} bytes of memory to begin with, and its limit is {limit}: raise `memory`"
     )]
     Memory { needed: u64, limit: u64 },
+    /// Likewise for a table.
+    #[error(
+        "this module needs a table of {needed} elements, and its limit is {limit}: raise `table_elements`"
+    )]
+    Table { needed: u64, limit: usize },
 }
 
 /// A guest, ready to be instantiated.
@@ -59,6 +67,8 @@ pub(crate) struct Program {
     pub(crate) memory: ModuleExport,
     pub(crate) handle: ModuleExport,
     pub(crate) initialize: Option<ModuleExport>,
+    /// Places in the pools that an instance takes.
+    pub(crate) cost: u32,
     pub(crate) limits: AppLimits,
     pub(crate) instances: Instances,
     /// `NAME=value`, each ended by a NUL.
@@ -112,10 +122,7 @@ impl Loader {
         // made by the same binary with the same settings.
         let module = unsafe { Module::deserialize(&self.engine, code) }.map_err(LoadError::Load)?;
         let (memory, handle, initialize) = exports(&module)?;
-        let needed = needed_memory(&module);
-        if needed > spec.limits.memory_bytes {
-            return Err(LoadError::Memory { needed, limit: spec.limits.memory_bytes });
-        }
+        let cost = check_needs(&module, &spec.limits)?;
         let pre = self.linker.instantiate_pre(&module).map_err(LoadError::Imports)?;
         let env = spec.env.iter().map(|(k, v)| format!("{k}={v}\0").into_bytes()).collect();
         let log = GuestLog::new(Arc::clone(&spec.name), spec.limits.log_bytes_per_s);
@@ -125,6 +132,7 @@ impl Loader {
             memory,
             handle,
             initialize,
+            cost,
             limits: spec.limits,
             instances: spec.instances,
             env,
@@ -188,9 +196,18 @@ fn exports(module: &Module) -> Result<Exports, LoadError> {
     Ok((memory, handle, function(names::INITIALIZE, 0)?))
 }
 
-/// Bytes that the module's memories have from the beginning.
-fn needed_memory(module: &Module) -> u64 {
-    module.resources_required().max_initial_memory_size.unwrap_or(0)
+/// Holds what the module begins with against the app's limits. Returns the places it costs.
+fn check_needs(module: &Module, limits: &AppLimits) -> Result<u32, LoadError> {
+    let needs = module.resources_required();
+    let needed = needs.max_initial_memory_size.unwrap_or(0).saturating_mul(WASM_PAGE_BYTES);
+    if needed > limits.memory_bytes {
+        return Err(LoadError::Memory { needed, limit: limits.memory_bytes });
+    }
+    let elements = needs.max_initial_table_size.unwrap_or(0);
+    if elements > limits.table_elements as u64 {
+        return Err(LoadError::Table { needed: elements, limit: limits.table_elements });
+    }
+    Ok(places::cost(needs.num_memories, needs.num_tables))
 }
 
 #[cfg(test)]

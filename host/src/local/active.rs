@@ -37,9 +37,9 @@ pub(crate) struct Active {
     /// When the head was complete, and how long it then waited for admission.
     pub(crate) arrived: Nanos,
     pub(crate) queued: Nanos,
-    /// What the access log says.
+    /// What the access log says. No outcome so far: all is well.
     pub(crate) status: u16,
-    pub(crate) outcome: &'static str,
+    pub(crate) outcome: Option<&'static str>,
     /// Bytes given to the socket, and how many of them the peer had when that was looked at last.
     pub(crate) sent: u64,
     pub(crate) acknowledged: u64,
@@ -60,7 +60,7 @@ impl Active {
             arrived: 0,
             queued: 0,
             status: 0,
-            outcome: "ok",
+            outcome: None,
             sent: 0,
             acknowledged: 0,
             paused: false,
@@ -84,7 +84,7 @@ impl Active {
         self.arrived = 0;
         self.queued = 0;
         self.status = 0;
-        self.outcome = "ok";
+        self.outcome = None;
         self.sent = 0;
         self.acknowledged = 0;
         self.paused = false;

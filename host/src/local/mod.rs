@@ -61,6 +61,8 @@ pub(crate) struct Local {
     warm: Vec<(AppId, Vec<Runner>)>,
     date: Date,
     requests: u64,
+    /// A timer is set for [`TimerKey::Places`].
+    retrying: bool,
     /// CPU time of this thread when guests began to run in this turn, and what they were charged since.
     cpu_floor: Nanos,
 }
@@ -84,8 +86,16 @@ impl Local {
             warm: Vec::new(),
             date: Date::default(),
             requests: 0,
+            retrying: false,
             cpu_floor: 0,
             shared,
+        }
+    }
+
+    /// Makes good what a panic may have taken and not put back.
+    pub(crate) fn restore(&mut self) {
+        if self.scratch.is_empty() {
+            self.scratch = vec![0; SCRATCH_BYTES].into_boxed_slice();
         }
     }
 

@@ -8,10 +8,12 @@ use super::{KEEP_MAX, Local, TimerKey};
 use crate::clock::{MS, Nanos};
 use crate::config::Instances;
 use crate::exchange::{Exchange, Stage};
-use crate::guest::outcome::Outcome;
+use crate::guest::outcome::{Outcome, WALL_LIMIT};
 use crate::guest::places::Place;
 use crate::guest::scheduler::Join;
 use crate::guest::task::{Job, Ran, Runner};
+use crate::observe::failures::Failed;
+use crate::observe::guest_log::Level;
 use crate::reactor::token::Slot;
 use crate::tenants::admission::Admission;
 use crate::tenants::registry::App;
@@ -37,6 +39,20 @@ pub(crate) struct Task {
     turn_used: Nanos,
     /// When it has to be over although its answer is complete.
     overtime: Nanos,
+}
+
+impl Task {
+    /// Nobody is left to tell of a failure: the log is told.
+    fn log_late(&self, word: &str, detail: Option<&str>) {
+        if word != "ok" {
+            let app = &*self.app.program.name;
+            let detail = detail.unwrap_or("after its answer had left");
+            let inner = self.exchange.lock();
+            let (request, status) = (&inner.facts.id, inner.response.head.status());
+            let failed = Failed { app, request, code: word, status, detail };
+            self.app.program.log.failures.tell(Level::Warn, &failed);
+        }
+    }
 }
 
 /// How a request begins.
@@ -70,7 +86,7 @@ impl Local {
                 Some(task) => Begin::Running(task),
                 None => {
                     app.gate.back_to_queue();
-                    self.set_timer(self.now + PLACES_RETRY, TimerKey::Places);
+                    self.retry_places();
                     Begin::Waiting(self.waiting.join(app, session))
                 }
             },
@@ -92,6 +108,10 @@ impl Local {
         for app in self.waiting.apps() {
             while let Some((session, ticket)) = self.waiting.first(app.id) {
                 let Some(exchange) = take(session, ticket) else { continue };
+                if exchange.lock().facts.deadline <= self.now {
+                    // Its session's timer is about to tell the client so.
+                    continue;
+                }
                 if !app.gate.enter_from_queue() {
                     self.waiting.rejoin(&app, session, ticket);
                     break;
@@ -101,8 +121,8 @@ impl Local {
                     None => {
                         app.gate.back_to_queue();
                         self.waiting.rejoin(&app, session, ticket);
-                        self.set_timer(self.now + PLACES_RETRY, TimerKey::Places);
-                        return;
+                        self.retry_places();
+                        break;
                     }
                 }
             }
@@ -137,7 +157,7 @@ impl Local {
         {
             return Some((runner, None));
         }
-        let place = self.take_place()?;
+        let place = self.take_place(app)?;
         let runner = self.cold.pop().unwrap_or_else(|| Runner::new(self.shared.reaper.clone()));
         Some((runner, Some(place)))
     }
@@ -153,31 +173,59 @@ impl Local {
         &mut self.warm[at].1
     }
 
-    /// A place in the pools; idle instances are given up for it.
-    fn take_place(&mut self) -> Option<Place> {
-        loop {
-            if let Some(place) = self.shared.places.take() {
-                return Some(place);
-            }
-            if !self.give_up_idle() {
-                // Other workers may have idle ones.
-                self.shared.places.want();
-                self.shared.wake_all();
-                return None;
+    /// Looks for places again soon, whatever else happens.
+    fn retry_places(&mut self) {
+        if !self.retrying {
+            self.retrying = true;
+            self.set_timer(self.now + PLACES_RETRY, TimerKey::Places);
+        }
+    }
+
+    /// The time has come to look for places again; that this is another turn is all that is needed.
+    pub(crate) fn places_timer(&mut self) {
+        self.retrying = false;
+    }
+
+    /// Places in the pools. If there are none, idle instances are given up, here and by other workers; the places come
+    /// free once those are dropped.
+    fn take_place(&mut self, app: &App) -> Option<Place> {
+        let place = self.shared.places.take(app.id, app.program.cost);
+        if place.is_none() {
+            let told = self.shared.places.want();
+            if !self.give_up_idle() && told {
+                self.shared.wake_others(self.worker);
             }
         }
+        place
     }
 
     /// Gives up an idle instance if a worker found no place for a new one.
     pub(crate) fn help_out(&mut self) {
-        if self.shared.places.is_wanted() && self.give_up_idle() {
-            self.shared.wake_all();
+        if self.shared.places.is_wanted() {
+            self.give_up_idle();
         }
     }
 
-    /// Drops one idle instance. False: there is none.
-    pub(crate) fn give_up_idle(&mut self) -> bool {
-        self.warm.iter_mut().any(|(_, runners)| runners.pop().is_some())
+    /// Gives up one idle instance of an app that holds more than its share. False: there is none.
+    fn give_up_idle(&mut self) -> bool {
+        let places = &self.shared.places;
+        let over =
+            self.warm.iter_mut().find(|(app, runners)| !runners.is_empty() && places.is_over_its_share(*app));
+        let runner = over.and_then(|(_, runners)| runners.pop());
+        runner.map(|runner| self.reap(runner)).is_some()
+    }
+
+    /// Gives up all idle instances: the server ends.
+    pub(crate) fn give_up_all_idle(&mut self) {
+        for (_, runners) in std::mem::take(&mut self.warm) {
+            runners.into_iter().for_each(|runner| self.reap(runner));
+        }
+    }
+
+    /// Drops a runner away from the loop.
+    fn reap(&self, runner: Runner) {
+        // If the reaper is gone the server is ending; then it is dropped here.
+        let _ = self.shared.reaper.send(Box::new(runner));
     }
 
     /// True if a guest is ready to run.
@@ -206,23 +254,25 @@ impl Local {
         self.now = self.shared.clock.now();
         let used = task.exchange.slice.end(self.now);
         self.cpu_floor += used;
-        let step = Step {
-            session: task.session,
-            outcome: match ran {
-                Ran::Pending => None,
-                Ran::Done(outcome) => Some(outcome),
-                Ran::Panicked(text) => {
-                    tracing::error!(app = &*task.app.program.name, panic = text, "the host panicked: a bug");
-                    Some(Outcome::Trapped(format!("the host panicked: {text}")))
-                }
-            },
+        let session = task.session;
+        let (outcome, sound) = match ran {
+            Ran::Pending => (None, true),
+            Ran::Done(outcome) => (Some(outcome), true),
+            Ran::Panicked(text) => {
+                tracing::error!(app = &*task.app.program.name, panic = text, "the host panicked: a bug");
+                (Some(Outcome::Trapped(format!("the host panicked: {text}"))), false)
+            }
         };
-        match &step.outcome {
+        match &outcome {
             Some(outcome) => {
-                self.end_task(slot, !matches!(outcome, Outcome::Trapped(t) if t.starts_with("the host")))
+                if session.is_none() {
+                    task.log_late(outcome.word(), outcome.detail());
+                }
+                self.end_task(slot, sound);
             }
             None => self.suspend(slot, used),
         }
+        let step = Step { session, outcome };
         self.scheduler.charge(app, used);
         Some(step)
     }
@@ -311,6 +361,14 @@ impl Local {
         }
     }
 
+    /// Ends a task that went on after its answer for longer than it may.
+    pub(crate) fn cancel_overtime(&mut self, slot: Slot) {
+        if let Some(task) = self.tasks.get_mut(slot) {
+            task.log_late(WALL_LIMIT.code, Some("went on after its answer for longer than `wall`"));
+        }
+        self.cancel(slot);
+    }
+
     /// Ends a task whose call goes on: its fiber is unwound, away from the loop.
     pub(crate) fn cancel(&mut self, slot: Slot) {
         if let Some(task) = self.tasks.get_mut(slot) {
@@ -325,14 +383,13 @@ impl Local {
             self.cancel_timer(id);
         }
         if !sound {
-            // If the reaper is gone the server is ending; then it is dropped here.
-            let _ = self.shared.reaper.send(Box::new(task.runner));
+            self.reap(task.runner);
         } else if task.runner.is_warm() {
             self.warm_of(&task.app).push(task.runner);
         } else if self.cold.len() < KEEP_MAX {
             self.cold.push(task.runner);
         }
-        if task.app.gate.leave(self.now.saturating_sub(task.entered)) {
+        if task.app.gate.leave(self.now.saturating_sub(task.entered), sound) {
             self.shared.wake_all();
         }
         if task.session.is_none() {

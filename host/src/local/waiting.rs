@@ -18,6 +18,8 @@ struct Line {
 pub(super) struct Waiting {
     lines: BTreeMap<AppId, Line>,
     tickets: u64,
+    /// Which app is asked first changes from time to time, so that none is always last.
+    rounds: usize,
 }
 
 impl Waiting {
@@ -42,9 +44,15 @@ impl Waiting {
         self.lines.entry(app.id).or_insert_with(|| Line { app: Arc::clone(app), waiters: VecDeque::new() })
     }
 
-    /// Apps that somebody waits for.
-    pub(super) fn apps(&self) -> Vec<Arc<App>> {
-        self.lines.values().map(|line| Arc::clone(&line.app)).collect()
+    /// Apps that somebody waits for, another one first each time.
+    pub(super) fn apps(&mut self) -> Vec<Arc<App>> {
+        let mut apps: Vec<_> = self.lines.values().map(|line| Arc::clone(&line.app)).collect();
+        if !apps.is_empty() {
+            self.rounds = self.rounds.wrapping_add(1);
+            let first = self.rounds % apps.len();
+            apps.rotate_left(first);
+        }
+        apps
     }
 
     /// The first in the app's line.

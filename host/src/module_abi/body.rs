@@ -1,10 +1,12 @@
 //! Bodies: reading, writing, forwarding, ending.
 
 use tidegate_abi::errno::{EAGAIN, EBADF, EINVAL};
-use tidegate_abi::fields::{FieldList, pack, packed_bytes};
+use tidegate_abi::fields::{pack, packed_bytes};
 use tidegate_abi::{MODULE, names};
 use wasmtime::{Caller, Linker, Result};
 
+use super::cost::{copied, enter, entries, spend};
+use super::head::field_list;
 use super::memory::{bytes, bytes_mut, parts};
 use super::{count, fault_errno, refusal_errno, status};
 use crate::guest::state::{GuestState, Handle};
@@ -20,7 +22,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> Result<()> {
             write(&mut guest, handle, ptr, len)
         })?
         .func_wrap(MODULE, names::FORWARD, |mut guest: Guest<'_>, from: i32, to: i32, n: i64| {
-            Ok(forward(guest.data_mut(), from, to, n))
+            forward(guest.data_mut(), from, to, n)
         })?
         .func_wrap(MODULE, names::FINISH, |mut guest: Guest<'_>, handle: i32, ptr: i32, len: i32| {
             finish(&mut guest, handle, ptr, len)
@@ -28,10 +30,8 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> Result<()> {
         .func_wrap(MODULE, names::TRAILERS, |mut guest: Guest<'_>, handle: i32, ptr: i32, cap: i32| {
             trailers(&mut guest, handle, ptr, cap)
         })?
-        .func_wrap(MODULE, names::CLOSE, |mut guest: Guest<'_>, handle: i32| {
-            Ok(close(guest.data_mut(), handle))
-        })?
-        .func_wrap(MODULE, names::ERROR, |guest: Guest<'_>, handle: i32| Ok(error(guest.data(), handle)))?;
+        .func_wrap(MODULE, names::CLOSE, |mut guest: Guest<'_>, handle: i32| close(guest.data_mut(), handle))?
+        .func_wrap(MODULE, names::ERROR, |guest: Guest<'_>, handle: i32| error(guest.data(), handle))?;
     Ok(())
 }
 
@@ -53,6 +53,7 @@ fn read(guest: &mut Guest<'_>, handle: i32, ptr: i32, len: i32) -> Result<i32> {
     request.want();
     let n = request.pipe.read(into);
     if n > 0 {
+        spend(state, copied(n))?;
         return Ok(i32::try_from(n).unwrap_or(i32::MAX));
     }
     Ok(match request.fault() {
@@ -68,23 +69,29 @@ fn write(guest: &mut Guest<'_>, handle: i32, ptr: i32, len: i32) -> Result<i32> 
     if find(state, handle) != Some(Handle::ResponseBody) {
         return Ok(-EBADF);
     }
-    Ok(count(state.exchange.lock().response.write(from)))
+    let written = state.exchange.lock().response.write(from);
+    spend(state, copied(written.unwrap_or(0)))?;
+    Ok(count(written))
 }
 
-fn forward(state: &mut GuestState, from: i32, to: i32, n: i64) -> i64 {
+fn forward(state: &mut GuestState, from: i32, to: i32, n: i64) -> Result<i64> {
+    enter(state)?;
     let ends = (find(state, from), find(state, to));
     if ends != (Some(Handle::RequestBody), Some(Handle::ResponseBody)) {
-        return -i64::from(EBADF);
+        return Ok(-i64::from(EBADF));
     }
     let inner = &mut *state.exchange.lock();
     inner.request.want();
     let max = u64::try_from(n).unwrap_or(u64::MAX);
     if max == 0 {
-        return 0;
+        return Ok(0);
     }
     match inner.response.forward(&mut inner.request, max) {
-        Ok(n) => i64::try_from(n).unwrap_or(i64::MAX),
-        Err(refusal) => -i64::from(refusal_errno(refusal)),
+        Ok(n) => {
+            spend(state, copied(usize::try_from(n)?))?;
+            Ok(i64::try_from(n)?)
+        }
+        Err(refusal) => Ok(-i64::from(refusal_errno(refusal))),
     }
 }
 
@@ -94,8 +101,10 @@ fn finish(guest: &mut Guest<'_>, handle: i32, ptr: i32, len: i32) -> Result<i32>
     if find(state, handle) != Some(Handle::ResponseBody) {
         return Ok(-EBADF);
     }
-    let Some(trailers) = FieldList::parse(trailers) else { return Ok(-EINVAL) };
-    Ok(status(state.exchange.lock().response.finish(trailers.iter())))
+    Ok(match field_list(state, trailers)? {
+        Ok(trailers) => status(state.exchange.lock().response.finish(trailers.iter())),
+        Err(errno) => -errno,
+    })
 }
 
 fn trailers(guest: &mut Guest<'_>, handle: i32, ptr: i32, cap: i32) -> Result<i32> {
@@ -112,26 +121,29 @@ fn trailers(guest: &mut Guest<'_>, handle: i32, ptr: i32, cap: i32) -> Result<i3
     let fields = &request.trailers;
     let size = packed_bytes(fields.len(), fields.byte_len());
     if size <= out.len() {
+        spend(state, copied(size) + entries(fields.len()))?;
         pack(fields.iter(), out);
     }
     Ok(i32::try_from(size).unwrap_or(i32::MAX))
 }
 
-fn close(state: &mut GuestState, handle: i32) -> i32 {
-    let Some(found) = find(state, handle) else { return -EBADF };
+fn close(state: &mut GuestState, handle: i32) -> Result<i32> {
+    enter(state)?;
+    let Some(found) = find(state, handle) else { return Ok(-EBADF) };
     if found == Handle::ResponseBody {
         state.exchange.lock().response.abandon();
     }
     state.handles.close(found);
-    0
+    Ok(0)
 }
 
-fn error(state: &GuestState, handle: i32) -> i32 {
+fn error(state: &GuestState, handle: i32) -> Result<i32> {
+    enter(state)?;
     let inner = state.exchange.lock();
     let fault = match find(state, handle) {
-        None => return -EBADF,
+        None => return Ok(-EBADF),
         Some(Handle::RequestBody) => inner.request.fault(),
         Some(Handle::ResponseBody) => inner.response.fault(),
     };
-    fault.map_or(0, fault_errno)
+    Ok(fault.map_or(0, fault_errno))
 }

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 
-use tidegate_abi::errno::{EINVAL, EMSGSIZE};
-use tidegate_abi::fields::FieldList;
+use tidegate_abi::errno::{EINVAL, EMSGSIZE, Errno};
+use tidegate_abi::fields::{ENTRIES_MAX, FieldList, ListError};
 use tidegate_abi::request::RequestHead;
 use tidegate_abi::{MODULE, names};
 use tidegate_proto::http1::head::Version;
 use wasmtime::{Caller, Linker, Result};
 
+use super::cost::{copied, entries, parsed, spend};
 use super::memory::{Text, bytes, bytes_mut, parts};
 use super::status;
 use crate::exchange::Inner;
@@ -16,10 +17,8 @@ use crate::guest::state::{GuestState, Handles};
 
 type Guest<'a> = Caller<'a, GuestState>;
 
-/// A packed response head: more than the encoded one may be, since offsets and lengths come with it.
-const PACKED_BYTES_MAX: usize = 128 * 1024;
 /// 103 (Early Hints).
-const EARLY_HINTS: i32 = 103;
+const EARLY_HINTS: u16 = 103;
 
 pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> Result<()> {
     linker.func_wrap(MODULE, names::REQUEST_HEAD, |mut guest: Guest<'_>, buf: i32, cap: i32| {
@@ -32,9 +31,15 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> Result<()> {
             let (memory, state) = parts(&mut guest)?;
             let head = bytes(memory, head, head_len)?;
             let body = bytes(memory, body, body_len)?;
-            Ok(with_fields(code, head, |code, list| {
-                status(state.exchange.lock().response.respond(code, list.iter(), body))
-            }))
+            let (code, list) = match outline(state, code, head)? {
+                Ok(outline) => outline,
+                Err(errno) => return Ok(-errno),
+            };
+            let result = state.exchange.lock().response.respond(code, list.iter(), body);
+            if result.is_ok() {
+                spend(state, copied(body.len()))?;
+            }
+            Ok(status(result))
         },
     )?;
     linker.func_wrap(
@@ -43,28 +48,47 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> Result<()> {
         |mut guest: Guest<'_>, code: i32, head: i32, head_len: i32| {
             let (memory, state) = parts(&mut guest)?;
             let head = bytes(memory, head, head_len)?;
-            Ok(with_fields(code, head, |code, list| {
-                let response = &mut state.exchange.lock().response;
-                status(if i32::from(code) == EARLY_HINTS {
-                    response.hint(list.iter())
-                } else {
-                    response.set_head(code, list.iter())
-                })
+            let (code, list) = match outline(state, code, head)? {
+                Ok(outline) => outline,
+                Err(errno) => return Ok(-errno),
+            };
+            let response = &mut state.exchange.lock().response;
+            Ok(status(if code == EARLY_HINTS {
+                response.hint(list.iter())
+            } else {
+                response.set_head(code, list.iter())
             }))
         },
     )?;
     Ok(())
 }
 
-/// Reads the outline of a packed head; what is wrong with it is an error, and another try is allowed.
-fn with_fields(code: i32, head: &[u8], f: impl FnOnce(u16, FieldList<'_>) -> i32) -> i32 {
-    if head.len() > PACKED_BYTES_MAX {
-        return -EMSGSIZE;
+/// What a guest that may try again got wrong, or what it gave.
+type Given<T> = std::result::Result<T, Errno>;
+
+/// A list of fields as the guest gave it, bounded before a single one is looked at.
+///
+/// # Errors
+/// As [`spend`]; what is wrong with the list is the inner error.
+pub(super) fn field_list<'a>(state: &GuestState, bytes: &'a [u8]) -> Result<Given<FieldList<'a>>> {
+    match FieldList::bounded(bytes) {
+        Ok(list) => {
+            spend(state, parsed(bytes.len()) + entries(list.len()))?;
+            Ok(Ok(list))
+        }
+        Err(ListError::TooLarge) => Ok(Err(EMSGSIZE)),
+        Err(ListError::Malformed) => {
+            spend(state, entries(ENTRIES_MAX))?;
+            Ok(Err(EINVAL))
+        }
     }
-    match (u16::try_from(code), FieldList::parse(head)) {
-        (Ok(code), Some(list)) => f(code, list),
-        _ => -EINVAL,
-    }
+}
+
+/// The outline of a response's head: its status and the list of its fields.
+fn outline<'a>(state: &GuestState, code: i32, head: &'a [u8]) -> Result<Given<(u16, FieldList<'a>)>> {
+    let code = u16::try_from(code).map_err(|_| EINVAL);
+    let list = field_list(state, head)?;
+    Ok(list.and_then(|list| Ok((code?, list))))
 }
 
 fn request_head(guest: &mut Guest<'_>, buf: i32, cap: i32) -> Result<i32> {
@@ -72,6 +96,8 @@ fn request_head(guest: &mut Guest<'_>, buf: i32, cap: i32) -> Result<i32> {
     let out = bytes_mut(memory, buf, cap)?;
     let inner = state.exchange.lock();
     let size = pack(&inner, &state.handles, out);
+    let fields = inner.head.fields();
+    spend(state, copied(fields.byte_len()) + entries(fields.len()))?;
     Ok(size.and_then(|n| i32::try_from(n).ok()).unwrap_or(-EMSGSIZE))
 }
 

@@ -5,18 +5,20 @@ use std::ops::Range;
 
 use wasmtime::{Caller, Result, Trap, bail};
 
+use super::cost::enter;
 use crate::guest::state::GuestState;
 
-/// The guest's memory and its state, at once.
+/// The guest's memory and its state, at once; spends what any call costs.
 ///
 /// # Errors
-/// The instance is not complete yet: a start function calls the host. That is a trap.
+/// The instance is not complete yet: a start function calls the host. Or the guest is stopped ([`enter`]). Both are traps.
 pub(super) fn parts<'a>(
     caller: &'a mut Caller<'_, GuestState>,
 ) -> Result<(&'a mut [u8], &'a mut GuestState)> {
     let Some(memory) = caller.data().memory else {
         bail!("the host was called by a start function, before the instance was complete");
     };
+    enter(caller.data())?;
     Ok(memory.data_and_store_mut(caller))
 }
 

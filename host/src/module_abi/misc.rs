@@ -5,10 +5,11 @@ use tidegate_abi::usage::{BYTES, Usage};
 use tidegate_abi::{MODULE, names};
 use wasmtime::{Caller, Linker, Result};
 
+use super::cost::{logged, spend};
 use super::memory::{bytes, bytes_mut, parts};
 use crate::exchange::Stage;
 use crate::guest::state::GuestState;
-use crate::observe::guest_log::Level;
+use crate::observe::guest_log::{LINE_BYTES_MAX, Level};
 
 type Guest<'a> = Caller<'a, GuestState>;
 
@@ -28,6 +29,7 @@ fn log(guest: &mut Guest<'_>, level: i32, ptr: i32, len: i32) -> Result<i32> {
     let text = bytes(memory, ptr, len)?;
     let Some(level) = Level::from_abi(level.cast_unsigned()) else { return Ok(-EINVAL) };
     state.program.log.record(level, &state.exchange.lock().facts.id, text);
+    spend(state, logged(text.len().min(LINE_BYTES_MAX)))?;
     Ok(0)
 }
 

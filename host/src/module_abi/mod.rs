@@ -1,10 +1,11 @@
 //! The host's side of the module ABI: what `tidegate_v1` and WASI preview 1 offer to a guest.
 //!
 //! Every pointer, length, handle and state is checked before anything is done. A pointer that leaves memory is a trap;
-//! everything else that a guest gets wrong is an error number. Nothing here knows a socket, or waits other than by
-//! parking the guest's fiber.
+//! everything else that a guest gets wrong is an error number. Every call does a bounded amount of work, and spends it
+//! of the guest's slice. Nothing here knows a socket, or waits other than by parking the guest's fiber.
 
 mod body;
+mod cost;
 mod head;
 mod memory;
 mod misc;

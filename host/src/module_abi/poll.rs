@@ -8,6 +8,7 @@ use tidegate_abi::{MODULE, names};
 use wasmtime::{Caller, Linker, Result};
 
 use super::body::find;
+use super::cost::{enter, entries as cost_of, spend};
 use super::memory::{bytes, bytes_mut, parts};
 use crate::clock::Nanos;
 use crate::exchange::{Inner, Park};
@@ -25,9 +26,11 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> Result<()> {
 }
 
 async fn poll(guest: &mut Caller<'_, GuestState>, ptr: i32, n: i32, timeout: i64) -> Result<i32> {
+    enter(guest.data())?;
     let Some(n) = usize::try_from(n).ok().filter(|n| *n <= ENTRIES_MAX) else { return Ok(-EINVAL) };
     let len = i32::try_from(n * ENTRY_BYTES)?;
     let (memory, state) = parts(guest)?;
+    spend(state, cost_of(n))?;
     let mut entries: Vec<Entry> = bytes(memory, ptr, len)?
         .chunks_exact(ENTRY_BYTES)
         .filter_map(|b| b.try_into().ok().map(Entry::from_bytes))

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use tidegate_abi::errno::*;
 use tidegate_proto::pipe::Watermarks;
 
-use super::add_to_linker;
-use crate::clock::{Clock, MS};
+use super::{add_to_linker, cost};
+use crate::clock::{Clock, MS, thread_cpu};
 use crate::config::{AppLimits, Instances};
 use crate::exchange::{Exchange, Fault, Stage};
 use crate::guest::compile::Compiler;
 use crate::guest::engine;
 use crate::guest::outcome::Outcome;
-use crate::guest::program::{Loader, Spec};
+use crate::guest::program::{Loader, Program, Spec};
+use crate::guest::state::GuestState;
 use crate::guest::task::{Job, Ran, Runner};
 
 /// Everything that can be imported, a memory of one page with texts in it, and `$calls` as the handler's body.
@@ -80,7 +81,7 @@ impl Bench {
         }
     }
 
-    fn runner(&self, wat: &str) -> Runner {
+    fn program(&self, wat: &str) -> Arc<Program> {
         let code = self.loader.engine.precompile_module(&wat::parse_str(wat).unwrap()).unwrap();
         let spec = Spec {
             name: "test".into(),
@@ -88,11 +89,14 @@ impl Bench {
             instances: Instances::Fresh,
             env: vec![("KEY".into(), "value".into())],
         };
-        let program = Arc::new(self.loader.link(&code, spec).unwrap());
+        Arc::new(self.loader.link(&code, spec).unwrap())
+    }
+
+    fn runner(&self, wat: &str) -> Runner {
+        let program = self.program(wat);
         let mut runner = Runner::new(std::sync::mpsc::channel().0);
-        let now = self.loader.clock.now();
         self.exchange.slice.set_budget(10_000 * MS);
-        self.exchange.slice.begin(now, 0);
+        self.exchange.slice.begin(self.loader.clock.now(), thread_cpu());
         runner.begin(Job { program, exchange: Arc::clone(&self.exchange), place: None });
         runner
     }
@@ -335,4 +339,139 @@ fn a_start_function_may_not_call_the_host() {
     let mut runner = bench.runner(wat);
     let Ran::Done(Outcome::Trapped(text)) = runner.poll() else { panic!("not trapped") };
     assert!(text.contains("start function"), "{text}");
+}
+
+/// A guest with a list at 65536: `count` entries that all name the same "a" and the same `len` spaces.
+fn with_list(count: usize, len: usize, calls: &str) -> String {
+    let text = 16 + 16 * count;
+    let mut numbers = vec![text + 1 + len, 1 | 16 << 16, count, 0];
+    for _ in 0..count {
+        numbers.extend([text, 1, text + 1, len]);
+    }
+    let bytes = numbers.iter().flat_map(|n| u32::try_from(*n).unwrap().to_le_bytes());
+    let table: String = bytes.map(|byte| format!("\\{byte:02x}")).collect();
+    let list = format!("(data (i32.const 65536) \"{table}a{}\")", " ".repeat(len));
+    guest(calls).replace("(memory (export \"memory\") 1)", &format!("(memory (export \"memory\") 64) {list}"))
+}
+
+/// What a list claims is refused before it is looked at: a call may be long, but not without bound.
+#[test]
+fn a_list_is_bounded_before_it_is_looked_at() {
+    let mut bench = Bench::new();
+    for (count, len, size, expected) in [
+        // Longer than a list may be.
+        (1, 1 << 20, (1 << 20) + 33, -EMSGSIZE),
+        // So many entries that all name the same spaces.
+        (1_000, 59_000, 75_017, -EINVAL),
+        // More entries than there may be.
+        (1_025, 0, 16_417, -EMSGSIZE),
+        // One that claims more than was given.
+        (1, 60_000, 1_000, -EINVAL),
+        // A list within its bounds whose value is nothing but white space: it counts as it is.
+        (1, 59_000, 59_033, -EMSGSIZE),
+        (1, 15_000, 15_033, 0),
+    ] {
+        let list = format!("(i32.const 65536) (i32.const {size})");
+        for calls in [
+            format!("{HEAD} (call $finish (i32.const 4) {list})"),
+            format!("(call $response_head (i32.const 200) {list})"),
+            format!("(call $response_head (i32.const 103) {list})"),
+            format!("(call $respond (i32.const 200) {list} (i32.const 0) (i32.const 0))"),
+        ] {
+            bench.request(b"", false);
+            let ran = bench.runner(&with_list(count, len, &calls)).poll();
+            let Ran::Done(outcome) = ran else { panic!("{calls}: {ran:?}") };
+            assert_eq!(outcome, Outcome::Returned(expected), "{count} x {len} in {size}: {calls}");
+        }
+    }
+}
+
+const RANDOM: &str = "(drop (call $random_get (i32.const 0) (i32.const 65536)))";
+
+/// 3.5 s of random numbers in a row, without a loop: a guest that meets no epoch on the way.
+fn a_long_row() -> String {
+    guest(&format!("{} (i32.const 0)", RANDOM.repeat(20_000)))
+}
+
+#[test]
+fn host_calls_in_a_row_do_not_hold_a_worker() {
+    let mut bench = Bench::new();
+    bench.request(b"", false);
+    let mut runner = bench.runner(&a_long_row());
+    bench.exchange.slice.begin(bench.loader.clock.now(), thread_cpu());
+    let before = thread_cpu();
+    let ran = runner.poll();
+    let took = thread_cpu() - before;
+    let Ran::Done(Outcome::Trapped(text)) = ran else { panic!("{ran:?}") };
+    assert!(text.contains("held its worker"), "{text}");
+    assert!(took < 100 * MS, "{took} ns");
+}
+
+#[test]
+fn host_calls_in_a_row_end_with_the_cpu_time() {
+    let mut bench = Bench::new();
+    bench.request(b"", false);
+    let mut runner = bench.runner(&a_long_row());
+    bench.exchange.slice.set_budget(5 * MS);
+    let before = thread_cpu();
+    let ran = runner.poll();
+    let took = thread_cpu() - before;
+    assert!(matches!(ran, Ran::Done(Outcome::CpuExceeded)), "{ran:?}");
+    assert!(took < 50 * MS, "{took} ns");
+}
+
+/// A guest that loops yields in time although nobody moves the epoch on, and is not stopped for its host calls.
+#[test]
+fn a_loop_of_host_calls_yields_whatever_the_ticker_does() {
+    let mut bench = Bench::new();
+    bench.request(b"", false);
+    let mut runner = bench.runner(&guest(&format!("(loop {RANDOM} (br 0)) (i32.const 0)")));
+    for _ in 0..20 {
+        bench.exchange.slice.begin(bench.loader.clock.now(), thread_cpu());
+        let ran = runner.poll();
+        assert!(matches!(ran, Ran::Pending), "{ran:?}");
+        assert!(bench.exchange.slice.has_yielded());
+    }
+}
+
+/// Module, name and a call of it with zeros, for every function that a guest can import.
+fn imports(bench: &Bench) -> Vec<(String, String, String, String)> {
+    let program = bench.program(&guest("(i32.const 0)"));
+    let state = GuestState::new(program, Arc::clone(&bench.exchange), None);
+    let mut store = wasmtime::Store::new(&bench.loader.engine, state);
+    let found: Vec<_> = bench.loader.linker.iter(&mut store).collect();
+    let functions = found.into_iter().filter_map(|(module, name, item)| {
+        let ty = item.into_func()?.ty(&store);
+        let params: String = ty.params().map(|p| format!(" {p}")).collect();
+        let result = ty.results().next().map_or(String::new(), |r| format!("(result {r})"));
+        let zeros: String = ty.params().map(|p| format!("({p}.const 0)")).collect();
+        let drops = if ty.results().len() == 0 { "" } else { "drop" };
+        let import = format!("(func $f (param{params}) {result})");
+        Some((module.to_owned(), name.to_owned(), import, format!("(call $f {zeros}) {drops}")))
+    });
+    functions.collect()
+}
+
+#[test]
+fn every_function_that_can_be_imported_spends() {
+    let mut bench = Bench::new();
+    bench.request(b"", false);
+    let all = imports(&bench);
+    assert!(all.len() > 50, "{}", all.len());
+    for (module, name, import, call) in all {
+        if name == "proc_exit" {
+            // It ends the call.
+            continue;
+        }
+        bench.request(b"", false);
+        let wat = format!(
+            r#"(module (import "{module}" "{name}" {import}) (memory (export "memory") 1)
+            (func (export "tidegate_handle") (result i32) {call} (i32.const 0)))"#
+        );
+        let mut runner = bench.runner(&wat);
+        if matches!(runner.poll(), Ran::Pending) {
+            assert_eq!(name, "sched_yield");
+        }
+        assert!(bench.exchange.slice.spent() >= cost::CALL, "{module} {name}");
+    }
 }

@@ -1,19 +1,21 @@
 //! The access log: a line a request.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::time::SystemTime;
+use std::os::fd::AsFd;
+use std::time::{Instant, SystemTime};
 
 use serde::Serialize;
-use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 
+use super::sink::{FAREWELL, Sink, SinkGuard};
 use crate::config::{LogFormat, LogTarget};
 
 /// What is known of a request when it is over.
 #[derive(Debug, Serialize)]
 pub(crate) struct Record<'a> {
     pub(crate) time: String,
-    pub(crate) id: &'a str,
+    /// The request's id, under the name it has in the server's log.
+    pub(crate) request: &'a str,
     pub(crate) app: &'a str,
     pub(crate) peer: &'a str,
     pub(crate) method: &'a str,
@@ -34,8 +36,23 @@ pub(crate) struct Record<'a> {
 /// Where the lines go. Writing never blocks: what a slow disk or terminal does not take is dropped.
 #[derive(Debug)]
 pub(crate) struct AccessLog {
-    writer: NonBlocking,
+    sink: Sink,
     format: LogFormat,
+}
+
+/// Writes what is left when it is dropped, for as long as a moment, and tells of what was lost.
+#[derive(Debug)]
+#[must_use = "the access log ends when this is dropped"]
+pub(crate) struct Guard {
+    sink: Sink,
+    queue: SinkGuard,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.queue.finish(Instant::now() + FAREWELL);
+        report(&self.sink);
+    }
 }
 
 /// The time now, as the log writes it (RFC 3339, milliseconds, UTC).
@@ -44,18 +61,26 @@ pub(crate) fn timestamp() -> String {
 }
 
 impl AccessLog {
-    /// Opens the log. The guard writes what is left when it is dropped.
+    /// Opens the log.
     ///
     /// # Errors
-    /// The file can not be opened for appending.
-    pub(crate) fn open(target: &LogTarget, format: LogFormat) -> io::Result<(Self, WorkerGuard)> {
-        let (writer, guard) = match target {
-            LogTarget::Stdout => tracing_appender::non_blocking(io::stdout()),
+    /// The file can not be opened for appending; the error names it.
+    pub(crate) fn open(target: &LogTarget, format: LogFormat) -> io::Result<(Self, Guard)> {
+        let file = match target {
+            // A descriptor of its own: the stream's lock is for whoever prints.
+            LogTarget::Stdout => File::from(io::stdout().as_fd().try_clone_to_owned()?),
             LogTarget::File(path) => {
-                tracing_appender::non_blocking(OpenOptions::new().create(true).append(true).open(path)?)
+                let named = |e: io::Error| io::Error::new(e.kind(), format!("`{}`: {e}", path.display()));
+                OpenOptions::new().create(true).append(true).open(path).map_err(named)?
             }
         };
-        Ok((Self { writer, format }, guard))
+        let (sink, queue) = Sink::start(file, "access-log")?;
+        Ok((Self { sink: sink.clone(), format }, Guard { sink, queue }))
+    }
+
+    /// Says what was lost since it was said last.
+    pub(crate) fn report(&self) {
+        report(&self.sink);
     }
 
     pub(crate) fn write(&self, record: &Record<'_>) {
@@ -69,8 +94,17 @@ impl AccessLog {
             LogFormat::Text => text(record, &mut line),
         }
         line.push(b'\n');
-        // A full queue counts the line as dropped; nothing else can fail here.
-        let _ = self.writer.clone().write_all(&line);
+        self.sink.push(&line);
+    }
+}
+
+fn report(sink: &Sink) {
+    let lost = sink.lost();
+    if let Some(error) = lost.failure {
+        tracing::warn!(target: "tidegate", %error, "the access log can not be written: lines are lost");
+    }
+    if lost.records > 0 {
+        tracing::warn!(target: "tidegate", dropped = lost.records, "access log lines were lost");
     }
 }
 
@@ -80,7 +114,7 @@ fn text(r: &Record<'_>, line: &mut Vec<u8>) {
         line,
         "{} {} {} {} \"{} {}\" {} in={} out={} queue={}us cpu={}us wall={}us {}",
         r.time,
-        r.id,
+        r.request,
         r.app,
         r.peer,
         r.method,
@@ -103,7 +137,7 @@ mod tests {
     fn a_request_is_one_line_in_both_formats() {
         let record = Record {
             time: timestamp(),
-            id: "r-1",
+            request: "r-1",
             app: "hello",
             peer: "127.0.0.1:1",
             method: "GET",
@@ -123,6 +157,13 @@ mod tests {
             line.contains(" r-1 hello 127.0.0.1:1 \"GET /\" 200 in=0 out=12 queue=0us cpu=5us wall=9us ok")
         );
         let json: serde_json::Value = serde_json::to_value(&record).unwrap();
-        assert_eq!(json["status"], 200);
+        assert_eq!((&json["status"], &json["request"]), (&200.into(), &"r-1".into()));
+    }
+
+    #[test]
+    fn a_file_that_can_not_be_opened_is_named() {
+        let path = "/nowhere/access.log";
+        let error = AccessLog::open(&LogTarget::File(path.into()), LogFormat::Text).unwrap_err();
+        assert!(error.kind() == io::ErrorKind::NotFound && error.to_string().contains(path), "{error}");
     }
 }

@@ -1,30 +1,24 @@
 //! What guests print: cut into lines, limited per app, and never able to look like another app's.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
+use memchr::{memchr, memchr_iter, memrchr};
+
+use super::failures::FailureLog;
+use super::rate::Rate;
 use crate::exchange::RequestId;
 
 /// A longer line is cut.
 pub(crate) const LINE_BYTES_MAX: usize = 16 * 1024;
 /// What one record counts for besides its text.
 const RECORD_BYTES: u64 = 64;
-const WINDOW: Duration = Duration::from_secs(1);
 
-#[derive(Debug)]
-struct Window {
-    began: Instant,
-    used: u64,
-}
-
-/// An app's log.
+/// An app's log: what its guests print, and which of its requests failed.
 #[derive(Debug)]
 pub(crate) struct GuestLog {
     app: Arc<str>,
-    bytes_per_s_max: u64,
-    window: Mutex<Window>,
-    dropped: AtomicU64,
+    rate: Rate,
+    pub(crate) failures: FailureLog,
 }
 
 /// How much a record matters.
@@ -54,47 +48,36 @@ impl Level {
 
 impl GuestLog {
     pub(crate) fn new(app: Arc<str>, bytes_per_s_max: u64) -> Self {
-        let window = Mutex::new(Window { began: Instant::now(), used: 0 });
-        Self { app, bytes_per_s_max, window, dropped: AtomicU64::new(0) }
+        Self { app, rate: Rate::new(bytes_per_s_max), failures: FailureLog::new() }
     }
 
-    /// One record. Over the app's rate it is dropped, and counted.
-    pub(crate) fn record(&self, level: Level, id: &RequestId, text: &[u8]) {
+    /// One record. Over the app's rate it is dropped, and counted; then the answer is false. The text is a field of its
+    /// own, quoted and escaped, behind those that are ours: whatever it says, it stays one.
+    pub(crate) fn record(&self, level: Level, id: &RequestId, text: &[u8]) -> bool {
         let text = text.get(..LINE_BYTES_MAX).unwrap_or(text);
-        if !self.admit(text.len() as u64 + RECORD_BYTES) {
-            self.dropped.fetch_add(1, Relaxed);
-            return;
+        if !self.rate.admit(text.len() as u64 + RECORD_BYTES) {
+            return false;
         }
-        self.report();
-        let text = String::from_utf8_lossy(text);
+        let text = &*String::from_utf8_lossy(text);
         let app = &*self.app;
         match level {
-            Level::Error => tracing::error!(target: "guest", app, request = %id, "{text}"),
-            Level::Warn => tracing::warn!(target: "guest", app, request = %id, "{text}"),
-            Level::Info => tracing::info!(target: "guest", app, request = %id, "{text}"),
-            Level::Debug => tracing::debug!(target: "guest", app, request = %id, "{text}"),
-            Level::Trace => tracing::trace!(target: "guest", app, request = %id, "{text}"),
+            Level::Error => tracing::error!(target: "guest", app, request = %id, text),
+            Level::Warn => tracing::warn!(target: "guest", app, request = %id, text),
+            Level::Info => tracing::info!(target: "guest", app, request = %id, text),
+            Level::Debug => tracing::debug!(target: "guest", app, request = %id, text),
+            Level::Trace => tracing::trace!(target: "guest", app, request = %id, text),
         }
+        true
     }
 
-    fn admit(&self, bytes: u64) -> bool {
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        if window.began.elapsed() >= WINDOW {
-            *window = Window { began: Instant::now(), used: 0 };
-        }
-        let fits = window.used.saturating_add(bytes) <= self.bytes_per_s_max;
-        if fits {
-            window.used += bytes;
-        }
-        fits
-    }
-
-    /// Says how many records were dropped since it was said last.
+    /// Says what was dropped since it was said last. For whoever does so once a second: a guest that mixes records
+    /// that fit with others that do not is not to make a line of ours for each.
     pub(crate) fn report(&self) {
-        if self.dropped.load(Relaxed) > 0 {
-            let dropped = self.dropped.swap(0, Relaxed);
+        let dropped = self.rate.take_dropped();
+        if dropped > 0 {
             tracing::warn!(app = &*self.app, dropped, "log records dropped: over the app's rate");
         }
+        self.failures.report(&self.app);
     }
 }
 
@@ -109,13 +92,18 @@ impl Lines {
         self.partial.is_empty()
     }
 
-    /// Records the lines that are complete and keeps the rest, at most a line's length of it.
+    /// Records the lines that are complete and keeps the rest, at most a line's length of it. Once one is refused, the
+    /// others of this write are too, in one step: a write can hold tens of thousands.
     pub(crate) fn write(&mut self, mut bytes: &[u8], log: &GuestLog, id: &RequestId) {
-        while let Some(end) = bytes.iter().position(|b| *b == b'\n') {
+        while let Some(end) = memchr(b'\n', bytes) {
             let (line, rest) = bytes.split_at(end);
             self.keep(line);
-            self.end(log, id);
-            bytes = rest.get(1..).unwrap_or(&[]);
+            bytes = rest.get(1..).unwrap_or_default();
+            if !self.end(log, id) {
+                let (lines, rest) = bytes.split_at(memrchr(b'\n', bytes).map_or(0, |last| last + 1));
+                log.rate.drop_more(memchr_iter(b'\n', lines).count() as u64);
+                bytes = rest;
+            }
         }
         self.keep(bytes);
     }
@@ -125,18 +113,22 @@ impl Lines {
         self.partial.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
     }
 
-    /// The line is over, complete or not.
-    pub(crate) fn end(&mut self, log: &GuestLog, id: &RequestId) {
+    /// The line is over, complete or not. False: it was dropped.
+    pub(crate) fn end(&mut self, log: &GuestLog, id: &RequestId) -> bool {
         let line = self.partial.strip_suffix(b"\r").unwrap_or(&self.partial);
-        log.record(Level::Info, id, line);
+        let recorded = log.record(Level::Info, id, line);
         self.partial.clear();
         self.partial.shrink_to(256);
+        recorded
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::thread_cpu;
+    use crate::config::LogFormat;
+    use crate::observe::log::tests::written;
 
     #[test]
     fn over_the_rate_records_are_dropped_and_counted() {
@@ -144,9 +136,11 @@ mod tests {
         for _ in 0..25 {
             log.record(Level::Info, &RequestId::Nothing, b"x");
         }
-        assert_eq!(log.dropped.load(Relaxed), 15);
-        log.report();
-        assert_eq!(log.dropped.load(Relaxed), 0);
+        let text = written(LogFormat::Text, || {
+            log.report();
+            log.report();
+        });
+        assert!(text.ends_with("app=\"a\" dropped=15\n") && text.lines().count() == 1, "{text}");
     }
 
     #[test]
@@ -157,5 +151,44 @@ mod tests {
         assert_eq!(lines.partial.len(), LINE_BYTES_MAX);
         lines.write(b"tail\nnext", &log, &RequestId::Nothing);
         assert_eq!(lines.partial, b"next");
+    }
+
+    #[test]
+    fn what_a_guest_writes_stays_inside_its_field() {
+        const EVIL: &[u8] = b"app=\"other\" request=1-1-1 text=\"forged\" \\\" \x1b[2J\nzwei";
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let text = written(format, || {
+                let log = GuestLog::new("forge".into(), u64::MAX);
+                log.record(Level::Warn, &RequestId::Given("r-1".into()), EVIL);
+            });
+            let line = text.strip_suffix('\n').unwrap();
+            if format == LogFormat::Json {
+                let line: serde_json::Value = serde_json::from_str(line).unwrap();
+                assert_eq!((&line["app"], &line["request"]), (&"forge".into(), &"r-1".into()), "{line}");
+                assert_eq!(line["text"].as_str().unwrap().as_bytes(), EVIL);
+                continue;
+            }
+            let said = line.split_once(" WARN guest: app=\"forge\" request=r-1 text=").unwrap().1;
+            // One quoted string to the end of the line: no quote inside of it is bare.
+            let inside = said.strip_prefix('"').and_then(|said| said.strip_suffix('"')).unwrap();
+            let bare = inside.replace("\\\\", "").replace("\\\"", "");
+            assert!(!bare.contains('"') && inside.contains("forged"), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_write_of_line_breaks_is_counted_in_one_step() {
+        let log = GuestLog::new("a".into(), 0);
+        let mut lines = Lines::default();
+        let breaks = [b"\n".repeat(64 * 1024), b"next".to_vec()].concat();
+        let before = thread_cpu();
+        for _ in 0..100 {
+            lines.write(&breaks, &log, &RequestId::Nothing);
+            assert_eq!(lines.partial, b"next");
+        }
+        let used = thread_cpu() - before;
+        assert_eq!(log.rate.take_dropped(), 100 * 64 * 1024);
+        // 200 us a call.
+        assert!(used < 20 * crate::clock::MS, "{used} ns for a hundred calls");
     }
 }

@@ -5,10 +5,12 @@
 //! is made to here.
 
 use std::fmt::{self, Write};
-use std::io::IsTerminal;
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::time::Instant;
 
 use tracing::field::Field;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::{Format, Json, JsonFields, Writer, debug_fn};
@@ -16,13 +18,14 @@ use tracing_subscriber::fmt::{FormatFields, Layer, layer};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+use super::sink::{FAREWELL, Sink, SinkGuard};
 use crate::config::LogFormat;
 
 /// What sets the level: directives such as `debug` or `warn,tidegate::session=trace`.
 pub const FILTER_VARIABLE: &str = "TIDEGATE_LOG";
 
-/// Lines that wait to be written at most.
-const QUEUE_LINES_MAX: usize = 16 * 1024;
+/// The levels that directives know.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
@@ -30,33 +33,33 @@ pub enum InitError {
     /// The directives cannot be read.
     #[error("the variable {FILTER_VARIABLE} is not a log filter: {0}")]
     Filter(String),
+    /// Standard error can not be written to from a thread of its own.
+    #[error("the log can not be set up: {0}")]
+    Sink(#[from] io::Error),
     /// There is a log already.
     #[error("the log was set up before")]
     Twice(#[from] TryInitError),
 }
 
-/// Writes out what is queued when it is dropped. Keep it until the process ends.
+/// Writes out what is queued when it is dropped, for as long as a moment. Keep it until the process ends.
 #[derive(Debug)]
 #[must_use = "the log ends when this is dropped"]
 pub struct Guard {
-    dropped: ErrorCounter,
-    _worker: WorkerGuard,
-}
-
-impl Guard {
-    /// Lines lost so far because they came faster than they could be written.
-    pub fn dropped_lines(&self) -> usize {
-        self.dropped.dropped_lines()
-    }
+    sink: Sink,
+    queue: SinkGuard,
 }
 
 impl Drop for Guard {
     /// Tells of lost lines in the log's last one: whoever reads it should know that it is not whole.
     fn drop(&mut self) {
-        let dropped = self.dropped_lines();
+        let deadline = Instant::now() + FAREWELL;
+        // What is queued goes first, so that there is room for one line more.
+        self.queue.drain(deadline);
+        let dropped = self.sink.lost().records;
         if dropped > 0 {
             tracing::warn!(dropped, "log lines were dropped: they came faster than they could be written");
         }
+        self.queue.finish(deadline);
     }
 }
 
@@ -64,16 +67,14 @@ impl Drop for Guard {
 pub fn init(format: LogFormat) -> Result<Guard, InitError> {
     let directives = std::env::var(FILTER_VARIABLE).unwrap_or_default();
     let filter = filter(&directives)?;
-    let (writer, worker): (NonBlocking, WorkerGuard) = NonBlockingBuilder::default()
-        .lossy(true)
-        .buffered_lines_limit(QUEUE_LINES_MAX)
-        .thread_name("log")
-        .finish(std::io::stderr());
-    let dropped = writer.error_counter();
+    // Not the stream itself: its lock would be held for as long as a write takes, and everybody who prints wants it.
+    let file = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    let (sink, queue) = Sink::start(file, "log")?;
+    let writer = sink.clone();
     let registry = tracing_subscriber::registry().with(filter);
     match format {
         LogFormat::Text => {
-            let ansi = std::io::stderr().is_terminal()
+            let ansi = io::stderr().is_terminal()
                 && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
             let layer = text().with_ansi(ansi).with_writer(writer);
             registry.with(layer).try_init()?;
@@ -82,7 +83,7 @@ pub fn init(format: LogFormat) -> Result<Guard, InitError> {
             registry.with(json().with_writer(writer)).try_init()?;
         }
     }
-    Ok(Guard { dropped, _worker: worker })
+    Ok(Guard { sink, queue })
 }
 
 /// The text format. Apart from the fields it is what tracing-subscriber makes of an event.
@@ -103,6 +104,15 @@ where
 
 fn filter(directives: &str) -> Result<EnvFilter, InitError> {
     let directives = if directives.is_empty() { "info" } else { directives };
+    // A bare word could also be a target, all of it: but then a level that is mistyped would turn the log off.
+    let level = |word: &str| {
+        LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word))
+            || matches!(word, "" | "0" | "1" | "2" | "3" | "4" | "5")
+    };
+    let plain = |word: &&str| !word.contains(['=', '[', ']', '{', '}', ':', '"']);
+    if let Some(word) = directives.split(',').map(str::trim).filter(plain).find(|word| !level(word)) {
+        return Err(InitError::Filter(format!("`{word}` is no level; there are {}", LEVELS.join(", "))));
+    }
     EnvFilter::try_new(directives).map_err(|error| InitError::Filter(error.to_string()))
 }
 
@@ -143,8 +153,7 @@ impl<W: Write> Write for OneLine<'_, W> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io;
+pub(super) mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
@@ -164,7 +173,7 @@ mod tests {
     }
 
     /// What the two formats write for the events of `log`.
-    fn written(format: LogFormat, log: impl FnOnce()) -> String {
+    pub(in crate::observe) fn written(format: LogFormat, log: impl FnOnce()) -> String {
         let kept = Kept::default();
         let writer = kept.clone();
         let make = move || writer.clone();
@@ -218,5 +227,10 @@ mod tests {
     fn a_wrong_filter_is_told() {
         assert!(filter("").is_ok() && filter("debug,tidegate=trace").is_ok());
         assert!(filter("tidegate=loud").unwrap_err().to_string().contains(FILTER_VARIABLE));
+        assert!(filter("WARN,tidegate::session=trace,3").is_ok());
+        for wrong in ["wran", "tidegate=debug,wran"] {
+            let told = filter(wrong).unwrap_err().to_string();
+            assert!(told.contains("`wran` is no level"), "{told}");
+        }
     }
 }

@@ -1,5 +1,8 @@
 //! What the server tells about itself.
 
 pub(crate) mod access_log;
+pub(crate) mod failures;
 pub(crate) mod guest_log;
 pub mod log;
+mod rate;
+mod sink;

@@ -2,11 +2,15 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use socket2::{Domain, Protocol, SockAddr, Type};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
 
 use super::transport::Socket;
 use crate::config::ListenAddr;
@@ -14,14 +18,31 @@ use crate::exchange::Ends;
 
 /// Connections that the kernel keeps for us until we accept them.
 const BACKLOG: i32 = 4096;
+/// A peer that has said nothing for so long is asked whether it is still there; a machine that vanished never says that
+/// it is gone.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// How long each of the questions waits for its answer.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// Questions without an answer before the connection counts as broken.
+const KEEPALIVE_PROBES: u32 = 4;
 
-/// An address that all workers listen on.
+/// An address that all workers listen on. Dropping it gives the address up, as far as workers do not listen on it: the
+/// file of a Unix socket goes, so that nobody comes any more and another server can take the path.
 #[derive(Debug)]
 pub(crate) enum Bound {
     /// Every worker binds its own socket to it (SO_REUSEPORT).
     Tcp(SocketAddr),
     /// One socket that all workers share.
-    Unix { path: PathBuf, socket: std::os::unix::net::UnixListener },
+    Unix(UnixDoor),
+}
+
+/// A Unix socket and its name in the file system.
+#[derive(Debug)]
+pub(crate) struct UnixDoor {
+    path: PathBuf,
+    /// Device and inode of what binding made, if it could be looked at.
+    made: Option<(u64, u64)>,
+    socket: StdUnixListener,
 }
 
 impl Bound {
@@ -37,7 +58,7 @@ impl Bound {
             }
             ListenAddr::Unix(path) => {
                 let socket = claim_unix(path)?;
-                Ok(Self::Unix { path: path.clone(), socket })
+                Ok(Self::Unix(UnixDoor { path: path.clone(), made: identity(path), socket }))
             }
         }
     }
@@ -50,7 +71,7 @@ impl Bound {
                 socket.listen(BACKLOG)?;
                 Ok(Listener::Tcp { listener: TcpListener::from_std(socket.into()), local: *addr })
             }
-            Self::Unix { socket, .. } => Ok(Listener::Unix(UnixListener::from_std(socket.try_clone()?))),
+            Self::Unix(door) => Ok(Listener::Unix(UnixListener::from_std(door.socket.try_clone()?))),
         }
     }
 
@@ -58,16 +79,24 @@ impl Bound {
     pub(crate) fn url(&self) -> String {
         match self {
             Self::Tcp(addr) => format!("http://{addr}"),
-            Self::Unix { path, .. } => format!("unix:{}", path.display()),
+            Self::Unix(door) => format!("unix:{}", door.path.display()),
         }
     }
+}
 
-    /// Removes what binding left in the file system.
-    pub(crate) fn clean_up(&self) {
-        if let Self::Unix { path, .. } = self {
-            let _ = std::fs::remove_file(path);
+impl Drop for UnixDoor {
+    fn drop(&mut self) {
+        // By now the path may be another server's.
+        if self.made.is_some() && identity(&self.path) == self.made {
+            let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// Which file a path names: device and inode.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::symlink_metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 fn tcp_socket(addr: SocketAddr, shared: bool) -> io::Result<socket2::Socket> {
@@ -81,12 +110,17 @@ fn tcp_socket(addr: SocketAddr, shared: bool) -> io::Result<socket2::Socket> {
         // The wildcard serves IPv4 too; any other IPv6 address could not.
         socket.set_only_v6(!v6.ip().is_unspecified())?;
     }
+    // Accepted sockets inherit both on Linux, which saves their system calls. Responses leave whole: waiting for more
+    // (Nagle) would only delay them.
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+    socket.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_PROBES))?;
     socket.bind(&addr.into())?;
     Ok(socket)
 }
 
 /// Binds a Unix socket. A file that nobody listens on any more is replaced.
-fn claim_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+fn claim_unix(path: &Path) -> io::Result<StdUnixListener> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = socket2::Socket::new(Domain::UNIX, kind, None)?;
     let addr = SockAddr::unix(path)?;
@@ -105,7 +139,6 @@ fn claim_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
 }
 
 fn is_socket(path: &Path) -> bool {
-    use std::os::unix::fs::FileTypeExt;
     std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket())
 }
 
@@ -134,6 +167,13 @@ impl Listener {
         }
     }
 
+    /// True if a connection waits, without accepting it. If none does, a later one is a new event.
+    pub(crate) fn has_waiting(&self) -> bool {
+        let mut fds = [PollFd::new(self, PollFlags::IN)];
+        // An error is for `accept` to find.
+        poll(&mut fds, Some(&Timespec::default())).map_or(true, |ready| ready > 0)
+    }
+
     /// Accepts one connection; errors that concern only that one are passed over.
     pub(crate) fn accept(&self) -> Accepted {
         loop {
@@ -153,9 +193,16 @@ impl Listener {
     }
 }
 
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp { listener, .. } => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
+
 fn tcp_accepted(stream: TcpStream, peer: SocketAddr, local: SocketAddr) -> (Socket, Ends) {
-    // Responses leave whole: waiting for more would only delay them.
-    let _ = stream.set_nodelay(true);
     let local = if local.ip().is_unspecified() { stream.local_addr().unwrap_or(local) } else { local };
     (Socket::Tcp(stream), Ends { peer: Some(peer), local: Some(local) })
 }
@@ -174,11 +221,15 @@ fn is_exhaustion(e: &io::Error) -> bool {
 mod tests {
     use super::*;
 
+    fn loopback() -> (Bound, SocketAddr) {
+        let bound = Bound::claim(&ListenAddr::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
+        let Bound::Tcp(local) = bound else { panic!("tcp expected") };
+        (bound, local)
+    }
+
     #[test]
     fn a_claimed_port_cannot_be_claimed_again_while_someone_listens() {
-        let addr = ListenAddr::Tcp("127.0.0.1:0".parse().unwrap());
-        let Bound::Tcp(local) = Bound::claim(&addr).unwrap() else { panic!("tcp expected") };
-        let bound = Bound::Tcp(local);
+        let (bound, local) = loopback();
         let first = bound.open().unwrap();
         let second = bound.open().unwrap();
         let error = Bound::claim(&ListenAddr::Tcp(local)).unwrap_err();
@@ -189,13 +240,59 @@ mod tests {
     #[test]
     fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not() {
         let dir = tempfile::tempdir().unwrap();
-        let addr = ListenAddr::Unix(dir.path().join("s"));
-        drop(Bound::claim(&addr).unwrap());
+        let path = dir.path().join("s");
+        let addr = ListenAddr::Unix(path.clone());
+        // A server that was killed leaves the file and no socket.
+        drop(StdUnixListener::bind(&path).unwrap());
         let live = Bound::claim(&addr).unwrap();
         assert_eq!(Bound::claim(&addr).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        live.clean_up();
-        std::fs::write(dir.path().join("s"), b"a file of someone's").unwrap();
+        drop(live);
+        assert!(!path.exists());
+        std::fs::write(&path, b"a file of someone's").unwrap();
         assert!(Bound::claim(&addr).is_err());
-        assert!(dir.path().join("s").exists());
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_path_that_is_anothers_by_now_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let old = Bound::claim(&ListenAddr::Unix(path.clone())).unwrap();
+        // The old file stays, so that its inode is not given to the new one.
+        std::fs::rename(&path, dir.path().join("old")).unwrap();
+        let new = StdUnixListener::bind(&path).unwrap();
+        drop(old);
+        StdUnixStream::connect(&path).unwrap();
+        drop(new);
+    }
+
+    #[test]
+    fn it_tells_whether_anyone_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tcp, local) = loopback();
+        let path = dir.path().join("s");
+        let unix = Bound::claim(&ListenAddr::Unix(path.clone())).unwrap();
+        let (tcp, unix) = (tcp.open().unwrap(), unix.open().unwrap());
+        assert!(!tcp.has_waiting() && !unix.has_waiting());
+        let _clients = (std::net::TcpStream::connect(local).unwrap(), StdUnixStream::connect(&path).unwrap());
+        for listener in [&tcp, &unix] {
+            assert!(listener.has_waiting());
+            assert!(matches!(listener.accept(), Accepted::Connection(..)));
+            assert!(!listener.has_waiting());
+            assert!(matches!(listener.accept(), Accepted::Nobody));
+        }
+    }
+
+    #[test]
+    fn accepted_sockets_inherit_what_the_listener_was_told() {
+        let (bound, local) = loopback();
+        let listener = bound.open().unwrap();
+        let _client = std::net::TcpStream::connect(local).unwrap();
+        let Accepted::Connection(Socket::Tcp(accepted), _) = listener.accept() else { panic!("nobody came") };
+        let socket = socket2::SockRef::from(&accepted);
+        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(15));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
     }
 }

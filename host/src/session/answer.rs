@@ -1,6 +1,7 @@
 //! Answers of our own, and what the logs say of a request.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_proto::conn::state::Send;
 use tidegate_proto::error::PeerError;
@@ -8,9 +9,39 @@ use tidegate_proto::http1::encode::{ResponseHead, encode_problem};
 
 use super::{Fate, Session};
 use crate::exchange::{Fault, Inner, RequestId};
-use crate::guest::outcome::{Failure, OVERLOADED};
+use crate::guest::outcome::{CPU_LIMIT, Failure, OVERLOADED, Outcome};
 use crate::local::{Local, Progress};
 use crate::observe::access_log::{Record, timestamp};
+use crate::observe::failures::{Failed, WITHOUT_APP};
+use crate::observe::guest_log::Level;
+
+/// How a request can end that neither its guest nor a broken rule ends.
+#[derive(Debug)]
+pub(super) struct Ending {
+    /// What the access log calls it.
+    word: &'static str,
+    level: Level,
+    detail: &'static str,
+}
+
+/// Clients go away all the time: nothing is wrong.
+pub(super) const CANCELLED: Ending = Ending {
+    word: "cancelled",
+    level: Level::Debug,
+    detail: "the client went away before it had its answer",
+};
+pub(super) const SLOW_READER: Ending =
+    Ending { word: "slow-reader", level: Level::Info, detail: "the client read its answer too slowly" };
+pub(super) const DRAINED: Ending = Ending {
+    word: "drained",
+    level: Level::Warn,
+    detail: "the server ends, and the time for what was running is over",
+};
+
+/// Says that a limit of time ran out, and which.
+pub(super) fn limit_text(name: &str, limit: Duration) -> String {
+    format!("the {name} limit of {} ran out", humantime::format_duration(limit))
+}
 
 impl Session {
     /// The peer broke a rule: it is told which, and the connection ends. A guest that is at work is stopped.
@@ -26,7 +57,6 @@ impl Session {
         let queued = self.conn.reject();
         let cut = !queued && self.conn.send() == Send::Cut;
         let active = self.active(local);
-        active.outcome = failure.code;
         active.paused = false;
         active.cut = cut;
         let Some(exchange) = active.exchange().map(Arc::clone) else { return };
@@ -39,37 +69,41 @@ impl Session {
         if queued {
             self.queue_problem(local, &inner, failure, error.detail(), None);
         }
+        // An answer that was complete before that still leaves: nothing has failed that anybody could see.
+        if queued || cut {
+            self.end_badly(Level::Info, &inner, failure.code, error.detail());
+        }
     }
 
-    /// The request fails before its guest has answered: an error of ours instead.
+    /// The request fails before its guest has answered: an error of ours instead. The detail is for the log.
     pub(super) fn fail(
         &mut self,
         local: &mut Local,
         inner: &Inner,
         failure: Failure,
-        detail: Option<&str>,
+        detail: &str,
         retry_after_s: Option<u32>,
     ) {
-        self.log_failure(inner, failure.code, detail.unwrap_or(failure.title));
         if self.conn.answer() {
             self.queue_problem(local, inner, failure, failure.title, retry_after_s);
         } else {
             self.active(local).cut = true;
         }
+        let level = if failure.status < 500 { Level::Info } else { Level::Warn };
+        self.end_badly(level, inner, failure.code, detail);
     }
 
     /// A guest was stopped by us: with an error if nothing of its answer has left, else by cutting it off.
-    pub(super) fn fail_guest(&mut self, local: &mut Local, failure: Failure) {
+    pub(super) fn fail_guest(&mut self, local: &mut Local, failure: Failure, detail: &str) {
         let awaited = self.conn.send() == Send::Await;
         let active = self.active(local);
-        active.outcome = failure.code;
         active.cut = !awaited;
         let Some(exchange) = active.exchange().map(Arc::clone) else { return };
         if awaited {
-            self.fail(local, &exchange.lock(), failure, None, None);
-            return;
+            self.fail(local, &exchange.lock(), failure, detail, None);
+        } else {
+            self.end_badly(Level::Warn, &exchange.lock(), failure.code, detail);
         }
-        self.log_failure(&exchange.lock(), failure.code, failure.title);
     }
 
     fn queue_problem(
@@ -85,7 +119,6 @@ impl Session {
         let close = self.conn.closes_after();
         let active = self.active(local);
         active.status = failure.status;
-        active.outcome = failure.code;
         let Failure { code, status, title } = failure;
         let id = inner.facts.id.to_string();
         encode_problem(status, code, title, detail, &id, &cx, close, &date, retry_after_s, active.out.tail());
@@ -113,7 +146,7 @@ impl Session {
             self.stop_guest(local);
             if let Some(exchange) = self.active(local).exchange().map(Arc::clone) {
                 let detail = "the request waited for admission until it was due";
-                self.fail(local, &exchange.lock(), OVERLOADED, Some(detail), Some(1));
+                self.fail(local, &exchange.lock(), OVERLOADED, detail, Some(1));
             }
             return self.drive(local);
         }
@@ -121,18 +154,46 @@ impl Session {
         Fate::Keep
     }
 
-    pub(super) fn note_outcome(&mut self, word: &'static str) {
-        if let Some(active) = &mut self.active {
-            active.outcome = word;
+    /// The request ends before its answer has left, for a reason that is not its guest's.
+    pub(super) fn cut_short(&mut self, ending: &Ending) {
+        let Some(active) = self.active.as_ref().filter(|active| active.arrived != 0) else { return };
+        let Some(exchange) = active.exchange().map(Arc::clone) else { return };
+        self.end_badly(ending.level, &exchange.lock(), ending.word, ending.detail);
+    }
+
+    /// The request has failed: the access log gets the word, and the server's log a line. What comes after that is a
+    /// consequence: the first word stands.
+    pub(super) fn end_badly(&mut self, level: Level, inner: &Inner, word: &'static str, detail: &str) {
+        let Some(active) = &mut self.active else { return };
+        if active.outcome.is_none() {
+            active.outcome = Some(word);
+            self.log_failure(level, inner, word, detail);
         }
     }
 
     /// A failure, under the id that the client was told.
-    pub(super) fn log_failure(&self, inner: &Inner, code: &str, detail: &str) {
+    pub(super) fn log_failure(&self, level: Level, inner: &Inner, code: &str, detail: &str) {
+        let Some(active) = &self.active else { return };
+        let (log, app) = match &active.app {
+            Some(app) => (&app.program.log.failures, &*app.program.name),
+            None => (&WITHOUT_APP, "-"),
+        };
+        log.tell(level, &Failed { app, request: &inner.facts.id, code, status: active.status, detail });
+    }
+
+    /// What the log says of how a guest ended: which limit ran out, what it returned, why its head was refused.
+    pub(super) fn explain(&self, outcome: &Outcome, inner: &Inner) -> String {
         let app = self.active.as_ref().and_then(|active| active.app.as_ref());
-        let app = app.map_or("-", |app| &*app.program.name);
-        let id = &inner.facts.id;
-        tracing::warn!(target: "tidegate", app, request = %id, error = code, detail, "request failed");
+        match (outcome, inner.response.refused()) {
+            (Outcome::Returned(0), Some(error)) => format!("the response head was refused: {error}"),
+            (Outcome::Returned(0), None) => "the handler returned without a response".to_owned(),
+            (Outcome::Returned(code), _) => format!("the handler returned {code}"),
+            (Outcome::Trapped(text) | Outcome::OutOfMemory(text), _) => text.clone(),
+            (Outcome::CpuExceeded, _) => match app {
+                Some(app) => limit_text("CPU", app.program.limits.cpu),
+                None => CPU_LIMIT.title.to_owned(),
+            },
+        }
     }
 
     /// A line in the access log, for a request whose head had come or that was refused.
@@ -148,7 +209,7 @@ impl Session {
         let us = |ns: u64| ns / 1000;
         log.write(&Record {
             time: timestamp(),
-            id: &inner.facts.id.to_string(),
+            request: &inner.facts.id.to_string(),
             app: active.app.as_ref().map_or("-", |app| &*app.program.name),
             peer: &peer,
             method: &dash(inner.head.method()),
@@ -159,7 +220,7 @@ impl Session {
             queue_us: us(active.queued),
             cpu_us: us(exchange.slice.used()),
             wall_us: if active.arrived == 0 { 0 } else { us(local.now.saturating_sub(active.arrived)) },
-            outcome: active.outcome,
+            outcome: active.outcome.unwrap_or("ok"),
         });
     }
 }

@@ -6,6 +6,7 @@ use tidegate_proto::conn::state::Recv;
 use tidegate_proto::conn::{Eof, Receiving, Taken};
 use tidegate_proto::pipe::{Pipe, Watermarks};
 
+use super::answer::CANCELLED;
 use super::{Fate, Session};
 use crate::exchange::{Fault, Inner, RequestId};
 use crate::guest::outcome::{NO_SUCH_APP, OVERLOADED};
@@ -54,7 +55,7 @@ impl Session {
 
     /// While nothing is read, the end of the peer's side is known from the event alone.
     fn note_hangup(&mut self, local: &Local) {
-        if self.transport.peer_ended() && self.conn.recv() == Recv::Ended {
+        if self.transport.peer_ended() && matches!(self.conn.recv(), Recv::Body | Recv::Ended) {
             self.conn.expect_hangup(local.now_ms(), &local.shared.settings.http);
         }
     }
@@ -224,7 +225,7 @@ impl Session {
             Eof::Close => Fate::Close,
             Eof::HalfClosed => Fate::Keep,
             Eof::Truncated => {
-                self.note_outcome("cancelled");
+                self.cut_short(&CANCELLED);
                 if let Some(exchange) = self.active.as_ref().and_then(|active| active.exchange()) {
                     exchange.lock().fail(Fault::Gone);
                 }
@@ -265,12 +266,12 @@ impl Session {
             Some(given) if shared.settings.trust_request_id => RequestId::given(given).unwrap_or(made),
             _ => made,
         };
-        if inner.head.target() == "*" {
+        if inner.head.path() == "*" {
             drop(inner);
             return self.answer_options(local);
         }
         let Some(app) = find_app(&shared.registry, &mut inner) else {
-            return self.fail(local, &inner, NO_SUCH_APP, None, None);
+            return self.fail(local, &inner, NO_SUCH_APP, NO_SUCH_APP.title, None);
         };
         let limits = &app.program.limits;
         let wall = u64::try_from(limits.wall.as_nanos()).unwrap_or(u64::MAX);
@@ -288,7 +289,8 @@ impl Session {
             Begin::Running(task) => Progress::Running(task),
             Begin::Waiting(ticket) => Progress::Waiting(ticket),
             Begin::Shed { retry_after_s } => {
-                return self.fail(local, &exchange.lock(), OVERLOADED, None, Some(retry_after_s));
+                let detail = "as many requests as may wait do so, or it would have been due before its turn";
+                return self.fail(local, &exchange.lock(), OVERLOADED, detail, Some(retry_after_s));
             }
         };
         self.active(local).progress = progress;

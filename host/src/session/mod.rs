@@ -17,6 +17,7 @@ use tidegate_proto::conn::{After, Connection, NEVER, Timeout};
 use tidegate_proto::error::PeerError;
 use tidegate_proto::timers::TimerId;
 
+use self::answer::{CANCELLED, DRAINED, SLOW_READER, limit_text};
 use crate::exchange::{Ends, Exchange, Fault};
 use crate::guest::outcome::WALL_LIMIT;
 use crate::local::{Active, Local, Progress, TimerKey};
@@ -102,16 +103,8 @@ impl Session {
             self.conn.cut();
         }
         match self.conn.after(flushed, now_ms, limits) {
-            After::Wait => {
-                self.stop_discarded_body(local);
-                Settled::Wait
-            }
-            After::Close => {
-                if self.conn.send() == Send::Cut && self.conn.ends_with_close() {
-                    self.transport.abort();
-                }
-                Settled::Close
-            }
+            After::Wait => self.stop_discarded_body(local),
+            After::Close => Settled::Close,
             After::Linger => {
                 self.end_request(local);
                 self.transport.end();
@@ -133,14 +126,18 @@ impl Session {
     }
 
     /// What is left of the request goes nowhere: a guest that still reads it is told so.
-    fn stop_discarded_body(&mut self, local: &mut Local) {
+    /// If nothing was read because the guest had not made room, there is something to read now.
+    fn stop_discarded_body(&mut self, local: &mut Local) -> Settled {
         if self.conn.recv() != Recv::Discard {
-            return;
+            return Settled::Wait;
         }
-        if let Some(exchange) = self.active.as_ref().and_then(|active| active.exchange()) {
+        let Some(active) = &mut self.active else { return Settled::Wait };
+        let was_paused = std::mem::take(&mut active.paused);
+        if let Some(exchange) = active.exchange() {
             exchange.lock().request.fail(Fault::Gone);
         }
         self.wake_guest(local);
+        if was_paused { Settled::Next } else { Settled::Wait }
     }
 
     /// The request in progress is over: it is logged, and its guest, if it goes on, does so alone. What it held is
@@ -165,16 +162,19 @@ impl Session {
         self.active.get_or_insert_with(|| local.lend_active())
     }
 
-    /// The deadline of everything this session waits for.
-    fn deadline_ms(&self, local: &Local) -> u64 {
-        let limits = &local.shared.settings.http;
-        let queue = match &self.active {
+    /// When a request that waits for admission is due.
+    fn queue_deadline_ms(&self) -> u64 {
+        match &self.active {
             Some(active) if matches!(active.progress, Progress::Waiting(_)) => {
                 active.exchange().map_or(NEVER, |x| Shared::ms(x.lock().facts.deadline).saturating_add(1))
             }
             _ => NEVER,
-        };
-        self.conn.deadline(limits).min(queue)
+        }
+    }
+
+    /// The deadline of everything this session waits for.
+    fn deadline_ms(&self, local: &Local) -> u64 {
+        self.conn.deadline(&local.shared.settings.http).min(self.queue_deadline_ms())
     }
 
     /// Sets the timer unless one is set that fires early enough; a deadline that moved on is looked at when it fires.
@@ -197,20 +197,25 @@ impl Session {
             self.arm_timer(local);
             return Fate::Keep;
         }
-        self.count_acknowledged();
+        self.count_acknowledged(local);
         match self.conn.handle_timeout(now_ms, &local.shared.settings.http) {
-            None => self.give_up_waiting(local),
+            None if self.queue_deadline_ms() <= now_ms => self.give_up_waiting(local),
+            // What the peer did since has moved its deadline on.
+            None => {
+                self.arm_timer(local);
+                Fate::Keep
+            }
             Some(Timeout::Head | Timeout::Body) => {
                 self.refuse(local, PeerError::Timeout);
                 self.drive(local)
             }
             Some(Timeout::Reader) => {
-                self.note_outcome("slow-reader");
+                self.cut_short(&SLOW_READER);
                 self.transport.abort();
                 Fate::Close
             }
             Some(Timeout::HalfClose) => {
-                self.note_outcome("cancelled");
+                self.cut_short(&CANCELLED);
                 Fate::Close
             }
             Some(Timeout::Idle | Timeout::Linger) => Fate::Close,
@@ -220,7 +225,9 @@ impl Session {
     /// The guest's time is up.
     pub(crate) fn on_wall_limit(&mut self, local: &mut Local) -> Fate {
         self.stop_guest(local);
-        self.fail_guest(local, WALL_LIMIT);
+        let app = self.active.as_ref().and_then(|active| active.app.as_ref());
+        let detail = app.map(|app| limit_text("wall", app.program.limits.wall));
+        self.fail_guest(local, WALL_LIMIT, detail.as_deref().unwrap_or(WALL_LIMIT.title));
         self.drive(local)
     }
 
@@ -251,31 +258,58 @@ impl Session {
         match std::mem::replace(&mut active.progress, Progress::Returned) {
             Progress::Running(task) => local.cancel(task),
             Progress::Waiting(_) => {
+                active.queued = local.now.saturating_sub(active.arrived);
                 if let Some(app) = &active.app {
                     app.gate.leave_queue();
+                    // Others may have waited behind it only because it was there.
+                    local.shared.wake_all();
                 }
             }
             Progress::Nothing | Progress::Returned => {}
         }
     }
 
+    /// A body that only the close ends, and that is not whole, ends with a reset: a plain close would make it look whole.
+    fn reset_if_incomplete(&mut self) {
+        let incomplete = match self.conn.send() {
+            Send::Body | Send::Cut => true,
+            Send::Done => self.active.as_ref().is_some_and(|active| !self.conn.is_flushed(&active.out)),
+            Send::Idle | Send::Await => false,
+        };
+        if incomplete && self.conn.ends_with_close() {
+            self.transport.abort();
+        }
+    }
+
+    /// The time to drain is over, and this request is not. [`Session::close`] follows.
+    pub(crate) fn cut_off(&mut self) -> Fate {
+        if self.is_unanswered() {
+            self.cut_short(&DRAINED);
+        }
+        Fate::Close
+    }
+
+    /// True if there is a request whose answer has not left as a whole.
+    fn is_unanswered(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| {
+            active.arrived != 0 && !(self.conn.send() == Send::Done && self.conn.is_flushed(&active.out))
+        })
+    }
+
     /// Gives everything back. The caller drops the session, and with it the socket.
     pub(crate) fn close(&mut self, local: &mut Local) {
+        self.reset_if_incomplete();
         if let Some((id, _)) = self.timer.take() {
             local.cancel_timer(id);
         }
-        let interrupted = self
-            .active
-            .as_ref()
-            .is_some_and(|a| matches!(a.progress, Progress::Running(_) | Progress::Waiting(_)));
-        if interrupted {
+        if self.is_unanswered() {
             if let Some(exchange) = self.active.as_ref().and_then(|a| a.exchange()) {
                 exchange.lock().fail(Fault::Gone);
             }
-            self.note_outcome("cancelled");
+            self.cut_short(&CANCELLED);
         }
-        self.log_request(local);
         self.stop_guest(local);
+        self.log_request(local);
         if let Some(active) = self.active.take() {
             local.give_back_active(active);
         }

@@ -3,16 +3,28 @@
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use tidegate_proto::conn::Body;
 use tidegate_proto::conn::state::Send;
+use tidegate_proto::conn::{Body, Connection, OutBuf};
 
 use super::{Fate, Session};
-use crate::exchange::{Inner, Stage};
+use crate::exchange::{Inner, Response, Stage};
 use crate::guest::outcome::Outcome;
 use crate::local::{Local, Progress};
+use crate::observe::guest_log::Level;
 
 /// Calls to the socket that one look is worth.
 const WRITES_MAX: usize = 16;
+/// Interim heads follow while less than this is pending. What a slow reader leaves behind stays in the exchange, which
+/// counts it.
+const HINTS_PENDING_MAX: usize = 32 * 1024;
+
+/// Queues the 103 responses that wait, for as long as less than `pending_max` is queued before each.
+fn send_hints(conn: &mut Connection, response: &mut Response, out: &mut OutBuf, pending_max: usize) {
+    while out.pending().len() < pending_max {
+        let Some(lines) = response.take_hint() else { return };
+        conn.send_interim(103, &lines, out);
+    }
+}
 
 impl Session {
     /// Takes up what the guest did until it was suspended or its call ended. [`Session::drive`] follows.
@@ -23,9 +35,7 @@ impl Session {
         }
         let Some(exchange) = active.exchange().map(Arc::clone) else { return };
         let inner = &mut *exchange.lock();
-        for lines in inner.response.take_hints() {
-            self.conn.send_interim(103, &lines, &mut active.out);
-        }
+        send_hints(&mut self.conn, &mut inner.response, &mut active.out, HINTS_PENDING_MAX);
         if inner.request.is_wanted() {
             self.conn.handle_body_wanted(local.now_ms(), &mut active.out);
         }
@@ -35,10 +45,13 @@ impl Session {
         if let Some(outcome) =
             outcome.filter(|_| unset || (failed.is_some() && self.conn.send() == Send::Await))
         {
-            let failure = outcome.failure(inner.response.refused_head());
-            return self.fail(local, inner, failure, outcome.detail(), None);
+            let failure = outcome.failure(inner.response.refused().is_some());
+            let detail = self.explain(outcome, inner);
+            return self.fail(local, inner, failure, &detail, None);
         }
         if self.conn.send() == Send::Await && !unset {
+            // Those that still wait go before it: no more than may wait at once, and no more can follow.
+            send_hints(&mut self.conn, &mut inner.response, &mut active.out, usize::MAX);
             active.status = inner.response.head.status();
             let known = inner.response.known_len();
             // A request awaits its head: the only state in which this is possible.
@@ -46,13 +59,13 @@ impl Session {
         }
         if inner.response.stage() == Stage::Cut && !active.cut {
             active.cut = true;
-            active.outcome = failed.map_or("unfinished", Outcome::word);
-            let word = active.outcome;
-            let detail = failed.and_then(Outcome::detail);
-            self.log_failure(inner, word, detail.unwrap_or("the response was not finished as it was begun"));
+            let detail = failed.map(|failed| self.explain(failed, inner));
+            let detail = detail.as_deref().unwrap_or("the response was not finished as it was begun");
+            self.end_badly(Level::Warn, inner, failed.map_or("unfinished", Outcome::word), detail);
         } else if let Some(failed) = failed {
             // The answer was complete before the guest failed: it stands.
-            self.log_failure(inner, failed.word(), failed.detail().unwrap_or("after the response had ended"));
+            let detail = format!("after the response had ended: {}", self.explain(failed, inner));
+            self.log_failure(Level::Warn, inner, failed.word(), &detail);
         }
     }
 
@@ -65,6 +78,7 @@ impl Session {
         let mut inner = exchange.lock();
         for _ in 0..WRITES_MAX {
             let Inner { response, .. } = &mut *inner;
+            send_hints(&mut self.conn, response, &mut active.out, HINTS_PENDING_MAX);
             let mut body = Body { pipe: &mut response.pipe, trailers: &response.trailers };
             self.conn.poll_transmit(&mut body, &mut active.out);
             if self.conn.is_flushed(&active.out) {
@@ -105,12 +119,13 @@ impl Session {
 
     /// What the peer has taken of what the system holds for it counts for its clock: a full socket buffer takes nothing
     /// from us until a good part of it is free, which a slow reader may need minutes for.
-    pub(super) fn count_acknowledged(&mut self) {
+    pub(super) fn count_acknowledged(&mut self, local: &Local) {
         let (Some(active), Some(queued)) = (&mut self.active, self.transport.unacknowledged()) else {
             return;
         };
         let acknowledged = active.sent.saturating_sub(queued);
-        self.conn.handle_drained(acknowledged.saturating_sub(active.acknowledged));
+        let more = acknowledged.saturating_sub(active.acknowledged);
+        self.conn.handle_drained(more, local.now_ms(), &local.shared.settings.http);
         active.acknowledged = acknowledged.max(active.acknowledged);
     }
 }

@@ -83,10 +83,12 @@ impl Gate {
         self.queued.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// A request that ran is over. True if others wait.
-    pub(crate) fn leave(&self, took: Nanos) -> bool {
+    /// A request that ran is over. True if others wait. One that did not end by itself says only how long they take at least.
+    pub(crate) fn leave(&self, took: Nanos, ended: bool) -> bool {
         let before = self.service_ns.load(Ordering::Relaxed);
-        self.service_ns.store(before - before / 8 + took / 8, Ordering::Relaxed);
+        if ended || took > before {
+            self.service_ns.store(before - before / 8 + took / 8, Ordering::Relaxed);
+        }
         self.running.fetch_sub(1, Ordering::AcqRel);
         self.queued.load(Ordering::Acquire) > 0
     }
@@ -110,9 +112,9 @@ mod tests {
         assert_eq!(gate.arrive(LONG), Admission::Wait);
         assert_eq!(gate.arrive(LONG), Admission::Shed { retry_after_s: 1 });
         assert!(!gate.enter_from_queue());
-        assert!(gate.leave(MS));
+        assert!(gate.leave(MS, true));
         assert!(gate.enter_from_queue());
-        assert!(!gate.leave(MS));
+        assert!(!gate.leave(MS, true));
         assert_eq!(gate.arrive(LONG), Admission::Go);
     }
 
@@ -121,7 +123,7 @@ mod tests {
         let gate = Gate::new(1, 2);
         assert_eq!(gate.arrive(LONG), Admission::Go);
         assert_eq!(gate.arrive(LONG), Admission::Wait);
-        gate.leave(MS);
+        gate.leave(MS, true);
         assert_eq!(gate.arrive(LONG), Admission::Wait);
     }
 
@@ -130,7 +132,7 @@ mod tests {
         let gate = Gate::new(1, 100);
         for _ in 0..50 {
             assert_eq!(gate.arrive(LONG), Admission::Go);
-            gate.leave(10_000 * MS);
+            gate.leave(10_000 * MS, true);
         }
         assert_eq!(gate.arrive(LONG), Admission::Go);
         let Admission::Shed { retry_after_s } = gate.arrive(100 * MS) else { panic!("not shed") };

@@ -98,6 +98,10 @@ impl Connection {
             return Ok(Taken::Need(0));
         }
         if self.recv == Recv::Idle {
+            // The empty line that may come before a request (RFC 9112 section 2.2) is not the beginning of one.
+            if matches!(input, b"\r" | b"\r\n") {
+                return Ok(Taken::Need(0));
+            }
             self.go(RecvEvent::FirstByte);
             self.begin_head(now, limits);
         }
@@ -272,7 +276,8 @@ impl Connection {
     pub fn expect_hangup(&mut self, now: Millis, limits: &Limits) {
         let answering = !matches!(self.send, Send::Idle | Send::Cut);
         let waiting = self.recv_wait.kind().is_some();
-        if answering && !waiting && matches!(self.recv, Recv::Ended | Recv::Closed) {
+        // A body whose clock stands still is one that nobody reads for now: its end can not be seen.
+        if answering && !waiting && matches!(self.recv, Recv::Body | Recv::Ended | Recv::Closed) {
             self.recv_wait = Wait::Until(now.saturating_add(limits.half_close_ms_max), Timeout::HalfClose);
         }
     }

@@ -175,8 +175,8 @@ impl Connection {
 
     /// We are willing to read the body again: its clock starts afresh. Not while the client waits for 100.
     pub fn resume_input(&mut self, now: Millis) {
-        let paused = matches!(self.recv_wait, Wait::Nothing) && self.expect == Expect::Nothing;
-        if self.recv == Recv::Body && paused {
+        let paused = matches!(self.recv_wait.kind(), None | Some(Timeout::HalfClose));
+        if self.recv == Recv::Body && paused && self.expect == Expect::Nothing {
             self.recv_wait = Wait::Rate(Meter::start(now), Timeout::Body);
         }
     }

@@ -163,9 +163,7 @@ impl Connection {
         self.credit = self.credit.saturating_sub(body);
         self.tail = self.tail.get(rest.saturating_sub(body)..).unwrap_or(&[]);
         self.send_wait.add(n as u64);
-        if n > 0 && self.recv_wait.kind() == Some(Timeout::HalfClose) {
-            self.recv_wait = Wait::Until(now.saturating_add(limits.half_close_ms_max), Timeout::HalfClose);
-        }
+        self.answer_moves(n as u64, now, limits);
     }
 
     /// The socket takes no more: the reader's clock runs.
@@ -182,8 +180,16 @@ impl Connection {
 
     /// The peer has taken `bytes` more of what the system holds for it: that counts for the reader's clock too, as a
     /// full socket buffer takes nothing from us until a good part of it is free.
-    pub const fn handle_drained(&mut self, bytes: u64) {
+    /// Towards a peer that has ended its side it is progress of the answer.
+    pub fn handle_drained(&mut self, bytes: u64, now: Millis, limits: &Limits) {
         self.send_wait.add(bytes);
+        self.answer_moves(bytes, now, limits);
+    }
+
+    fn answer_moves(&mut self, bytes: u64, now: Millis, limits: &Limits) {
+        if bytes > 0 && self.recv_wait.kind() == Some(Timeout::HalfClose) {
+            self.recv_wait = Wait::Until(now.saturating_add(limits.half_close_ms_max), Timeout::HalfClose);
+        }
     }
 
     /// True if there is a request and it has been received whole.

@@ -40,6 +40,8 @@ pub struct ResponseHead {
     notes: Notes,
     /// `name: value\r\n`, checked, without Content-Length and Connection.
     lines: Vec<u8>,
+    /// Bytes of all fields as they were given: white space, Content-Length and Connection included.
+    given_bytes: usize,
 }
 
 impl ResponseHead {
@@ -49,6 +51,7 @@ impl ResponseHead {
         self.content_length = None;
         self.notes = Notes::default();
         self.lines.clear();
+        self.given_bytes = 0;
     }
 
     /// Gives storage back that is larger than `max_bytes`, as far as what is held allows.
@@ -75,9 +78,14 @@ impl ResponseHead {
     /// apart, `Connection: close` becomes [`close`](Self::close); neither becomes a line.
     ///
     /// # Errors
-    /// A name or value that RFC 9110 5.1 and 5.5 do not allow, a field of the connection, a Content-Length that is
-    /// invalid or the second one, or more than [`RESPONSE_HEAD_BYTES_MAX`] in all. The head is as it was before.
+    /// More than [`RESPONSE_HEAD_BYTES_MAX`] in all, counted as given and before anything is looked at; a name or value
+    /// that RFC 9110 5.1 and 5.5 do not allow, a field of the connection, a Content-Length that is invalid or the
+    /// second one, a second Connection. The head is as it was before.
     pub fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), GuestError> {
+        let given_bytes = self.given_bytes.saturating_add(line_bytes(name, value));
+        if given_bytes > RESPONSE_HEAD_BYTES_MAX {
+            return Err(GuestError::TooLarge);
+        }
         let value = check_field(name, value)?;
         let mut notes = self.notes;
         match Known::of(name) {
@@ -87,10 +95,12 @@ impl ResponseHead {
                     return Err(GuestError::ContentLength);
                 }
                 self.content_length = Some(length);
+                self.given_bytes = given_bytes;
                 return Ok(());
             }
-            Known::Connection if value.eq_ignore_ascii_case(b"close") => {
+            Known::Connection if !notes.close && value.eq_ignore_ascii_case(b"close") => {
                 self.notes.close = true;
+                self.given_bytes = given_bytes;
                 return Ok(());
             }
             Known::Connection | Known::Forbidden => return Err(GuestError::ForbiddenField),
@@ -99,12 +109,9 @@ impl ResponseHead {
             Known::ContentType => notes.content_type = true,
             Known::Other => {}
         }
-        let length = name.len().saturating_add(value.len()).saturating_add(4);
-        if self.lines.len().saturating_add(length) > RESPONSE_HEAD_BYTES_MAX {
-            return Err(GuestError::TooLarge);
-        }
         push_line(name, value, &mut self.lines);
         self.notes = notes;
+        self.given_bytes = given_bytes;
         Ok(())
     }
 
@@ -177,6 +184,11 @@ impl Known {
             _ => Self::Other,
         }
     }
+}
+
+/// What a field counts for: itself as it was given, a colon, a space and a line's end.
+fn line_bytes(name: &[u8], value: &[u8]) -> usize {
+    name.len().saturating_add(value.len()).saturating_add(4)
 }
 
 /// Checks a field and gives its value without the white space around it.
@@ -333,16 +345,16 @@ pub fn encode_chunk_size(n: usize, out: &mut Vec<u8>) {
 /// end a chunked body (RFC 9112 7.1.2).
 ///
 /// # Errors
-/// A name or value that is not valid, [`GuestError::ForbiddenTrailer`] for a field that may not stand there (RFC
-/// 9110 6.5.1), [`GuestError::TooLarge`] where `out` would grow past [`RESPONSE_HEAD_BYTES_MAX`]. `out` is as it was.
+/// [`GuestError::TooLarge`] where `out` would grow past [`RESPONSE_HEAD_BYTES_MAX`] with the field as it was given,
+/// which is looked at first; a name or value that is not valid, [`GuestError::ForbiddenTrailer`] for a field that may
+/// not stand there (RFC 9110 6.5.1). `out` is as it was.
 pub fn push_trailer(name: &[u8], value: &[u8], out: &mut Vec<u8>) -> Result<(), GuestError> {
+    if out.len().saturating_add(line_bytes(name, value)) > RESPONSE_HEAD_BYTES_MAX {
+        return Err(GuestError::TooLarge);
+    }
     let value = check_field(name, value)?;
     if is_forbidden_trailer(name) {
         return Err(GuestError::ForbiddenTrailer);
-    }
-    let length = name.len().saturating_add(value.len()).saturating_add(4);
-    if out.len().saturating_add(length) > RESPONSE_HEAD_BYTES_MAX {
-        return Err(GuestError::TooLarge);
     }
     push_line(name, value, out);
     Ok(())
@@ -497,6 +509,39 @@ mod tests {
         );
         let added = out.len() - head.lines().len() - server.len();
         assert!(added <= ADDED_BYTES_MAX, "{added}: the reserve covers it");
+    }
+
+    #[test]
+    fn white_space_and_fields_without_a_line_count_too() {
+        let mut value = [b' '; 1_000];
+        value[999] = b'v';
+        let fits = RESPONSE_HEAD_BYTES_MAX / (1_000 + 5);
+        let mut head = ResponseHead::default();
+        for _ in 0..fits {
+            head.push(b"x", &value).expect("it fits");
+        }
+        assert_eq!(head.push(b"x", &value), Err(GuestError::TooLarge), "as given, not as it is sent");
+        // What is too large is not looked at: a byte that is not valid would have another error.
+        let blank = [b' '; RESPONSE_HEAD_BYTES_MAX];
+        for name in [&b"connection"[..], b"content-length", b"x", b"in valid"] {
+            assert_eq!(ResponseHead::default().push(name, &blank), Err(GuestError::TooLarge));
+            assert_eq!(push_trailer(name, &blank, &mut Vec::new()), Err(GuestError::TooLarge));
+        }
+        let mut head = ResponseHead::default();
+        let mut close = [b' '; RESPONSE_HEAD_BYTES_MAX - 20];
+        close[..5].copy_from_slice(b"close");
+        head.push(b"connection", &close).expect("it fits");
+        assert_eq!(head.push(b"content-length", b"0"), Err(GuestError::TooLarge), "connection has counted");
+    }
+
+    #[test]
+    fn a_second_connection_is_refused() {
+        let mut head = ResponseHead::default();
+        head.push(b"connection", b"close").expect("valid");
+        assert_eq!(head.push(b"Connection", b"close"), Err(GuestError::ForbiddenField));
+        assert!(head.close());
+        head.clear();
+        head.push(b"connection", b"close").expect("valid again");
     }
 
     #[test]

@@ -126,7 +126,7 @@ fn a_reader_has_to_keep_its_rate() {
     assert_eq!(server.deadline(), 11_000, "still blocked: the same clock");
     assert_eq!(server.advance(11_000), None);
     assert_eq!(server.deadline(), 21_000, "2,400 bytes are worth ten seconds");
-    server.conn.handle_drained(240);
+    server.conn.handle_drained(240, 21_000, &server.limits);
     assert_eq!(server.advance(21_000), None, "what the system could get rid of counts too");
     assert_eq!(server.deadline(), 22_000);
     assert_eq!(server.advance(22_000), Some(Timeout::Reader));

@@ -106,23 +106,12 @@ fn server(walk: &mut Walk<'_>, value: &Value<'_>) -> ServerSettings {
 fn listen(walk: &mut Walk<'_>, value: &Value<'_>) -> Vec<ListenAddr> {
     let mut addrs = Vec::new();
     for (span, text) in walk.strings(value) {
-        match ListenAddr::parse(text) {
-            Ok(addr) => {
-                let addr = addr.relative_to(walk.folder());
-                if addrs.contains(&addr) && !is_port_zero(&addr) {
-                    walk.problem(span, ValueError::new(format!("`{text}` is listed twice")));
-                }
-                addrs.push(addr);
-            }
-            Err(error) => walk.problem(span, error),
+        let parsed = ListenAddr::parse(text).map(|addr| addr.relative_to(walk.folder()));
+        if let Err(error) = parsed.and_then(|addr| addr.add_to(&mut addrs)) {
+            walk.problem(span, error);
         }
     }
     addrs
-}
-
-/// Port zero is another port each time.
-fn is_port_zero(addr: &ListenAddr) -> bool {
-    matches!(addr, ListenAddr::Tcp(addr) if addr.port() == 0)
 }
 
 fn apps(walk: &mut Walk<'_>, value: Option<&Value<'_>>) -> Vec<AppSettings> {

@@ -108,7 +108,7 @@ fn wrong_settings_of_the_server() {
         ("[server]\nlisten = []", "2:10", "the list is empty", ""),
         ("[server]\nlisten = [\":1\", \"8080\"]", "2:17", "`8080` is not an address", "`:8080`"),
         ("[server]\nlisten = [\":1\", 2]", "2:17", "a string is expected here, not integer", ""),
-        ("[server]\nlisten = [\":1\", \":1\"]", "2:17", "`:1` is listed twice", ""),
+        ("[server]\nlisten = [\":1\", \":1\"]", "2:17", "`[::]:1` is there twice", ""),
         ("[server]\nworkers = 0", "2:11", "workers: it must be between 1 and 1024", ""),
         ("[server]\nworkers = \"2\"", "2:11", "workers: a number is expected", "write `2` without quotes"),
         ("[server]\nlog_format = \"xml\"", "2:14", "`xml` is not a format", "`text` or `json`"),

@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use wasmtime::{Linker, Result};
 
+use super::super::cost::{enter, entries, spend};
 use super::super::memory::{bytes, bytes_mut, parts, put};
 use super::super::poll::sleep_until;
 use super::{Guest, MODULE, errno};
@@ -40,13 +41,14 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> Result<()> {
         })?
         .func_wrap_async(MODULE, "sched_yield", |guest: Guest<'_>, (): ()| {
             Box::new(async move {
+                enter(guest.data())?;
                 let mut first = true;
                 std::future::poll_fn(|_| {
                     if std::mem::take(&mut first) {
                         guest.data().exchange.slice.give_up();
                         return std::task::Poll::Pending;
                     }
-                    std::task::Poll::Ready(errno::SUCCESS)
+                    std::task::Poll::Ready(Ok(errno::SUCCESS))
                 })
                 .await
             })
@@ -107,10 +109,13 @@ fn subscription(state: &GuestState, bytes: &[u8]) -> Subscription {
 }
 
 async fn poll_oneoff(guest: &mut Guest<'_>, input: i32, output: i32, n: i32, out: i32) -> Result<i32> {
+    enter(guest.data())?;
     let Some(count) = usize::try_from(n).ok().filter(|n| (1..=SUBSCRIPTIONS_MAX).contains(n)) else {
         return Ok(errno::INVAL);
     };
     let (memory, state) = parts(guest)?;
+    // Each looks at a clock, twice.
+    spend(state, 4 * entries(count))?;
     let given = bytes(memory, input, i32::try_from(count * SUBSCRIPTION_BYTES)?)?;
     let subscriptions: Vec<_> =
         given.chunks_exact(SUBSCRIPTION_BYTES).map(|b| subscription(state, b)).collect();

@@ -9,6 +9,7 @@ mod unsupported;
 
 use wasmtime::{Caller, Linker, Result, bail};
 
+use super::cost::{CALL, copied, enter, entries, random as cost_of, spend};
 use super::memory::{bytes_mut, parts, put};
 use crate::guest::state::GuestState;
 
@@ -41,7 +42,10 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> Result<()> {
             put(memory, bytes, 0u32.to_le_bytes())?;
             Ok(errno::SUCCESS)
         })?
-        .func_wrap(MODULE, "args_get", |_: Guest<'_>, _: i32, _: i32| errno::SUCCESS)?
+        .func_wrap(MODULE, "args_get", |guest: Guest<'_>, _: i32, _: i32| {
+            enter(guest.data())?;
+            Ok(errno::SUCCESS)
+        })?
         .func_wrap(MODULE, "environ_sizes_get", |mut guest: Guest<'_>, count: i32, bytes: i32| {
             environ_sizes(&mut guest, count, bytes)
         })?
@@ -62,6 +66,7 @@ fn environ_sizes(guest: &mut Guest<'_>, count: i32, bytes: i32) -> Result<i32> {
     let env = &state.program.env;
     put(memory, count, u32::try_from(env.len())?.to_le_bytes())?;
     let size: usize = env.iter().map(Vec::len).sum();
+    spend(state, entries(env.len()))?;
     put(memory, bytes, u32::try_from(size)?.to_le_bytes())?;
     Ok(errno::SUCCESS)
 }
@@ -69,6 +74,7 @@ fn environ_sizes(guest: &mut Guest<'_>, count: i32, bytes: i32) -> Result<i32> {
 fn environ(guest: &mut Guest<'_>, mut table: i32, mut texts: i32) -> Result<i32> {
     let (memory, state) = parts(guest)?;
     for text in &state.program.env {
+        spend(state, CALL + copied(text.len()))?;
         let len = i32::try_from(text.len())?;
         put(memory, table, texts.to_le_bytes())?;
         bytes_mut(memory, texts, len)?.copy_from_slice(text);
@@ -79,11 +85,12 @@ fn environ(guest: &mut Guest<'_>, mut table: i32, mut texts: i32) -> Result<i32>
 }
 
 fn random(guest: &mut Guest<'_>, ptr: i32, len: i32) -> Result<i32> {
-    let (memory, _) = parts(guest)?;
+    let (memory, state) = parts(guest)?;
     let mut room = bytes_mut(memory, ptr, len)?;
     if room.len() > RANDOM_BYTES_MAX {
         return Ok(errno::INVAL);
     }
+    spend(state, cost_of(room.len()))?;
     while !room.is_empty() {
         let Ok(n) = rustix::rand::getrandom(&mut *room, rustix::rand::GetRandomFlags::empty()) else {
             return Ok(errno::IO);

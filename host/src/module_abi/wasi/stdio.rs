@@ -2,6 +2,7 @@
 
 use wasmtime::{Linker, Result};
 
+use super::super::cost::{enter, entries, logged, spend};
 use super::super::memory::{bytes, bytes_mut, parts, put};
 use super::{Guest, MODULE, errno};
 use crate::guest::state::GuestState;
@@ -22,6 +23,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> Result<()> {
             write(&mut guest, fd, iovs, n, out)
         })?
         .func_wrap(MODULE, "fd_read", |mut guest: Guest<'_>, fd: i32, _: i32, _: i32, out: i32| {
+            enter(guest.data())?;
             if fd != 0 {
                 return Ok(errno::BADF);
             }
@@ -33,6 +35,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> Result<()> {
             fdstat(&mut guest, fd, out)
         })?
         .func_wrap(MODULE, "fd_filestat_get", |mut guest: Guest<'_>, fd: i32, out: i32| {
+            enter(guest.data())?;
             if !is_stdio(fd) {
                 return Ok(errno::BADF);
             }
@@ -42,35 +45,21 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> Result<()> {
             stat[16] = CHARACTER_DEVICE;
             Ok(errno::SUCCESS)
         })?
-        .func_wrap(
-            MODULE,
-            "fd_fdstat_set_flags",
-            |_: Guest<'_>, fd: i32, _: i32| {
-                if is_stdio(fd) { errno::SUCCESS } else { errno::BADF }
-            },
-        )?
-        .func_wrap(
-            MODULE,
-            "fd_close",
-            |_: Guest<'_>, fd: i32| {
-                if is_stdio(fd) { errno::SUCCESS } else { errno::BADF }
-            },
-        )?
-        .func_wrap(
-            MODULE,
-            "fd_seek",
-            |_: Guest<'_>, fd: i32, _: i64, _: i32, _: i32| {
-                if is_stdio(fd) { errno::SPIPE } else { errno::BADF }
-            },
-        )?
-        .func_wrap(
-            MODULE,
-            "fd_tell",
-            |_: Guest<'_>, fd: i32, _: i32| {
-                if is_stdio(fd) { errno::SPIPE } else { errno::BADF }
-            },
-        )?;
+        .func_wrap(MODULE, "fd_fdstat_set_flags", |guest: Guest<'_>, fd: i32, _: i32| {
+            plain(&guest, fd, errno::SUCCESS)
+        })?
+        .func_wrap(MODULE, "fd_close", |guest: Guest<'_>, fd: i32| plain(&guest, fd, errno::SUCCESS))?
+        .func_wrap(MODULE, "fd_seek", |guest: Guest<'_>, fd: i32, _: i64, _: i32, _: i32| {
+            plain(&guest, fd, errno::SPIPE)
+        })?
+        .func_wrap(MODULE, "fd_tell", |guest: Guest<'_>, fd: i32, _: i32| plain(&guest, fd, errno::SPIPE))?;
     Ok(())
+}
+
+/// `errno` for a standard stream, "no such file" for the rest.
+fn plain(guest: &Guest<'_>, fd: i32, errno: i32) -> Result<i32> {
+    enter(guest.data())?;
+    Ok(if is_stdio(fd) { errno } else { errno::BADF })
 }
 
 fn is_stdio(fd: i32) -> bool {
@@ -103,11 +92,13 @@ fn write(guest: &mut Guest<'_>, fd: i32, iovs: i32, n: i32, out: i32) -> Result<
         room -= text.len();
     }
     drop(inner);
+    spend(state, logged(WRITE_BYTES_MAX - room) + entries(vectors.len() / VECTOR_BYTES))?;
     put(memory, out, u32::try_from(WRITE_BYTES_MAX - room)?.to_le_bytes())?;
     Ok(errno::SUCCESS)
 }
 
 fn fdstat(guest: &mut Guest<'_>, fd: i32, out: i32) -> Result<i32> {
+    enter(guest.data())?;
     if !is_stdio(fd) {
         return Ok(errno::BADF);
     }

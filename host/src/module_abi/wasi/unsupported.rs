@@ -2,13 +2,17 @@
 
 use wasmtime::{Linker, Result};
 
+use super::super::cost::enter;
 use super::{Guest, MODULE, errno};
 use crate::guest::state::GuestState;
 
 /// Defines functions of the given parameters that return one error number.
 macro_rules! refuse {
     ($linker:ident, $errno:expr; $($name:literal ($($ty:ty),*);)*) => {
-        $($linker.func_wrap(MODULE, $name, |_: Guest<'_>, $(_: $ty),*| -> i32 { $errno })?;)*
+        $($linker.func_wrap(MODULE, $name, |guest: Guest<'_>, $(_: $ty),*| -> Result<i32> {
+            enter(guest.data())?;
+            Ok($errno)
+        })?;)*
     };
 }
 
