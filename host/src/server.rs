@@ -26,7 +26,7 @@ use crate::module_abi;
 use crate::observe::access_log::AccessLog;
 use crate::reactor::listener::{Bound, Listener};
 use crate::reactor::token::Source;
-use crate::shared::{Parts, Shared};
+use crate::shared::{Shared, State};
 use crate::tenants::admission::Gate;
 use crate::tenants::registry::{App, Registry};
 use crate::worker::Worker;
@@ -195,7 +195,7 @@ fn start(
         polls.push(poll);
     }
     let apps = u32::try_from(registry.apps().len())?;
-    let shared = Shared::new(Parts {
+    let shared = Arc::new(Shared {
         settings,
         registry,
         clock,
@@ -205,6 +205,7 @@ fn start(
         access_log,
         run: run_number(),
         wakers,
+        state: State::default(),
     });
     let mut workers = Vec::new();
     for (number, (poll, listeners)) in polls.into_iter().zip(listeners).enumerate() {

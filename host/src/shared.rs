@@ -1,7 +1,7 @@
 //! What all workers share: settings, apps, clocks, and the word to stop.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::clock::{Clock, MS, Nanos};
 use crate::config::ServerSettings;
@@ -10,15 +10,6 @@ use crate::guest::task::Reaper;
 use crate::guest::ticker::Ticker;
 use crate::observe::access_log::AccessLog;
 use crate::tenants::registry::Registry;
-
-/// Where the server's life is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Life {
-    /// It accepts and serves.
-    Serving,
-    /// It accepts no more and finishes what runs.
-    Draining,
-}
 
 /// What all workers share.
 #[derive(Debug)]
@@ -34,48 +25,25 @@ pub(crate) struct Shared {
     pub(crate) run: u32,
     /// One a worker.
     pub(crate) wakers: Vec<Arc<mio::Waker>>,
-    connections: AtomicUsize,
-    life: AtomicU8,
+    pub(crate) state: State,
 }
 
-/// The parts a [`Shared`] is made of.
-pub(crate) struct Parts {
-    pub(crate) settings: ServerSettings,
-    pub(crate) registry: Registry,
-    pub(crate) clock: Clock,
-    pub(crate) places: Arc<Places>,
-    pub(crate) ticker: Ticker,
-    pub(crate) reaper: Reaper,
-    pub(crate) access_log: Option<AccessLog>,
-    pub(crate) run: u32,
-    pub(crate) wakers: Vec<Arc<mio::Waker>>,
+/// What changes while the server runs.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    connections: AtomicUsize,
+    draining: AtomicBool,
 }
 
 impl Shared {
-    pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { settings, registry, clock, places, ticker, reaper, access_log, run, wakers } = parts;
-        Arc::new(Self {
-            settings,
-            registry,
-            clock,
-            places,
-            ticker,
-            reaper,
-            access_log,
-            run,
-            wakers,
-            connections: AtomicUsize::new(0),
-            life: AtomicU8::new(0),
-        })
-    }
-
-    pub(crate) fn life(&self) -> Life {
-        if self.life.load(Ordering::Acquire) == 0 { Life::Serving } else { Life::Draining }
+    /// True once the server is to end.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.state.draining.load(Ordering::Acquire)
     }
 
     /// The server is to end: workers stop accepting and finish what runs.
     pub(crate) fn drain(&self) {
-        self.life.store(1, Ordering::Release);
+        self.state.draining.store(true, Ordering::Release);
         self.wake_all();
     }
 
@@ -97,16 +65,16 @@ impl Shared {
 
     /// Counts a connection in. False: there are as many as there may be.
     pub(crate) fn connect(&self) -> bool {
-        let before = self.connections.fetch_add(1, Ordering::AcqRel);
+        let before = self.state.connections.fetch_add(1, Ordering::AcqRel);
         if before >= self.settings.connections_max {
-            self.connections.fetch_sub(1, Ordering::AcqRel);
+            self.state.connections.fetch_sub(1, Ordering::AcqRel);
             return false;
         }
         true
     }
 
     pub(crate) fn disconnect(&self) {
-        self.connections.fetch_sub(1, Ordering::AcqRel);
+        self.state.connections.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Milliseconds of a point in time, as the protocol core counts them.

@@ -191,12 +191,8 @@ impl Worker {
         if !self.local.has_waiting() {
             return;
         }
-        let mut started = Vec::new();
         let sessions = &mut self.sessions;
-        self.local.admit_waiting(
-            |slot, ticket| sessions.get_mut(slot)?.waits_with(ticket),
-            |_, session, task| started.push((session, task)),
-        );
+        let started = self.local.admit_waiting(|slot, ticket| sessions.get_mut(slot)?.waits_with(ticket));
         for (slot, task) in started {
             if let Some(session) = self.sessions.get_mut(slot) {
                 session.started(&self.local, task);

@@ -8,7 +8,7 @@ use super::compile::{CompileError, Compiler};
 use super::places;
 use super::state::GuestState;
 use crate::clock::Clock;
-use crate::config::{AppLimits, Instances};
+use crate::config::{AppLimits, Instances, about_bytes};
 use crate::exchange::Exchange;
 use crate::observe::guest_log::GuestLog;
 use tidegate_abi::names;
@@ -50,7 +50,9 @@ pub(crate) enum LoadError {
     Imports(wasmtime::Error),
     /// It needs more than its app may have.
     #[error(
-        "this module needs {needed} bytes of memory to begin with, and its limit is {limit}: raise `memory`"
+        "this module needs {} of memory to begin with, and its limit is {}: raise `memory`",
+        about_bytes(*.needed),
+        about_bytes(*.limit)
     )]
     Memory { needed: u64, limit: u64 },
     /// Likewise for a table.

@@ -19,7 +19,7 @@ use crate::guest::scheduler::{AppId, Scheduler};
 use crate::guest::task::Runner;
 use crate::reactor::buffers::Buffers;
 use crate::reactor::token::{Slot, Slots};
-use crate::shared::{Life, Shared};
+use crate::shared::Shared;
 
 /// Bytes that one read takes at most.
 const SCRATCH_BYTES: usize = 32 * 1024;
@@ -114,7 +114,7 @@ impl Local {
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.shared.life() == Life::Draining
+        self.shared.is_draining()
     }
 
     /// The `Date` of this second.

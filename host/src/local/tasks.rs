@@ -10,7 +10,7 @@ use crate::config::Instances;
 use crate::exchange::{Exchange, Stage};
 use crate::guest::outcome::{Outcome, WALL_LIMIT};
 use crate::guest::places::Place;
-use crate::guest::scheduler::Join;
+use crate::guest::scheduler::{AppId, Join};
 use crate::guest::task::{Job, Ran, Runner};
 use crate::observe::failures::Failed;
 use crate::observe::guest_log::Level;
@@ -99,12 +99,12 @@ impl Local {
     }
 
     /// Starts what may start of the requests that wait. `take` says whether a session still waits with that ticket
-    /// and lends its exchange; `started` hears of its task.
+    /// and lends its exchange. Returns the sessions whose requests have begun, with their tasks.
     pub(crate) fn admit_waiting(
         &mut self,
         mut take: impl FnMut(Slot, u64) -> Option<Arc<Exchange>>,
-        mut started: impl FnMut(&mut Self, Slot, Slot),
-    ) {
+    ) -> Vec<(Slot, Slot)> {
+        let mut started = Vec::new();
         for app in self.waiting.apps() {
             while let Some((session, ticket)) = self.waiting.first(app.id) {
                 let Some(exchange) = take(session, ticket) else { continue };
@@ -117,7 +117,7 @@ impl Local {
                     break;
                 }
                 match self.start(session, &app, &exchange) {
-                    Some(task) => started(self, session, task),
+                    Some(task) => started.push((session, task)),
                     None => {
                         app.gate.back_to_queue();
                         self.waiting.rejoin(&app, session, ticket);
@@ -127,6 +127,7 @@ impl Local {
                 }
             }
         }
+        started
     }
 
     /// Starts a task. `None`: there is no place for another instance.
@@ -239,14 +240,21 @@ impl Local {
         next.and_then(|slot| self.tasks.get_mut(slot)).is_some_and(|task| task.exchange.slice.has_yielded())
     }
 
+    /// Whose turn it is. What was cancelled while it was ready is passed over.
+    fn next_ready(&mut self) -> Option<(AppId, Slot)> {
+        loop {
+            let (app, slot) = self.scheduler.pop()?;
+            if self.tasks.get_mut(slot).is_some() {
+                return Some((app, slot));
+            }
+            self.scheduler.charge(app, 0);
+        }
+    }
+
     /// Runs the guest whose turn it is until it waits or its slice is over.
     pub(crate) fn run_next(&mut self) -> Option<Step> {
-        let (app, slot) = self.scheduler.pop()?;
-        let Some(task) = self.tasks.get_mut(slot) else {
-            // It was cancelled while it was ready.
-            self.scheduler.charge(app, 0);
-            return self.run_next();
-        };
+        let (app, slot) = self.next_ready()?;
+        let task = self.tasks.get_mut(slot)?;
         task.ready = false;
         self.shared.ticker.guest_runs();
         task.exchange.slice.begin(self.now, self.cpu_floor);

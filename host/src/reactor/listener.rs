@@ -148,7 +148,7 @@ pub(crate) enum Accepted {
     Connection(Socket, Ends),
     /// Nobody waits.
     Nobody,
-    /// Descriptors or memory ran out: pause, and try again later.
+    /// Descriptors or memory ran out, or something else is wrong: pause, and try again later.
     Exhausted(io::Error),
 }
 
@@ -186,8 +186,9 @@ impl Listener {
             match result {
                 Ok((socket, ends)) => return Accepted::Connection(socket, ends),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Accepted::Nobody,
-                Err(e) if is_exhaustion(&e) => return Accepted::Exhausted(e),
-                Err(_) => {}
+                Err(e) if concerns_one_connection(&e) => {}
+                // Whatever it is, trying again at once would be trying for ever.
+                Err(e) => return Accepted::Exhausted(e),
             }
         }
     }
@@ -211,10 +212,22 @@ fn unix_accepted(stream: UnixStream) -> (Socket, Ends) {
     (Socket::Unix(stream), Ends { peer: None, local: None })
 }
 
-fn is_exhaustion(e: &io::Error) -> bool {
+/// Errors of a connection that was gone before it was accepted (accept(2)).
+fn concerns_one_connection(e: &io::Error) -> bool {
     use rustix::io::Errno;
-    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    e.raw_os_error().is_some_and(|code| exhausted.iter().any(|errno| errno.raw_os_error() == code))
+    let passing = [
+        Errno::CONNABORTED,
+        Errno::INTR,
+        Errno::PROTO,
+        Errno::NETDOWN,
+        Errno::NOPROTOOPT,
+        Errno::HOSTDOWN,
+        Errno::NONET,
+        Errno::HOSTUNREACH,
+        Errno::OPNOTSUPP,
+        Errno::NETUNREACH,
+    ];
+    e.raw_os_error().is_some_and(|code| passing.iter().any(|errno| errno.raw_os_error() == code))
 }
 
 #[cfg(test)]
