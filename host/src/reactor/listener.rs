@@ -19,6 +19,9 @@ use crate::exchange::Ends;
 /// Connections that the kernel keeps for us until we accept them.
 const BACKLOG: i32 = 4096;
 /// A peer that has said nothing for so long is asked whether it is still there; a machine that vanished never says that
+/// Bytes that a socket takes of us beyond what is on its way to the peer. Without it the system buffers megabytes for each
+/// slow reader: a few hundred of them use up what all its sockets may have together, and every connection stalls.
+const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// it is gone.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 /// How long each of the questions waits for its answer.
@@ -110,11 +113,12 @@ fn tcp_socket(addr: SocketAddr, shared: bool) -> io::Result<socket2::Socket> {
         // The wildcard serves IPv4 too; any other IPv6 address could not.
         socket.set_only_v6(!v6.ip().is_unspecified())?;
     }
-    // Accepted sockets inherit both on Linux, which saves their system calls. Responses leave whole: waiting for more
+    // Accepted sockets inherit these on Linux, which saves their system calls. Responses leave whole: waiting for more
     // (Nagle) would only delay them.
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
     socket.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_PROBES))?;
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     socket.bind(&addr.into())?;
     Ok(socket)
 }
@@ -307,5 +311,6 @@ mod tests {
         assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
         assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(15));
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT_BYTES_MAX);
     }
 }
