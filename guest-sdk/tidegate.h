@@ -1,10 +1,10 @@
 /* tidegate.h: the module ABI of tidegate, version 1, for guests in C, C++ or Zig.
  *
- * docs/abi.md says how the calls behave; this file says how they look. A test compares it with the Rust crate that host
- * and SDK are built on. With wasi-libc, or without any library:
+ * docs/abi.md says how the calls behave, docs/guide-c.md how to use them; this file says how they look. A test compares
+ * it with the Rust crate that host and SDK are built on. With wasi-libc, or without any library:
  *
- *     clang --target=wasm32-wasip1 -mexec-model=reactor -O2 -o guest.wasm guest.c
- *     clang --target=wasm32 -nostdlib -Wl,--no-entry -O2 -o guest.wasm guest.c
+ *     clang --target=wasm32-wasi -mexec-model=reactor -O2 -o guest.wasm guest.c
+ *     clang --target=wasm32 -ffreestanding -nostdlib -Wl,--no-entry -O2 -o guest.wasm guest.c
  *
  *     #include "tidegate.h"
  *

@@ -1,13 +1,18 @@
-//! The request's body, read as it comes.
+//! The request's body, read as it comes: blocking, without waiting, or async.
+//!
+//! What this file must never know: how waiting is done. Blocking calls wait in `sys`, async ones in `task`.
 
 use http::HeaderMap;
+use std::future::poll_fn;
 use std::io::{self, Read};
+use std::task::{Context, Poll};
 use tidegate_abi::fields::FieldList;
-use tidegate_abi::{errno, poll};
+use tidegate_abi::{errno, names, poll};
 
 use crate::error::{Error, Result};
 use crate::fields::to_map;
-use crate::sys::{self, HostError, check};
+use crate::sys::{self, HostError, check, check64};
+use crate::task;
 
 /// Where readers that collect a whole body stop unless told otherwise, in bytes.
 pub const COLLECT_BYTES_MAX: usize = 2 << 20;
@@ -15,9 +20,13 @@ pub const COLLECT_BYTES_MAX: usize = 2 << 20;
 /// Bytes that one read asks for while collecting.
 const CHUNK_BYTES: usize = 16 << 10;
 
+/// What reading past a limit of ours fails with: the same as past the app's.
+const TOO_LARGE: HostError = HostError { call: names::READ, errno: errno::EFBIG };
+
 /// The body of a request.
 ///
-/// `read` waits for bytes; [`Self::try_read`] does not. A client that sends faster than this reads is slowed down by
+/// `read` waits for bytes; [`Self::try_read`] does not; in async code there are [`Self::chunk`] and [`Self::read_async`],
+/// which let the handler's other futures run meanwhile. A client that sends faster than this reads is slowed down by
 /// TCP, and nothing piles up. Not reading it at all is fine too: the host deals with the rest.
 ///
 /// ```
@@ -41,11 +50,13 @@ pub struct RequestBody {
     /// Nothing more will come: the end was read, or there never was a body.
     ended: bool,
     has_body: bool,
+    /// Bytes that may still be read: see [`Self::set_limit`]. `None` once there were more.
+    allowed_bytes: Option<u64>,
 }
 
 impl RequestBody {
     pub(crate) fn new(handle: u32, has_body: bool, declared_bytes: Option<u64>) -> Self {
-        Self { handle, declared_bytes, ended: !has_body, has_body }
+        Self { handle, declared_bytes, ended: !has_body, has_body, allowed_bytes: Some(u64::MAX) }
     }
 
     /// The body's length in bytes if the client declared one: 0 without a body, `None` for a chunked one.
@@ -69,9 +80,19 @@ impl RequestBody {
         if self.ended || buf.is_empty() {
             return Ok(0);
         }
-        let n = check("read", sys::read(self.handle, buf))?;
+        let allowed_bytes = self.allowed_bytes.ok_or(TOO_LARGE)?;
+        // One more than is allowed, to see whether there is more.
+        let room = usize::try_from(allowed_bytes.saturating_add(1)).unwrap_or(usize::MAX).min(buf.len());
+        let n = check(names::READ, sys::read(self.handle, &mut buf[..room]))?;
         self.ended = n == 0;
-        Ok(n)
+        self.allowed_bytes = allowed_bytes.checked_sub(n as u64);
+        if self.allowed_bytes.is_none() { Err(TOO_LARGE.into()) } else { Ok(n) }
+    }
+
+    /// Lowers the limit: reading or forwarding past `bytes_max` more bytes than were read so far fails with
+    /// `FileTooLarge`, which becomes a 413. Of several limits the lowest holds; that of the app holds in any case.
+    pub fn set_limit(&mut self, bytes_max: u64) {
+        self.allowed_bytes = self.allowed_bytes.map(|allowed| allowed.min(bytes_max));
     }
 
     /// Waits until [`Self::try_read`] has something to say: bytes, the end, or an error.
@@ -95,26 +116,11 @@ impl RequestBody {
     /// # Errors
     /// 413 if there is more; 408 or 400 if the client was too slow or went away.
     pub fn bytes_limited(&mut self, bytes_max: usize) -> Result<Vec<u8>> {
-        let too_large = || {
-            Error::status(http::StatusCode::PAYLOAD_TOO_LARGE, format!("at most {bytes_max} bytes are taken"))
-        };
-        let declared = usize::try_from(self.declared_bytes().unwrap_or(0)).unwrap_or(usize::MAX);
-        if declared > bytes_max {
-            return Err(too_large());
-        }
-        // What a client declares is a promise of the client: memory is taken as bytes come.
-        let mut all = Vec::with_capacity(declared.min(CHUNK_BYTES));
+        let mut collected = Collected::new(self.declared_bytes(), bytes_max)?;
         loop {
-            let len = all.len();
-            // One more than the limit, to see whether there is more.
-            all.resize(len + CHUNK_BYTES.min((bytes_max - len).saturating_add(1)), 0);
-            let n = self.read(&mut all[len..])?;
-            all.truncate(len + n);
-            if n == 0 {
-                return Ok(all);
-            }
-            if all.len() > bytes_max {
-                return Err(too_large());
+            let n = self.read(collected.room())?;
+            if collected.took(n)? {
+                return Ok(collected.all);
             }
         }
     }
@@ -124,8 +130,96 @@ impl RequestBody {
     /// # Errors
     /// 400 if it is not UTF-8; else as [`Self::bytes_limited`].
     pub fn text(&mut self) -> Result<String> {
-        String::from_utf8(self.bytes()?).map_err(|e| {
-            Error::status(http::StatusCode::BAD_REQUEST, "the body is not valid UTF-8").with_source(e)
+        utf8(self.bytes()?)
+    }
+
+    /// The next piece of the body, as soon as there is one; `None` at the end. Pieces are as they came, at most 16 KiB.
+    ///
+    /// Dropped while it waits, it loses nothing.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, Result};
+    ///
+    /// async fn count(mut request: Request) -> Result<String> {
+    ///     let mut bytes = 0;
+    ///     while let Some(chunk) = request.body().chunk().await? {
+    ///         bytes += chunk.len();
+    ///     }
+    ///     Ok(format!("{bytes}\n"))
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Self::try_read`], except that it waits.
+    pub async fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let _disarm = task::Disarm(self.handle, poll::READABLE);
+        poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    /// Reads what is there into `buf`, at least one byte; 0 at the end. Dropped while it waits, it loses nothing.
+    ///
+    /// # Errors
+    /// Those of [`Self::try_read`], except that it waits.
+    pub async fn read_async(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let _disarm = task::Disarm(self.handle, poll::READABLE);
+        poll_fn(|cx| self.poll_read_async(cx, buf)).await
+    }
+
+    /// Waits until [`Self::try_read`] has something to say: bytes, the end, or an error.
+    ///
+    /// # Errors
+    /// Only if waiting itself fails.
+    pub async fn ready(&mut self) -> io::Result<()> {
+        if self.ended { Ok(()) } else { task::ready(self.handle, poll::READABLE).await }
+    }
+
+    /// The whole body, up to [`COLLECT_BYTES_MAX`]: [`Self::bytes`] for async code.
+    ///
+    /// # Errors
+    /// As [`Self::bytes_limited`].
+    pub async fn collect(&mut self) -> Result<Vec<u8>> {
+        self.collect_limited(COLLECT_BYTES_MAX).await
+    }
+
+    /// The whole body, up to `bytes_max`: [`Self::bytes_limited`] for async code.
+    ///
+    /// # Errors
+    /// As [`Self::bytes_limited`].
+    pub async fn collect_limited(&mut self, bytes_max: usize) -> Result<Vec<u8>> {
+        let mut collected = Collected::new(self.declared_bytes(), bytes_max)?;
+        loop {
+            let n = self.read_async(collected.room()).await?;
+            if collected.took(n)? {
+                return Ok(collected.all);
+            }
+        }
+    }
+
+    /// The whole body as text, up to [`COLLECT_BYTES_MAX`]: [`Self::text`] for async code.
+    ///
+    /// # Errors
+    /// As [`Self::text`].
+    pub async fn collect_text(&mut self) -> Result<String> {
+        utf8(self.collect().await?)
+    }
+
+    pub(crate) fn poll_read_async(&mut self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        task::poll_io(self.handle, poll::READABLE, cx, || self.try_read(buf))
+    }
+
+    pub(crate) fn poll_chunk(&mut self, cx: &Context<'_>) -> Poll<io::Result<Option<Vec<u8>>>> {
+        task::poll_io(self.handle, poll::READABLE, cx, || {
+            if self.ended {
+                return Ok(None);
+            }
+            let mut chunk = vec![0; CHUNK_BYTES];
+            let n = self.try_read(&mut chunk)?;
+            chunk.truncate(n);
+            // Who keeps small pieces must not keep large buffers.
+            if n < CHUNK_BYTES / 2 {
+                chunk.shrink_to_fit();
+            }
+            Ok((n > 0).then_some(chunk))
         })
     }
 
@@ -142,17 +236,21 @@ impl RequestBody {
         Ok(to_map(list))
     }
 
-    pub(crate) fn handle(&self) -> u32 {
-        self.handle
-    }
-
     pub(crate) fn is_ended(&self) -> bool {
         self.ended
     }
 
-    /// The host read the end on our behalf.
-    pub(crate) fn set_ended(&mut self) {
-        self.ended = true;
+    /// Has the host move what can be moved now to the handle `to`; 0 at the end, which is remembered.
+    pub(crate) fn forward_to(&mut self, to: u32) -> io::Result<u64> {
+        let max = match self.allowed_bytes.ok_or(TOO_LARGE)? {
+            // Nothing more may leave, so the byte that would be too many is asked for here.
+            0 => return self.try_read(&mut [0]).map(|_| 0),
+            allowed_bytes => i64::try_from(allowed_bytes).unwrap_or(-1),
+        };
+        let n = check64("forward", sys::forward(self.handle, to, max))?;
+        self.ended = n == 0;
+        self.allowed_bytes = self.allowed_bytes.map(|allowed| allowed.saturating_sub(n));
+        Ok(n)
     }
 }
 
@@ -164,5 +262,56 @@ impl Read for RequestBody {
                 done => return done,
             }
         }
+    }
+}
+
+/// A wait that was begun through the traits of other crates has no other end.
+#[cfg(feature = "futures")]
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        drop(task::Disarm(self.handle, poll::READABLE));
+    }
+}
+
+fn utf8(bytes: Vec<u8>) -> Result<String> {
+    String::from_utf8(bytes).map_err(|e| {
+        Error::status(http::StatusCode::BAD_REQUEST, "the body is not valid UTF-8").with_source(e)
+    })
+}
+
+/// A body that is being collected.
+struct Collected {
+    all: Vec<u8>,
+    /// Bytes of `all` that were read.
+    len: usize,
+    bytes_max: usize,
+}
+
+impl Collected {
+    fn new(declared_bytes: Option<u64>, bytes_max: usize) -> Result<Self> {
+        let declared = usize::try_from(declared_bytes.unwrap_or(0)).unwrap_or(usize::MAX);
+        if declared > bytes_max {
+            return Err(Self::too_large(bytes_max));
+        }
+        // What a client declares is a promise of the client: memory is taken as bytes come.
+        Ok(Self { all: Vec::with_capacity(declared.min(CHUNK_BYTES)), len: 0, bytes_max })
+    }
+
+    fn too_large(bytes_max: usize) -> Error {
+        Error::status(http::StatusCode::PAYLOAD_TOO_LARGE, format!("at most {bytes_max} bytes are taken"))
+    }
+
+    /// Where to read to.
+    fn room(&mut self) -> &mut [u8] {
+        // One more than the limit, to see whether there is more.
+        self.all.resize(self.len + CHUNK_BYTES.min((self.bytes_max - self.len).saturating_add(1)), 0);
+        &mut self.all[self.len..]
+    }
+
+    /// `n` bytes were read. True at the end.
+    fn took(&mut self, n: usize) -> Result<bool> {
+        self.len += n;
+        self.all.truncate(self.len);
+        if self.len > self.bytes_max { Err(Self::too_large(self.bytes_max)) } else { Ok(n == 0) }
     }
 }

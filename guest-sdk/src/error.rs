@@ -1,6 +1,6 @@
 //! The error that a handler returns: a status, a message that is safe to show, and a cause that is not.
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt::{self, Write};
@@ -36,17 +36,110 @@ pub struct Error {
     status: StatusCode,
     message: Option<Cow<'static, str>>,
     source: Option<Source>,
+    /// What few errors have: apart, so that a `Result` stays small.
+    extra: Option<Box<Extra>>,
+}
+
+#[derive(Default)]
+struct Extra {
+    type_uri: Option<Cow<'static, str>>,
+    title: Option<Cow<'static, str>>,
+    headers: HeaderMap,
+    /// The first header that `with_header` could not take.
+    invalid: Option<&'static str>,
+}
+
+macro_rules! named {
+    ($($(#[$meta:meta])* $name:ident => $status:ident),* $(,)?) => {
+        $($(#[$meta])*
+        pub fn $name(message: impl Into<Cow<'static, str>>) -> Self {
+            Self::status(StatusCode::$status, message)
+        })*
+    };
 }
 
 impl Error {
     /// An error with this status; the client is shown `message`.
     pub fn status(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, message: Some(message.into()), source: None }
+        Self { status, message: Some(message.into()), source: None, extra: None }
+    }
+
+    named! {
+        /// 400: the request makes no sense (RFC 9110 section 15.5.1).
+        bad_request => BAD_REQUEST,
+        /// 401: who is asking? Add a `WWW-Authenticate` header, which this status must have (section 15.5.2).
+        unauthorized => UNAUTHORIZED,
+        /// 403: known, and not allowed (section 15.5.4).
+        forbidden => FORBIDDEN,
+        /// 404: nothing is there (section 15.5.5).
+        not_found => NOT_FOUND,
+        /// 409: not in the state that things are in (section 15.5.10).
+        conflict => CONFLICT,
+        /// 413: more than is taken (section 15.5.14).
+        payload_too_large => PAYLOAD_TOO_LARGE,
+        /// 415: not in a form that is understood (section 15.5.16).
+        unsupported_media_type => UNSUPPORTED_MEDIA_TYPE,
+        /// 422: well-formed, and still wrong (section 15.5.21).
+        unprocessable => UNPROCESSABLE_ENTITY,
+        /// 429: too often (RFC 6585 section 4). A `Retry-After` header tells when it may be tried again.
+        too_many_requests => TOO_MANY_REQUESTS,
+        /// 503: not now (RFC 9110 section 15.6.4). A `Retry-After` header tells when it may be tried again.
+        unavailable => SERVICE_UNAVAILABLE,
     }
 
     /// A 500 that shows nothing and logs `source`: what `?` makes of errors.
     pub fn internal(source: impl Into<Source>) -> Self {
-        Self { status: StatusCode::INTERNAL_SERVER_ERROR, message: None, source: Some(source.into()) }
+        Self {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            message: None,
+            source: Some(source.into()),
+            extra: None,
+        }
+    }
+
+    fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    /// The same with this header in the response, in place of any of that name. A name or value that cannot be sent makes
+    /// the response a 500, as [`Response::with_header`] does.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Error, IntoResponse};
+    ///
+    /// let error = Error::unauthorized("log in first").with_header("www-authenticate", "Bearer");
+    /// assert_eq!(error.into_response().header("www-authenticate").unwrap(), "Bearer");
+    /// ```
+    #[must_use]
+    pub fn with_header<N, V>(mut self, name: N, value: V) -> Self
+    where
+        N: TryInto<HeaderName>,
+        V: TryInto<HeaderValue>,
+    {
+        match (name.try_into(), value.try_into()) {
+            (Ok(name), Ok(value)) => {
+                self.extra().headers.insert(name, value);
+            }
+            (Err(_), _) => self.extra().invalid = Some("the name of an error's header is not valid"),
+            (_, Err(_)) => self.extra().invalid = Some("the value of an error's header is not valid"),
+        }
+        self
+    }
+
+    /// The same with a `type` of its own (RFC 9457 section 3.1.1): a URI that names this kind of problem, best one where
+    /// it is explained. Without, it is `about:blank`.
+    #[must_use]
+    pub fn with_type(mut self, uri: impl Into<Cow<'static, str>>) -> Self {
+        self.extra().type_uri = Some(uri.into());
+        self
+    }
+
+    /// The same with this `title` (RFC 9457 section 3.1.3): the same words for every problem of its type. Without, it is
+    /// the status's own phrase.
+    #[must_use]
+    pub fn with_title(mut self, title: impl Into<Cow<'static, str>>) -> Self {
+        self.extra().title = Some(title.into());
+        self
     }
 
     /// The same with a cause, for the log.
@@ -74,6 +167,25 @@ impl Error {
         self.source.as_deref()
     }
 
+    /// The headers that it puts into its response, `Allow` of a 405 for one.
+    pub fn headers(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.extra.iter().flat_map(|extra| &extra.headers)
+    }
+
+    /// Logs it when it is too late for a response: the body is cut off.
+    pub(crate) fn log_late(&self) {
+        if self.status.is_server_error() || self.is_unlogged() {
+            crate::error!("the response is cut off: {self}");
+        } else {
+            crate::debug!("the response is cut off: {self}");
+        }
+    }
+
+    /// True for what is only said to the client: made by the handler, and the client's fault.
+    pub(crate) fn is_unlogged(&self) -> bool {
+        !self.status.is_server_error() && self.source.is_none()
+    }
+
     /// Logs it: as an error if the fault is on this side, else for developers.
     pub(crate) fn log(&self) {
         if self.status.is_server_error() {
@@ -87,7 +199,8 @@ impl Error {
 /// Status, message and the chain of causes: for logs.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.status.as_str())?;
+        // As a number: the table of texts would be in every module.
+        write!(f, "{}", self.status.as_u16())?;
         if let Some(message) = &self.message {
             write!(f, ": {message}")?;
         }
@@ -132,19 +245,33 @@ fn blame_of_peer(error: &io::Error) -> Option<(StatusCode, &'static str)> {
 }
 
 impl IntoResponse for Error {
-    /// The problem document; the detail is logged on the way.
+    /// The problem document; the detail is logged on the way. The error stays beside it: see [`Response::error`].
     fn into_response(self) -> Response {
         self.log();
-        let mut body = String::from(r#"{"type":"about:blank","title":"#);
-        push_json(&mut body, self.status.canonical_reason().unwrap_or("Error"));
+        let extra = self.extra.as_deref();
+        let title = extra.and_then(|extra| extra.title.as_deref()).or(self.status.canonical_reason());
+        let mut body = String::from(r#"{"type":"#);
+        push_json(&mut body, extra.and_then(|extra| extra.type_uri.as_deref()).unwrap_or("about:blank"));
+        body.push_str(r#","title":"#);
+        push_json(&mut body, title.unwrap_or("Error"));
         // Writing to a `String` cannot fail.
-        let _ = write!(body, r#","status":{}"#, self.status.as_str());
+        let _ = write!(body, r#","status":{}"#, self.status.as_u16());
         if let Some(message) = &self.message {
             body.push_str(r#","detail":"#);
             push_json(&mut body, message);
         }
         body.push('}');
-        Response::typed(HeaderValue::from_static("application/problem+json"), body).with_status(self.status)
+        let mut response = Response::typed(HeaderValue::from_static("application/problem+json"), body)
+            .with_status(self.status);
+        if let Some(extra) = extra {
+            for (name, value) in &extra.headers {
+                response = response.with_header(name, value.clone());
+            }
+            if let Some(why) = extra.invalid {
+                response.set_invalid(why);
+            }
+        }
+        response.with_error(self)
     }
 }
 
@@ -170,7 +297,7 @@ fn push_json(out: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Exchange;
+    use crate::test::Exchange;
     use crate::{Request, log};
 
     #[test]

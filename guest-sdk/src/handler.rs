@@ -1,19 +1,163 @@
-//! What `#[handler]` expands to: the way from the host's call to the user's function and back.
+//! Handlers: what can serve a request, and the way from the host's call to the user's function and back.
 //!
-//! The macro only picks a function here by the shape it sees, so that new shapes (`async fn`, a router) are a new
-//! function here, and modules built before keep working.
+//! `#[handler]` only picks one of the functions below by the shape it sees, so that a new shape is a new function here
+//! and modules built before keep working. A plain handler goes straight through [`run`]; what is generic over all
+//! shapes, a router's route for one, goes through [`Handler`].
 
+use std::cell::OnceCell;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use tidegate_abi::errno;
 
 use crate::error::Error;
+use crate::payload::BoxFuture;
 use crate::request::Request;
-use crate::response::IntoResponse;
+use crate::response::{IntoResponse, Response, Unsent};
+use crate::router::Router;
 use crate::sys::HostError;
+use crate::task;
 use crate::writer::ResponseWriter;
 
 /// What `tidegate_handle` returns: the host answers 0 with what was sent, anything else with `guest-error`.
 const DONE: i32 = 0;
 const FAILED: i32 = 1;
+
+/// What can serve requests: a function, an async function, or a [`Router`].
+///
+/// `M` keeps the shapes apart and is always inferred. A closure that looks at its argument names its type:
+///
+/// ```
+/// use tidegate_sdk::{Request, Router, task};
+///
+/// async fn slow(_request: Request) -> &'static str {
+///     task::sleep(std::time::Duration::from_millis(20)).await;
+///     "slow\n"
+/// }
+///
+/// let router = Router::new().get("/path", |request: Request| request.path().to_owned()).get("/slow", slow);
+/// # assert_eq!(tidegate_sdk::test::Exchange::get("/slow").run(router).text(), "slow\n");
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler",
+    label = "this cannot serve a request",
+    note = "a handler is `fn(Request) -> R` or `async fn(Request) -> R`, where `R` turns into a response, or a `Router`",
+    note = "to write the response bit by bit, return `Response::stream` or `Response::stream_async`: only `#[handler]` itself takes `fn(Request, ResponseWriter)`",
+    note = "a closure names the type of its argument: `|request: Request|`"
+)]
+pub trait Handler<M>: 'static {
+    /// Begins to serve `request`.
+    fn call(&self, request: Request) -> Answering;
+}
+
+/// The marker of plain functions.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Plain {}
+
+/// The marker of async functions.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Async {}
+
+/// The marker of what implements a trait itself.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Own {}
+
+impl<F, R> Handler<Plain> for F
+where
+    F: Fn(Request) -> R + 'static,
+    R: IntoResponse,
+{
+    fn call(&self, request: Request) -> Answering {
+        self(request).into_response().into()
+    }
+}
+
+impl<F, A> Handler<Async> for F
+where
+    F: Fn(Request) -> A + 'static,
+    A: Future + 'static,
+    A::Output: IntoResponse,
+{
+    fn call(&self, request: Request) -> Answering {
+        let answer = self(request);
+        Answering::later(async move { answer.await.into_response() })
+    }
+}
+
+/// A response that is there, or a future of one.
+///
+/// It is a future itself, for async callers, and [`Self::wait`] is for the others.
+#[must_use = "an answer that is not waited for may never come"]
+pub struct Answering(State);
+
+#[allow(clippy::large_enum_variant, reason = "a box would be an allocation for each plain handler")]
+enum State {
+    Ready(Option<Response>),
+    Waiting(BoxFuture<'static, Response>),
+}
+
+impl Answering {
+    /// An answer that `future` will give.
+    pub fn later(future: impl Future<Output = Response> + 'static) -> Self {
+        Self(State::Waiting(Box::pin(future)))
+    }
+
+    /// Waits for it. A blocking handler's is there already.
+    pub fn wait(self) -> Response {
+        match self.0 {
+            State::Ready(response) => response.expect(TAKEN),
+            State::Waiting(future) => task::block_on(future),
+        }
+    }
+
+    /// The answer as `f` changes it, now or when it is there.
+    pub fn map(self, f: impl FnOnce(Response) -> Response + 'static) -> Self {
+        match self.0 {
+            State::Ready(response) => f(response.expect(TAKEN)).into(),
+            State::Waiting(future) => Self::later(async move { f(future.await) }),
+        }
+    }
+
+    /// The response if it is there, else the future.
+    pub(crate) fn ready(self) -> Result<Response, BoxFuture<'static, Response>> {
+        match self.0 {
+            State::Ready(response) => Ok(response.expect(TAKEN)),
+            State::Waiting(future) => Err(future),
+        }
+    }
+}
+
+const TAKEN: &str = "an answer is taken once";
+
+impl From<Response> for Answering {
+    fn from(response: Response) -> Self {
+        Self(State::Ready(Some(response)))
+    }
+}
+
+impl Future for Answering {
+    type Output = Response;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
+        match &mut self.get_mut().0 {
+            State::Ready(response) => Poll::Ready(response.take().expect(TAKEN)),
+            State::Waiting(future) => future.as_mut().poll(cx),
+        }
+    }
+}
+
+impl fmt::Debug for Answering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            State::Ready(response) => f.debug_tuple("Answering").field(response).finish(),
+            State::Waiting(_) => f.write_str("Answering(..)"),
+        }
+    }
+}
 
 /// Once per instance, before its first request: constructors, then the panic hook.
 ///
@@ -44,13 +188,52 @@ fn log_panic(info: &std::panic::PanicHookInfo<'_>) {
 /// `fn(Request) -> impl IntoResponse`.
 pub fn run<R: IntoResponse>(handler: impl FnOnce(Request) -> R) -> i32 {
     initialize();
-    match handler(Request::new()).into_response().send() {
-        Ok(()) => DONE,
-        Err(error) => {
-            explain(&error);
-            // Nothing was sent, and the host has a better name for that than a failed handler.
-            DONE
-        }
+    code(handler(Request::new()).into_response().send())
+}
+
+/// `async fn(Request) -> impl IntoResponse`.
+pub fn run_async<A>(handler: impl FnOnce(Request) -> A) -> i32
+where
+    A: Future,
+    A::Output: IntoResponse,
+{
+    initialize();
+    code(task::block_on(async { handler(Request::new()).await.into_response().send_async().await }))
+}
+
+/// Every shape of [`Handler`].
+pub(crate) fn serve<M>(handler: &impl Handler<M>) -> i32 {
+    initialize();
+    code(match handler.call(Request::new()).ready() {
+        Ok(response) => response.send(),
+        // The body is written under the same executor, so that what the handler spawned goes on meanwhile.
+        Err(future) => task::block_on(async { future.await.send_async().await }),
+    })
+}
+
+/// `fn() -> Router`: called once per instance.
+pub fn route<R: BuildsRouter>(build: impl FnOnce() -> R) -> i32 {
+    thread_local! {
+        static ROUTER: OnceCell<Router> = const { OnceCell::new() };
+    }
+    initialize();
+    ROUTER.with(|router| serve(router.get_or_init(|| build().router())))
+}
+
+/// What a handler without arguments returns.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a handler without arguments returns a `Router`, not `{Self}`",
+    label = "this is not a `Router`",
+    note = "to answer requests itself, the function takes one: `fn(Request) -> Response`"
+)]
+pub trait BuildsRouter {
+    fn router(self) -> Router;
+}
+
+impl BuildsRouter for Router {
+    fn router(self) -> Router {
+        self
     }
 }
 
@@ -59,13 +242,53 @@ pub fn stream<E: Into<Error>>(handler: impl FnOnce(Request, ResponseWriter) -> R
     initialize();
     let request = Request::new();
     let response = ResponseWriter::new(request.response_handle());
-    let Err(error) = handler(request, response) else { return DONE };
-    match error.into().into_response().send() {
+    streamed(handler(request, response))
+}
+
+/// `async fn(Request, ResponseWriter) -> Result<()>`.
+pub fn stream_async<A, E>(handler: impl FnOnce(Request, ResponseWriter) -> A) -> i32
+where
+    A: Future<Output = Result<(), E>>,
+    E: Into<Error>,
+{
+    initialize();
+    let request = Request::new();
+    let response = ResponseWriter::new(request.response_handle());
+    streamed(task::block_on(handler(request, response)))
+}
+
+/// The end of a handler that sent its response itself: its error becomes the response, if there was none.
+fn streamed<E: Into<Error>>(result: Result<(), E>) -> i32 {
+    let Err(error) = result else { return DONE };
+    let error: Error = error.into();
+    let unlogged = error.is_unlogged().then(|| error.to_string());
+    match error.into_response().send() {
         Ok(()) => DONE,
         // The head had left: all that can be said now is that the response is not whole.
-        Err(HostError { errno: errno::EALREADY, .. }) => FAILED,
-        Err(error) => {
+        Err(Unsent::Refused(HostError { errno: errno::EALREADY, .. }) | Unsent::Broken(_)) => {
+            if let Some(text) = unlogged {
+                crate::error!("the response is cut off: {text}");
+            }
+            FAILED
+        }
+        Err(Unsent::Refused(error)) => {
             explain(&error);
+            FAILED
+        }
+    }
+}
+
+/// What the host is told of a response.
+fn code(sent: Result<(), Unsent>) -> i32 {
+    match sent {
+        Ok(()) => DONE,
+        Err(Unsent::Refused(error)) => {
+            explain(&error);
+            // Nothing was sent, and the host has a better name for that than a failed handler.
+            DONE
+        }
+        Err(Unsent::Broken(error)) => {
+            error.log_late();
             FAILED
         }
     }

@@ -30,31 +30,75 @@
 //! }
 //! ```
 //!
+//! The third is a [`Router`], whose handlers are functions of the first form, each plain or `async`; to write a response
+//! bit by bit they return [`Response::stream`] or [`Response::stream_async`]. [`middleware`] stands around them.
+//!
+//! ```
+//! use tidegate_sdk::{Request, Result, Router, handler, middleware};
+//!
+//! async fn greet(request: Request) -> Result<String> {
+//!     let name: String = request.param_as("name")?;
+//!     Ok(format!("Hello {name}\n"))
+//! }
+//!
+//! #[handler]
+//! fn app() -> Router {
+//!     Router::new().get("/hello/{name}", greet).with(middleware::logger())
+//! }
+//! # assert_eq!(tidegate_sdk::test::Exchange::get("/hello/Ada").run(app()).text(), "Hello Ada\n");
+//! ```
+//!
 //! `?` turns any error into a 500 whose detail goes to the log and not to the client; [`Error::status`] chooses what
-//! the client sees. Natively (not on wasm) the same code runs against a fake host: see `testing`.
+//! the client sees. Natively (not on wasm) the same code runs against a fake host: see `test`.
 //!
 //! What this crate must never know: how the host is built. All it has is the module ABI, laid out in `tidegate-abi`;
 //! only `sys` touches it.
 
 mod body;
+pub mod config;
+#[cfg(any(feature = "form", feature = "json"))]
+mod content;
+#[cfg(feature = "cookies")]
+pub mod cookies;
 mod error;
 mod fields;
+#[cfg(feature = "form")]
+mod form;
+#[cfg(feature = "futures")]
+mod futures;
 mod handler;
+#[cfg(feature = "json")]
+mod json;
 pub mod log;
+pub mod middleware;
+mod payload;
+mod query;
+#[cfg(feature = "range")]
+pub mod range;
 mod request;
 mod response;
+mod router;
+pub mod sse;
 mod sys;
+pub mod task;
 mod time;
 mod writer;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub mod testing;
+pub mod test;
 
 pub use body::{COLLECT_BYTES_MAX, RequestBody};
 pub use error::{Error, Result};
+#[cfg(feature = "futures")]
+pub use futures::BodyStream;
+pub use handler::{Answering, Handler};
+#[cfg(feature = "json")]
+pub use json::Json;
+pub use payload::Body;
 pub use request::Request;
-pub use response::{Body, IntoResponse, Response};
-pub use time::{Usage, sleep, usage};
+pub use response::{IntoResponse, Response};
+pub use router::Router;
+pub use time::{Usage, now, sleep, usage};
 pub use writer::{BodyWriter, ResponseWriter};
 
 pub use http;
@@ -64,5 +108,5 @@ pub use tidegate_macros::handler;
 /// What `#[handler]` expands to; not for use by hand, and not covered by any promise.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::handler::{run, stream};
+    pub use crate::handler::{route, run, run_async, stream, stream_async};
 }

@@ -2,15 +2,19 @@
 //!
 //! Invariant: nothing crosses the boundary, and nothing is parsed, until something of the head is asked for.
 
-use http::{HeaderMap, Method, Uri, Version};
+use http::{Extensions, HeaderMap, Method, Uri, Version};
+use percent_encoding::percent_decode_str;
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::fmt;
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::time::Instant;
 use tidegate_abi::fields::FieldList;
 use tidegate_abi::request::RequestView;
 
 use crate::body::RequestBody;
+use crate::error::{Error, Result};
 use crate::fields::to_map;
 use crate::{sys, time};
 
@@ -33,7 +37,13 @@ const HEAD_BYTES: usize = 2048;
 pub struct Request {
     head: OnceCell<Head>,
     body: Option<RequestBody>,
+    /// Those of the router's route, decoded.
+    params: Vec<Param>,
+    extensions: Extensions,
 }
+
+/// A parameter's name and its value, decoded.
+pub(crate) type Param = (Cow<'static, str>, String);
 
 /// The head as the host packed it, and the parts of it that were asked for as types of `http`.
 struct Head {
@@ -41,13 +51,21 @@ struct Head {
     method: OnceCell<Method>,
     uri: OnceCell<Uri>,
     headers: OnceCell<HeaderMap>,
+    /// The parameters of the host's route, decoded; made only if one of them is not what it decodes to.
+    params: OnceCell<Vec<Param>>,
 }
 
 impl Head {
     fn load() -> Self {
         let packed = sys::collect("request_head", HEAD_BYTES, sys::request_head).unwrap_or_default();
         assert!(RequestView::parse(&packed).is_some(), "the host gave a request head that cannot be read");
-        Self { packed, method: OnceCell::new(), uri: OnceCell::new(), headers: OnceCell::new() }
+        Self {
+            packed,
+            method: OnceCell::new(),
+            uri: OnceCell::new(),
+            headers: OnceCell::new(),
+            params: OnceCell::new(),
+        }
     }
 
     fn view(&self) -> RequestView<'_> {
@@ -58,6 +76,23 @@ impl Head {
         find(self.view().fields(), |field| name.as_bytes().eq_ignore_ascii_case(field))
     }
 
+    /// A parameter of the host's route.
+    fn param(&self, name: &str) -> Option<&str> {
+        let raw = find(self.view().params(), |param| param == name.as_bytes())?;
+        if !raw.contains('%') {
+            return Some(raw);
+        }
+        let decoded = self.params.get_or_init(|| {
+            let params = self.view().params();
+            let pairs = params
+                .iter()
+                .flatten()
+                .filter_map(|(name, value)| Some((Cow::Owned(text(name).to_owned()), decode(text(value))?)));
+            pairs.collect()
+        });
+        find_param(decoded, name)
+    }
+
     fn body(&self) -> RequestBody {
         let view = self.view();
         let declared_bytes = self.header("content-length").and_then(|length| length.parse().ok());
@@ -65,9 +100,19 @@ impl Head {
     }
 }
 
-/// The handle of the response's body, for those who have no request at hand.
-pub(crate) fn response_handle() -> u32 {
-    Head::load().view().response_body()
+/// For those who have no request at hand: the handle of the response's body, and whether the method is HEAD.
+pub(crate) fn answering() -> (u32, bool) {
+    let head = Head::load();
+    (head.view().response_body(), head.view().method() == b"HEAD")
+}
+
+/// What `raw` stands for (RFC 3986 section 2.1); `None` if that is not UTF-8.
+pub(crate) fn decode(raw: &str) -> Option<String> {
+    percent_decode_str(raw).decode_utf8().ok().map(Cow::into_owned)
+}
+
+fn find_param<'a>(params: &'a [Param], name: &str) -> Option<&'a str> {
+    params.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 
 fn find<'a>(list: FieldList<'a>, is_it: impl Fn(&[u8]) -> bool) -> Option<&'a str> {
@@ -98,7 +143,7 @@ fn split_target(target: &str) -> (&str, Option<&str>) {
 
 impl Request {
     pub(crate) fn new() -> Self {
-        Self { head: OnceCell::new(), body: None }
+        Self { head: OnceCell::new(), body: None, params: Vec::new(), extensions: Extensions::new() }
     }
 
     fn head(&self) -> &Head {
@@ -191,11 +236,86 @@ impl Request {
         self.head().header(name)
     }
 
-    /// A parameter of the route: `42` for `id`, where the route is `/items/{id}` and the path `/items/42`.
-    /// Percent-encoded, as it stands in the path.
+    /// The values of every header of that name, which is in lower case. The map is not built, which is much code.
+    #[cfg(any(feature = "cookies", feature = "form", feature = "json"))]
+    pub(crate) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let fields = self.view().fields();
+        fields.iter().flatten().filter(move |(field, _)| *field == name.as_bytes()).map(|(_, value)| value)
+    }
+
+    /// A parameter of the route, the router's or the app's: `42` for `id`, where the route is `/items/{id}` and the path
+    /// `/items/42`. `*` is what a router's `*` stands for, without a slash in front: `a/b` for `/files/a/b` on `/files/*`.
+    ///
+    /// Percent-decoded, so that a `/` in it may have been `%2F`: check it before it becomes part of a file's name. `None`
+    /// if the route has no such parameter; or, for one of the app's route, if it is not UTF-8.
     #[must_use]
     pub fn param(&self, name: &str) -> Option<&str> {
-        find(self.view().params(), |param| param == name.as_bytes())
+        find_param(&self.params, name).or_else(|| self.head().param(name))
+    }
+
+    /// A parameter of the route, parsed.
+    ///
+    /// # Errors
+    /// 404 if there is none of that name or it does not parse: what it would name is not there.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, Result, Router};
+    ///
+    /// fn square(request: Request) -> Result<String> {
+    ///     let n: u32 = request.param_as("n")?;
+    ///     Ok(format!("{}\n", u64::from(n) * u64::from(n)))
+    /// }
+    ///
+    /// # use tidegate_sdk::test::Exchange;
+    /// # let app = || Router::new().get("/square/{n}", square);
+    /// # assert_eq!(Exchange::get("/square/12").run(app()).text(), "144\n");
+    /// # assert_eq!(Exchange::get("/square/x").run(app()).status.unwrap(), 404);
+    /// ```
+    pub fn param_as<T: FromStr>(&self, name: &str) -> Result<T> {
+        let Some(text) = self.param(name) else {
+            return Err(Error::not_found(format!("the path has no `{name}`")));
+        };
+        text.parse().map_err(|_| Error::not_found(format!("`{name}` in the path is not valid")))
+    }
+
+    /// Puts these before the parameters there are.
+    pub(crate) fn add_params(&mut self, mut params: Vec<Param>) {
+        params.append(&mut self.params);
+        self.params = params;
+    }
+
+    /// What middleware and handlers leave for each other, by type: who is asking, for example.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Error, Request, Response, Result, Router, middleware::Next};
+    ///
+    /// #[derive(Clone)]
+    /// struct User(String);
+    ///
+    /// fn login(mut request: Request, next: Next) -> Result<Response> {
+    ///     let Some(name) = request.header("x-user") else { return Err(Error::unauthorized("who are you?")) };
+    ///     let user = User(name.to_owned());
+    ///     request.extensions_mut().insert(user);
+    ///     Ok(next.run(request))
+    /// }
+    ///
+    /// fn hello(request: Request) -> Result<String> {
+    ///     let User(name) = request.extensions().get().ok_or_else(|| Error::internal("no login in front"))?;
+    ///     Ok(format!("Hello {name}\n"))
+    /// }
+    ///
+    /// let app = Router::new().get("/", hello).with(login);
+    /// # let answer = tidegate_sdk::test::Exchange::get("/").header("x-user", "Ada").run(app);
+    /// # assert_eq!(answer.text(), "Hello Ada\n");
+    /// ```
+    #[must_use]
+    pub fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
+    /// The same, to change them.
+    pub fn extensions_mut(&mut self) -> &mut Extensions {
+        &mut self.extensions
     }
 
     /// The client's address; `None` for one on a Unix socket.
@@ -247,11 +367,13 @@ impl Request {
         let (method, uri, version) = (self.method().clone(), self.uri().clone(), self.version());
         self.headers();
         let headers = self.head.get_mut().and_then(|head| head.headers.take()).unwrap_or_default();
+        let extensions = std::mem::take(&mut self.extensions);
         let mut request = http::Request::new(self.into_body());
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         *request.version_mut() = version;
         *request.headers_mut() = headers;
+        *request.extensions_mut() = extensions;
         request
     }
 }

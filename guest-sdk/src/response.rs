@@ -1,78 +1,25 @@
-//! A whole response, and what can become one.
+//! A response, its way out, and what can become one.
 //!
 //! Invariant: while `content_type` is set, `headers` has no `content-type`. It stands apart so that the most common
 //! responses allocate nothing on their way out.
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::borrow::Cow;
 use std::io::Write;
 use tidegate_abi::errno;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::fields::{packed, pairs};
+use crate::payload::{Body, Payload, Streaming};
 use crate::request;
 use crate::sys::{self, HostError, RESPOND_BODY_BYTES_MAX, check};
 use crate::writer::BodyWriter;
 
-/// A body that is there as a whole.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Body(Cow<'static, [u8]>);
-
-impl Body {
-    /// Its bytes.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// Its bytes, copied if they are static.
-    #[must_use]
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.0.into_owned()
-    }
-}
-
-impl From<()> for Body {
-    fn from((): ()) -> Self {
-        Self::default()
-    }
-}
-
-impl From<&'static str> for Body {
-    fn from(text: &'static str) -> Self {
-        Self(Cow::Borrowed(text.as_bytes()))
-    }
-}
-
-impl From<&'static [u8]> for Body {
-    fn from(bytes: &'static [u8]) -> Self {
-        Self(Cow::Borrowed(bytes))
-    }
-}
-
-impl From<String> for Body {
-    fn from(text: String) -> Self {
-        Self(Cow::Owned(text.into_bytes()))
-    }
-}
-
-impl From<Vec<u8>> for Body {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self(Cow::Owned(bytes))
-    }
-}
-
-impl From<Cow<'static, str>> for Body {
-    fn from(text: Cow<'static, str>) -> Self {
-        match text {
-            Cow::Borrowed(text) => text.into(),
-            Cow::Owned(text) => text.into(),
-        }
-    }
-}
-
-/// A response whose body is there as a whole. It leaves in one call to the host.
+/// A response: a head, and a body that is there as a whole or a function that writes it.
+///
+/// A whole one leaves in one call to the host. A streamed one ([`Self::stream`], [`Self::stream_async`]) is a value like
+/// any other until then: middleware can look at its head and change it, and its body is written after all of that.
 ///
 /// ```
 /// use tidegate_sdk::{Response, StatusCode};
@@ -87,18 +34,38 @@ pub struct Response {
     status: StatusCode,
     content_type: Option<HeaderValue>,
     headers: HeaderMap,
-    body: Body,
+    payload: Payload,
     /// The first header that `with_header` could not take.
     invalid: Option<&'static str>,
+    /// The error that it was made from. In a box, so that the many that have none stay small.
+    error: Option<Box<Error>>,
+}
+
+/// Why a response did not leave as it should.
+#[derive(Debug)]
+pub(crate) enum Unsent {
+    /// The host took no head, or the body that was there could not follow.
+    Refused(HostError),
+    /// The head left, and then the function that writes the body failed: the response is cut off.
+    Broken(Error),
+}
+
+impl From<Unsent> for Error {
+    fn from(unsent: Unsent) -> Self {
+        match unsent {
+            Unsent::Refused(error) => std::io::Error::from(error).into(),
+            Unsent::Broken(error) => error,
+        }
+    }
 }
 
 impl Response {
-    fn new(status: StatusCode, content_type: Option<HeaderValue>, body: Body) -> Self {
-        Self { status, content_type, headers: HeaderMap::new(), body, invalid: None }
+    fn new(status: StatusCode, content_type: Option<HeaderValue>, payload: Payload) -> Self {
+        Self { status, content_type, headers: HeaderMap::new(), payload, invalid: None, error: None }
     }
 
     pub(crate) fn typed(content_type: HeaderValue, body: impl Into<Body>) -> Self {
-        Self::new(StatusCode::OK, Some(content_type), body.into())
+        Self::new(StatusCode::OK, Some(content_type), Payload::Whole(body.into()))
     }
 
     /// 200 with plain text in UTF-8.
@@ -122,10 +89,72 @@ impl Response {
         Self::status(StatusCode::OK)
     }
 
+    /// 303 to another place, which the client asks with GET (RFC 9110 section 15.4.4): after a form, for one. For the other
+    /// kinds of redirect, add `.with_status(StatusCode::PERMANENT_REDIRECT)` and the like. A place that cannot stand in a
+    /// header makes it a 500, as in [`Self::with_header`].
+    ///
+    /// ```
+    /// let response = tidegate_sdk::Response::redirect("/orders/7");
+    /// assert_eq!(response.status_code(), 303);
+    /// assert_eq!(response.header("location").unwrap(), "/orders/7");
+    /// ```
+    #[must_use]
+    pub fn redirect<V: TryInto<HeaderValue>>(to: V) -> Self {
+        Self::status(StatusCode::SEE_OTHER).with_header(LOCATION, to)
+    }
+
     /// This status, and nothing in it.
     #[must_use]
     pub fn status(status: StatusCode) -> Self {
-        Self::new(status, None, Body::default())
+        Self::new(status, None, Payload::default())
+    }
+
+    /// 200 with a body that `write` writes; a content type is up to [`Self::with_header`].
+    ///
+    /// The head leaves first, then `write` runs, then the body is ended. If `write` fails, the body is cut off, so that
+    /// the client sees that it is not whole, and the log says why. `write` waits while the client is slower than it is,
+    /// so nothing piles up. For a request of HEAD, and for the statuses 204 and 304, it does not run at all.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use tidegate_sdk::{Request, Response};
+    ///
+    /// fn numbers(_request: Request) -> Response {
+    ///     Response::stream(|body| {
+    ///         for i in 0..1_000 {
+    ///             writeln!(body, "{i}")?;
+    ///         }
+    ///         Ok(())
+    ///     })
+    ///     .with_header("content-type", "text/plain")
+    /// }
+    /// # let answer = tidegate_sdk::test::Exchange::get("/").run(numbers);
+    /// # assert!(answer.finished && answer.text().ends_with("\n999\n"));
+    /// ```
+    pub fn stream(write: impl FnOnce(&mut BodyWriter) -> Result<()> + 'static) -> Self {
+        Self::new(StatusCode::OK, None, Payload::blocking(write))
+    }
+
+    /// As [`Self::stream`], for an async function: it may wait for many things at once, and tasks go on beside it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidegate_sdk::{Request, Response, task};
+    ///
+    /// fn clock(_request: Request) -> Response {
+    ///     Response::stream_async(async |body| {
+    ///         for second in 1..=3 {
+    ///             task::sleep(Duration::from_secs(1)).await;
+    ///             body.send(format!("{second}\n").as_bytes()).await?;
+    ///         }
+    ///         Ok(())
+    ///     })
+    /// }
+    /// # let answer = tidegate_sdk::test::Exchange::get("/").run(clock);
+    /// # assert!(answer.finished && answer.text() == "1\n2\n3\n");
+    /// ```
+    pub fn stream_async(write: impl AsyncFnOnce(&mut BodyWriter) -> Result<()> + 'static) -> Self {
+        Self::new(StatusCode::OK, None, Payload::waiting(write))
     }
 
     /// The same with this status.
@@ -180,22 +209,41 @@ impl Response {
         &mut self.headers
     }
 
-    /// Its body.
+    /// Its body; `None` if it is streamed.
     #[must_use]
-    pub fn body(&self) -> &Body {
-        &self.body
+    pub fn body(&self) -> Option<&Body> {
+        match &self.payload {
+            Payload::Whole(body) => Some(body),
+            Payload::Stream(_) => None,
+        }
     }
 
     /// The same with this body; the headers stay as they are.
     #[must_use]
     pub fn with_body(mut self, body: impl Into<Body>) -> Self {
-        self.body = body.into();
+        self.payload = Payload::Whole(body.into());
         self
+    }
+
+    /// The error that it was made from, if it was: what a handler returned as `Err`, or the router's own 404 or 405. Middleware
+    /// may answer otherwise; [`crate::middleware::on_error`] does.
+    #[must_use]
+    pub fn error(&self) -> Option<&Error> {
+        self.error.as_deref()
+    }
+
+    pub(crate) fn with_error(mut self, error: Error) -> Self {
+        self.error = Some(Box::new(error));
+        self
+    }
+
+    pub(crate) fn set_invalid(&mut self, why: &'static str) {
+        self.invalid = Some(why);
     }
 
     /// Calls `send` with status, packed head (with `length` in it, if given) and body.
     fn pack<R>(&self, length: Option<&str>, send: impl FnOnce(u16, &[u8], &[u8]) -> R) -> R {
-        let send = |head: &[u8]| send(self.status.as_u16(), head, self.body.as_bytes());
+        let send = |head: &[u8]| send(self.status.as_u16(), head, self.payload.bytes());
         let typed =
             self.content_type.as_ref().map(|value| (CONTENT_TYPE.as_str().as_bytes(), value.as_bytes()));
         if self.headers.is_empty() && length.is_none() {
@@ -206,6 +254,7 @@ impl Response {
     }
 
     /// The response, or the 500 that stands for one that cannot be sent.
+    #[inline(always)]
     fn checked(self) -> Self {
         match self.invalid {
             Some(why) => Error::internal(why).into_response(),
@@ -213,29 +262,73 @@ impl Response {
         }
     }
 
-    /// Sends it as a whole: one crossing, or a stream if the host takes no body of that size at once.
-    pub(crate) fn send(self) -> Result<(), HostError> {
-        let response = self.checked();
-        if response.body.as_bytes().len() <= RESPOND_BODY_BYTES_MAX {
-            match response.pack(None, |status, head, body| check("respond", sys::respond(status, head, body)))
-            {
+    /// Sends it: a whole one in one crossing, or as a stream if the host takes no body of that size at once.
+    // Small and inlined: a module whose responses are never invalid or streamed then has nothing of either.
+    #[inline(always)]
+    pub(crate) fn send(self) -> Result<(), Unsent> {
+        let mut response = self.checked();
+        match response.take_stream() {
+            None => response.send_whole().map_err(Unsent::Refused),
+            Some(stream) => stream.send(&response),
+        }
+    }
+
+    /// The same for those who run under `task::block_on` already: what they spawned goes on while a stream is written.
+    pub(crate) async fn send_async(self) -> Result<(), Unsent> {
+        let mut response = self.checked();
+        match response.take_stream() {
+            None => response.send_whole().map_err(Unsent::Refused),
+            Some(stream) => stream.send_async(&response).await,
+        }
+    }
+
+    #[inline(always)]
+    fn take_stream(&mut self) -> Option<Box<dyn Streaming>> {
+        match std::mem::take(&mut self.payload) {
+            Payload::Stream(stream) => Some(stream),
+            whole @ Payload::Whole(_) => {
+                self.payload = whole;
+                None
+            }
+        }
+    }
+
+    /// RFC 9110 sections 15.3.5 and 15.4.5.
+    fn is_bodiless(&self) -> bool {
+        matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+    }
+
+    /// Sends the head of a stream; `None` if no body may follow it, and then that was all.
+    pub(crate) fn open(&self) -> Result<Option<BodyWriter>, HostError> {
+        let (handle, is_head) = request::answering();
+        if is_head || self.is_bodiless() {
+            self.pack(None, |status, head, _| check("respond", sys::respond(status, head, &[])))?;
+            return Ok(None);
+        }
+        self.start(None, handle).map(Some)
+    }
+
+    /// Sends a head and the bytes that are there.
+    #[inline(never)]
+    fn send_whole(&self) -> Result<(), HostError> {
+        if self.payload.bytes().len() <= RESPOND_BODY_BYTES_MAX {
+            match self.pack(None, |status, head, body| check("respond", sys::respond(status, head, body))) {
                 Ok(_) => return Ok(()),
                 Err(HostError { errno: errno::EMSGSIZE, .. }) => {}
                 Err(error) => return Err(error),
             }
         }
-        response.send_as_stream()
+        self.send_in_pieces()
     }
 
     /// Sends head and body apart. The length is known all the same, and the client is told.
-    fn send_as_stream(self) -> Result<(), HostError> {
+    fn send_in_pieces(&self) -> Result<(), HostError> {
         // Looked for in the list: the map's own search would make every module larger for this rare case.
         let given = pairs(&self.headers).any(|(name, _)| name == CONTENT_LENGTH.as_str().as_bytes());
-        let bodiless = matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let length = (!given && !bodiless).then(|| self.body.as_bytes().len().to_string());
-        let mut writer = self.start(length.as_deref(), request::response_handle())?;
-        let sent = writer.write_all(self.body.as_bytes());
-        sent.and_then(|()| writer.finish()).map_err(|error| {
+        let length = (!given && !self.is_bodiless()).then(|| self.payload.bytes().len().to_string());
+        let mut writer = self.start(length.as_deref(), request::answering().0)?;
+        let sent = writer.write_all(self.payload.bytes());
+        sent.and_then(|()| writer.finish_plain()).map_err(|error| {
             let inner = error.get_ref().and_then(|e| e.downcast_ref()).copied();
             inner.unwrap_or(HostError { call: "write", errno: errno::EIO })
         })
@@ -247,28 +340,38 @@ impl Response {
         Ok(BodyWriter::new(handle))
     }
 
-    /// Sends the head; gives the writer, and the body that is there already.
-    pub(crate) fn start_stream(self, handle: u32) -> Result<(BodyWriter, Body), HostError> {
-        let response = self.checked();
-        let writer = response.start(None, handle)?;
-        Ok((writer, response.body))
+    /// Sends the head and what there is of a body, and gives the writer for the rest.
+    pub(crate) fn begin(self, handle: u32) -> Result<BodyWriter> {
+        let mut response = self.checked();
+        let mut writer = response.start(None, handle).map_err(std::io::Error::from)?;
+        match response.take_stream() {
+            Some(stream) => stream.write(&mut writer)?,
+            None => writer.write_all(response.payload.bytes())?,
+        }
+        Ok(writer)
     }
 }
 
 impl<B: Into<Body>> From<http::Response<B>> for Response {
     fn from(response: http::Response<B>) -> Self {
         let (parts, body) = response.into_parts();
-        Self { headers: parts.headers, ..Self::new(parts.status, None, body.into()) }
+        Self { headers: parts.headers, ..Self::new(parts.status, None, Payload::Whole(body.into())) }
     }
 }
 
-impl From<Response> for http::Response<Body> {
-    fn from(mut response: Response) -> Self {
+/// Fails for a streamed response, whose body is not there.
+impl TryFrom<Response> for http::Response<Body> {
+    type Error = Error;
+
+    fn try_from(mut response: Response) -> Result<Self> {
         let headers = std::mem::take(response.headers_mut());
-        let mut out = Self::new(response.body);
+        let Payload::Whole(body) = response.payload else {
+            return Err(Error::internal("a streamed response has no body that could be taken out of it"));
+        };
+        let mut out = Self::new(body);
         *out.status_mut() = response.status;
         *out.headers_mut() = headers;
-        out
+        Ok(out)
     }
 }
 

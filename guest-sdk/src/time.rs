@@ -1,22 +1,59 @@
-//! Waiting, and how much a request has used.
+//! Waiting, how long waits may take, and how much a request has used.
+//!
+//! Time is the host's monotonic clock, in nanoseconds. On wasm that is the clock behind [`Instant`]; the host in memory
+//! has a clock of its own, which only moves while the handler waits.
 
+use std::cell::Cell;
+use std::io;
+use std::marker::PhantomData;
 use std::time::{Duration, Instant};
+use tidegate_abi::poll::FOREVER;
 use tidegate_abi::usage;
 pub use tidegate_abi::usage::Usage;
 
 use crate::sys;
 
+/// A point of time that never comes.
+pub(crate) const NEVER_NS: u64 = u64::MAX;
+
+thread_local! {
+    static LIMIT_NS: Cell<u64> = const { Cell::new(NEVER_NS) };
+}
+
 /// Waits for `duration` without holding anything up: other requests run meanwhile, and no CPU time is charged.
 ///
-/// `std::thread::sleep` works as well; this is one crossing less.
+/// `std::thread::sleep` works as well; this is one crossing less. In async code use [`task::sleep`](crate::task::sleep),
+/// which lets the handler's other futures run.
 pub fn sleep(duration: Duration) {
     let mut left_ns = duration.as_nanos();
     while left_ns > 0 {
         // 292 years a turn.
-        let turn_ns = i64::try_from(left_ns).unwrap_or(i64::MAX);
-        sys::poll(&mut [], turn_ns);
-        left_ns -= turn_ns.unsigned_abs() as u128;
+        let mut turn_ns = i64::try_from(left_ns).unwrap_or(i64::MAX);
+        if let Some(limit_ns) = limit_left_ns() {
+            turn_ns = turn_ns.min(limit_ns);
+            left_ns = turn_ns.unsigned_abs().into();
+        }
+        if turn_ns > 0 {
+            sys::poll(&mut [], turn_ns);
+        }
+        left_ns -= u128::from(turn_ns.unsigned_abs());
     }
+}
+
+/// What time it is. In native tests this is the time of the host in memory, which passes only while the handler waits;
+/// `Instant::now()` knows nothing of it.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate_sdk::{now, sleep};
+///
+/// let before = now();
+/// sleep(Duration::from_secs(3600));
+/// assert!(now() - before >= Duration::from_secs(3600));
+/// ```
+#[must_use]
+pub fn now() -> Instant {
+    sys::now()
 }
 
 /// What this request has used so far, and what is left of its limits.
@@ -32,8 +69,162 @@ pub fn usage() -> Usage {
     Usage::parse(&buf).unwrap_or_default()
 }
 
-/// The instant that stands for `at_ns` on the host's monotonic clock; now, if it is past.
+/// The instant that stands for `at_ns` on the host's monotonic clock.
 pub(crate) fn instant_at(at_ns: u64) -> Option<Instant> {
-    let left_ns = at_ns.saturating_sub(sys::monotonic_ns());
-    Instant::now().checked_add(Duration::from_nanos(left_ns))
+    sys::instant_of(at_ns)
+}
+
+/// The point of time `duration` from now, in nanoseconds of the host's clock.
+pub(crate) fn after_ns(duration: Duration) -> u64 {
+    let ns = u64::try_from(duration.as_nanos()).unwrap_or(NEVER_NS);
+    sys::monotonic_ns().saturating_add(ns)
+}
+
+/// While it lives, no wait of the SDK takes longer than to a point of time: blocking and async reads and writes that
+/// would have to wait fail with [`io::ErrorKind::TimedOut`], and sleeps end early.
+///
+/// Limits nest: the earlier one counts.
+#[derive(Debug)]
+#[must_use = "the limit ends when this is dropped"]
+pub(crate) struct WaitLimit {
+    before_ns: u64,
+    /// It belongs to the thread it was made on.
+    thread: PhantomData<*const ()>,
+}
+
+impl WaitLimit {
+    /// Ends waits at `at`.
+    pub(crate) fn set(at: Instant) -> Self {
+        Self::set_ns(sys::ns_of(at))
+    }
+
+    /// Ends waits `duration` from now.
+    #[cfg(test)]
+    fn after(duration: Duration) -> Self {
+        Self::set_ns(after_ns(duration))
+    }
+
+    fn set_ns(at_ns: u64) -> Self {
+        let before_ns = LIMIT_NS.get();
+        LIMIT_NS.set(before_ns.min(at_ns));
+        Self { before_ns, thread: PhantomData }
+    }
+
+    /// The error of a wait that came to its limit.
+    pub(crate) fn error() -> io::Error {
+        io::Error::new(io::ErrorKind::TimedOut, TimeOver)
+    }
+
+    /// When waits end; [`NEVER_NS`] without a limit.
+    pub(crate) fn at_ns() -> u64 {
+        LIMIT_NS.get()
+    }
+
+    /// True if there is a limit and it has passed.
+    pub(crate) fn is_over() -> bool {
+        limit_left_ns() == Some(0)
+    }
+}
+
+/// The error of [`WaitLimit::error`]. A type and not a text, which would bring code for texts as errors into every module.
+#[derive(Debug)]
+struct TimeOver;
+
+impl std::fmt::Display for TimeOver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the time for this request is over")
+    }
+}
+
+impl std::error::Error for TimeOver {}
+
+impl Drop for WaitLimit {
+    fn drop(&mut self) {
+        LIMIT_NS.set(self.before_ns);
+    }
+}
+
+/// Nanoseconds until the limit on waits: 0 once it has passed, `None` if there is none.
+fn limit_left_ns() -> Option<i64> {
+    match LIMIT_NS.get() {
+        NEVER_NS => None,
+        at_ns => Some(left_ns(at_ns)),
+    }
+}
+
+/// Nanoseconds until `at_ns`, 0 if it is past.
+pub(crate) fn left_ns(at_ns: u64) -> i64 {
+    i64::try_from(at_ns.saturating_sub(sys::monotonic_ns())).unwrap_or(i64::MAX)
+}
+
+/// What a blocking wait gives `poll` as its timeout.
+pub(crate) fn wait_timeout_ns() -> i64 {
+    limit_left_ns().unwrap_or(FOREVER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test::Exchange;
+    use crate::{BodyWriter, Request, ResponseWriter, Result, StatusCode};
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn limits_nest_and_the_earlier_counts() {
+        let long = WaitLimit::after(seconds(100));
+        let start = now();
+        {
+            let _short = WaitLimit::set(start + seconds(1));
+            let _longer = WaitLimit::after(seconds(5));
+            sleep(seconds(20));
+            assert_eq!(now() - start, seconds(1));
+            assert!(WaitLimit::is_over());
+        }
+        assert!(!WaitLimit::is_over());
+        sleep(seconds(20));
+        assert_eq!(now() - start, seconds(21));
+        drop(long);
+        sleep(seconds(200));
+        assert_eq!(now() - start, seconds(221));
+    }
+
+    /// Writes until it is told off.
+    fn flood(body: &mut BodyWriter) -> io::Error {
+        loop {
+            if let Err(error) = std::io::Write::write_all(body, &[0; 100]) {
+                return error;
+            }
+        }
+    }
+
+    #[test]
+    fn a_wait_past_the_limit_is_an_error_and_others_go_on() {
+        let answer = Exchange::post("/").chunk_after(seconds(3), "late").stalled_client().run_streaming(
+            |mut request: Request, response: ResponseWriter| -> Result<()> {
+                let start = now();
+                let mut body = response.start(StatusCode::OK)?;
+                {
+                    let _limit = WaitLimit::after(seconds(2));
+                    assert_eq!(
+                        request.body().bytes().unwrap_err().status_code(),
+                        StatusCode::INTERNAL_SERVER_ERROR
+                    );
+                    assert_eq!(now() - start, seconds(2));
+                    // What needs no wait is not refused.
+                    assert_eq!(body.try_write(b"x")?, 1);
+                    let error = flood(&mut body);
+                    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+                    assert_eq!(error.to_string(), "the time for this request is over");
+                    assert_eq!(now() - start, seconds(2));
+                }
+                assert_eq!(request.body().bytes()?, b"late");
+                assert_eq!(now() - start, seconds(3));
+                Ok(())
+            },
+        );
+        assert_eq!(answer.queued_bytes_max, 64 << 10);
+    }
 }

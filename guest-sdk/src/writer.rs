@@ -4,14 +4,17 @@
 //! gives up half-way must not look as if it were done.
 
 use http::HeaderMap;
+use std::future::poll_fn;
 use std::io::{self, Write};
+use std::task::{Context, Poll};
 use tidegate_abi::poll;
 
 use crate::body::RequestBody;
 use crate::error::Result;
 use crate::fields::packed_map;
 use crate::response::{IntoResponse, Response};
-use crate::sys::{self, check, check64};
+use crate::sys::{self, check};
+use crate::task;
 
 /// The response before its head: what the streaming form of a handler is given.
 #[derive(Debug)]
@@ -42,9 +45,7 @@ impl ResponseWriter {
     /// A header that may not be sent (`Transfer-Encoding`, for one: framing is the host's), or a head above 32 KiB.
     /// Returned by the handler, the error becomes the response.
     pub fn start(self, head: impl IntoResponse) -> Result<BodyWriter> {
-        let (mut writer, begin) = head.into_response().start_stream(self.handle).map_err(io::Error::from)?;
-        writer.write_all(begin.as_bytes())?;
-        Ok(writer)
+        head.into_response().begin(self.handle)
     }
 
     /// Sends a whole response, for the cases where there is nothing to stream.
@@ -52,14 +53,16 @@ impl ResponseWriter {
     /// # Errors
     /// As [`Self::start`].
     pub fn respond(self, response: impl IntoResponse) -> Result<()> {
-        Response::send(response.into_response()).map_err(io::Error::from)?;
+        Response::send(response.into_response())?;
         Ok(())
     }
 }
 
 /// The response's body, being written.
 ///
-/// `write` waits while the client is slower than the handler; [`Self::try_write`] does not. The host sends what was
+/// `write` waits while the client is slower than the handler; [`Self::try_write`] does not; in async code there is
+/// [`Self::send`], which lets the handler's other futures run meanwhile. None of them buffers: what the client has not
+/// taken waits in the host, within the app's high watermark, and beyond that the handler waits. The host sends what was
 /// written whenever the handler waits or its time slice ends, so there is nothing to flush. For many small writes wrap
 /// it in a [`std::io::BufWriter`].
 ///
@@ -86,11 +89,13 @@ impl ResponseWriter {
 pub struct BodyWriter {
     handle: u32,
     finished: bool,
+    /// What `finish` sends.
+    trailers: HeaderMap,
 }
 
 impl BodyWriter {
     pub(crate) fn new(handle: u32) -> Self {
-        Self { handle, finished: false }
+        Self { handle, finished: false, trailers: HeaderMap::new() }
     }
 
     /// Writes what there is room for, and says how much that was.
@@ -121,8 +126,7 @@ impl BodyWriter {
     pub fn forward(&mut self, from: &mut RequestBody) -> io::Result<u64> {
         let mut moved = 0;
         while !from.is_ended() {
-            match check64("forward", sys::forward(from.handle(), self.handle, -1)).map_err(io::Error::from) {
-                Ok(0) => from.set_ended(),
+            match from.forward_to(self.handle) {
                 Ok(n) => moved += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // One after the other: asked for both at once, the side that is ready would answer at once and for
@@ -136,25 +140,103 @@ impl BodyWriter {
         Ok(moved)
     }
 
+    /// Sends all of `bytes`, waiting for the client as often as need be. Dropped while it waits, it has sent a part of
+    /// them, and nobody knows how much.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, ResponseWriter, Result, StatusCode, task};
+    ///
+    /// fn count(_request: Request, response: ResponseWriter) -> Result<()> {
+    ///     task::block_on(async {
+    ///         let mut body = response.start(StatusCode::OK)?;
+    ///         for i in 0..1_000 {
+    ///             body.send(format!("{i}\n").as_bytes()).await?;
+    ///         }
+    ///         body.finish()?;
+    ///         Ok(())
+    ///     })
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Self::try_write`], except that it waits.
+    pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let _disarm = task::Disarm(self.handle, poll::WRITABLE);
+        let mut sent = 0;
+        while sent < bytes.len() {
+            sent += poll_fn(|cx| self.poll_write_async(cx, &bytes[sent..])).await?;
+        }
+        Ok(())
+    }
+
+    /// The drain event for async code: waits until there is room again, which after full means a good deal of it.
+    ///
+    /// # Errors
+    /// Only if waiting itself fails.
+    pub async fn ready(&mut self) -> io::Result<()> {
+        task::ready(self.handle, poll::WRITABLE).await
+    }
+
+    /// [`Self::forward`] for async code.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub async fn forward_async(&mut self, from: &mut RequestBody) -> io::Result<u64> {
+        let mut moved = 0;
+        while !from.is_ended() {
+            poll_fn(|cx| task::proceed(cx)).await;
+            match from.forward_to(self.handle) {
+                Ok(n) => moved += n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    from.ready().await?;
+                    self.ready().await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(moved)
+    }
+
+    pub(crate) fn poll_write_async(&mut self, cx: &Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        task::poll_io(self.handle, poll::WRITABLE, cx, || self.try_write(bytes))
+    }
+
+    /// Trailers (RFC 9110 section 6.5), which [`Self::finish`] sends after the body. They only reach clients for which
+    /// the body is chunked.
+    pub fn set_trailers(&mut self, trailers: HeaderMap) {
+        self.trailers = trailers;
+    }
+
     /// Ends the response cleanly. The handler may go on after it.
     ///
     /// # Errors
-    /// A body shorter than its Content-Length (the connection is then cut), or a client that is gone.
-    pub fn finish(self) -> io::Result<()> {
-        self.end(&[])
+    /// A body shorter than its Content-Length (the connection is then cut), or a client that is gone; and for a field
+    /// of [`Self::set_trailers`] that may not be a trailer.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.end()
     }
 
-    /// Ends the response cleanly with trailers (RFC 9110 section 6.5). They only reach clients for which the body is
-    /// chunked.
+    /// Ends the response cleanly with these trailers.
     ///
     /// # Errors
-    /// As [`Self::finish`]; and for a field that may not be a trailer.
-    pub fn finish_with_trailers(self, trailers: HeaderMap) -> io::Result<()> {
-        packed_map(&trailers, |packed| self.end(packed))
+    /// As [`Self::finish`].
+    pub fn finish_with_trailers(mut self, trailers: HeaderMap) -> io::Result<()> {
+        self.set_trailers(trailers);
+        self.end()
     }
 
-    fn end(mut self, trailers: &[u8]) -> io::Result<()> {
-        check("finish", sys::finish(self.handle, trailers))?;
+    /// [`Self::finish`] for those who never have trailers: it leaves out what packs them.
+    pub(crate) fn finish_plain(mut self) -> io::Result<()> {
+        check("finish", sys::finish(self.handle, &[]))?;
+        self.finished = true;
+        Ok(())
+    }
+
+    pub(crate) fn end(&mut self) -> io::Result<()> {
+        if self.finished {
+            return Ok(());
+        }
+        packed_map(&self.trailers, |packed| check("finish", sys::finish(self.handle, packed)))?;
         self.finished = true;
         Ok(())
     }
@@ -177,6 +259,8 @@ impl Write for BodyWriter {
 
 impl Drop for BodyWriter {
     fn drop(&mut self) {
+        #[cfg(feature = "futures")]
+        drop(task::Disarm(self.handle, poll::WRITABLE));
         if !self.finished {
             sys::close(self.handle);
         }

@@ -1,12 +1,12 @@
 //! Requests and their bodies, against the host in memory.
 
 use std::io::{ErrorKind, Read};
-use tidegate_sdk::testing::Exchange;
+use tidegate_sdk::test::Exchange;
 use tidegate_sdk::{Method, Request, Response, Result, StatusCode, Version, handler};
 
 /// Runs `look` on a request as `exchange` describes it.
 fn on(exchange: Exchange, look: impl FnOnce(Request)) -> Vec<&'static str> {
-    let answer = exchange.run(|request| {
+    let answer = exchange.run_once(|request| {
         look(request);
         Response::empty()
     });

@@ -1,7 +1,7 @@
 //! Responses that are written bit by bit, against the host in memory: order, backpressure, and ways to end.
 
 use std::io::{BufWriter, ErrorKind, Write};
-use tidegate_sdk::testing::{Answer, Exchange};
+use tidegate_sdk::test::{Answer, Exchange};
 use tidegate_sdk::{
     Error, HeaderMap, HeaderValue, Request, Response, ResponseWriter, Result, StatusCode, handler, http,
 };

@@ -10,9 +10,10 @@ use syn::{Error, FnArg, Ident, ItemFn, ReturnType, Signature};
 
 /// Exports a function as the module's handler. A module has one.
 ///
-/// Two shapes:
+/// Three shapes, the first two of them as `fn` and as `async fn`:
 /// - `fn(Request) -> R`, where `R` is a `Response` or anything else that implements `IntoResponse`;
-/// - `fn(Request, ResponseWriter) -> Result<(), E>`, which writes its response bit by bit.
+/// - `fn(Request, ResponseWriter) -> Result<(), E>`, which writes its response bit by bit;
+/// - `fn() -> Router`, which is called once per instance, before its first request.
 ///
 /// On targets other than wasm the function stays what it was, so that it can be called from tests.
 #[proc_macro_attribute]
@@ -37,28 +38,14 @@ fn export(attribute: TokenStream, item: TokenStream) -> Result<TokenStream, Erro
         return Err(Error::new(attribute.span(), "#[handler] takes no arguments"));
     }
     let function: ItemFn = syn::parse2(item).map_err(|_| {
-        Error::new(Span::call_site(), "#[handler] goes on a function: `fn(Request) -> Response`")
+        Error::new(
+            Span::call_site(),
+            "#[handler] goes on a function: `fn(Request) -> Response`, or `fn() -> Router`",
+        )
     })?;
     let signature = &function.sig;
     check(signature)?;
-    let adapter = match signature.inputs.len() {
-        1 => "run",
-        2 => "stream",
-        n => {
-            return Err(Error::new(
-                signature.inputs.span(),
-                format!(
-                    "a handler takes `Request`, or `Request` and `ResponseWriter` to stream; this one takes {n} arguments"
-                ),
-            ));
-        }
-    };
-    if signature.inputs.len() == 2 && matches!(signature.output, ReturnType::Default) {
-        return Err(Error::new(
-            signature.paren_token.span.close(),
-            "a streaming handler returns `tidegate_sdk::Result<()>`: its errors become responses",
-        ));
-    }
+    let adapter = adapter(signature)?;
 
     let name = &signature.ident;
     // What does not fit is reported where the signature says so.
@@ -83,14 +70,38 @@ fn export(attribute: TokenStream, item: TokenStream) -> Result<TokenStream, Erro
     })
 }
 
+/// Which function of the SDK runs a handler of this shape.
+fn adapter(signature: &Signature) -> Result<&'static str, Error> {
+    let returns_nothing = matches!(signature.output, ReturnType::Default);
+    let end = signature.paren_token.span.close();
+    match (signature.inputs.len(), &signature.asyncness) {
+        (0, Some(keyword)) => Err(Error::new(
+            keyword.span(),
+            "a function that builds a router is a plain `fn() -> Router`; its handlers may be `async`",
+        )),
+        (0, None) if returns_nothing => {
+            Err(Error::new(end, "a handler takes a `Request`; or it takes nothing and returns a `Router`"))
+        }
+        (0, None) => Ok("route"),
+        (1, None) => Ok("run"),
+        (1, Some(_)) => Ok("run_async"),
+        (2, _) if returns_nothing => Err(Error::new(
+            end,
+            "a streaming handler returns `tidegate_sdk::Result<()>`: its errors become responses",
+        )),
+        (2, None) => Ok("stream"),
+        (2, Some(_)) => Ok("stream_async"),
+        (n, _) => Err(Error::new(
+            signature.inputs.span(),
+            format!(
+                "a handler takes `Request`, or `Request` and `ResponseWriter` to stream; this one takes {n} arguments"
+            ),
+        )),
+    }
+}
+
 /// Refuses what can never be a handler, with a word on what to do instead.
 fn check(signature: &Signature) -> Result<(), Error> {
-    if let Some(keyword) = &signature.asyncness {
-        return Err(Error::new(
-            keyword.span(),
-            "`async fn` handlers come with a later version; a plain `fn` may wait too, it holds up no other request",
-        ));
-    }
     if let Some(keyword) = &signature.unsafety {
         return Err(Error::new(keyword.span(), "a handler is not `unsafe`"));
     }
@@ -117,27 +128,36 @@ mod tests {
     }
 
     #[test]
-    fn both_shapes_are_exported_and_left_as_they_are() {
-        let plain = expanded(quote! { fn hello(request: Request) -> &'static str { "hi" } });
-        assert!(plain.starts_with("fn hello"), "{plain}");
-        assert!(plain.contains(":: __private :: run (hello)"), "{plain}");
-        assert!(plain.contains("fn tidegate_handle"), "{plain}");
-
-        let stream = expanded(quote! { fn f(_: Request, mut w: ResponseWriter) -> Result<()> { Ok(()) } });
-        assert!(stream.contains(":: __private :: stream (f)"), "{stream}");
-        assert!(!stream.contains("compile_error"), "{stream}");
+    fn every_shape_is_exported_and_left_as_it_is() {
+        let shapes = [
+            (quote! { fn f(request: Request) -> &'static str { "hi" } }, "run"),
+            (quote! { async fn f(request: Request) -> &'static str { "hi" } }, "run_async"),
+            (quote! { fn f(_: Request, mut w: ResponseWriter) -> Result<()> { Ok(()) } }, "stream"),
+            (quote! { async fn f(_: Request, w: ResponseWriter) -> Result<()> { Ok(()) } }, "stream_async"),
+            (quote! { fn f() -> Router { Router::new() } }, "route"),
+            (quote! { pub(crate) fn f(request: Request) {} }, "run"),
+        ];
+        for (item, adapter) in shapes {
+            let out = expanded(item.clone());
+            assert!(out.starts_with(&item.to_string()), "{out}");
+            assert!(out.contains(&format!(":: __private :: {adapter} (f)")), "{out}");
+            assert!(out.contains("fn tidegate_handle"), "{out}");
+            assert!(!out.contains("compile_error"), "{out}");
+        }
     }
 
     #[test]
     fn wrong_shapes_are_refused_with_a_reason() {
         let cases = [
-            (quote! { async fn f(_: Request) -> Response {} }, "later version"),
             (quote! { unsafe fn f(_: Request) -> Response {} }, "not `unsafe`"),
             (quote! { fn f<T>(_: Request) -> T {} }, "generic"),
             (quote! { fn f(self) -> Response {} }, "free function"),
-            (quote! { fn f() -> Response {} }, "takes 0 arguments"),
+            (quote! { fn f() {} }, "returns a `Router`"),
+            (quote! { async fn f() -> Router {} }, "plain `fn() -> Router`"),
             (quote! { fn f(a: A, b: B, c: C) -> Response {} }, "takes 3 arguments"),
+            (quote! { async fn f(a: A, b: B, c: C) -> Response {} }, "takes 3 arguments"),
             (quote! { fn f(_: Request, _: ResponseWriter) {} }, "Result<()>"),
+            (quote! { async fn f(_: Request, _: ResponseWriter) {} }, "Result<()>"),
             (quote! { struct S; }, "goes on a function"),
         ];
         for (item, part) in cases {
@@ -148,8 +168,8 @@ mod tests {
 
     #[test]
     fn a_refused_function_is_kept_beside_the_error() {
-        let out = expanded(quote! { async fn f(_: Request) -> Response {} });
-        assert!(out.starts_with("async fn f") && out.contains("compile_error"), "{out}");
+        let out = expanded(quote! { unsafe fn f(_: Request) -> Response {} });
+        assert!(out.starts_with("unsafe fn f") && out.contains("compile_error"), "{out}");
     }
 
     #[test]

@@ -15,7 +15,9 @@ pub(crate) use wasm::*;
 
 use std::{fmt, io};
 use tidegate_abi::errno::{self, Errno};
-use tidegate_abi::poll::{Entry, FOREVER};
+use tidegate_abi::poll::Entry;
+
+use crate::time::{WaitLimit, wait_timeout_ns};
 
 /// Larger bodies are streamed at once; smaller ones too if the host says that they are above its high watermark.
 pub(crate) const RESPOND_BODY_BYTES_MAX: usize = 1 << 20;
@@ -69,8 +71,14 @@ pub(crate) fn check64(call: &'static str, result: i64) -> Result<u64, HostError>
 }
 
 /// Parks until `handle` is ready for `interest`, or has failed.
+///
+/// # Errors
+/// `TimedOut` at the limit on waits, if there is one; past it at once, whatever is ready.
 pub(crate) fn wait(handle: u32, interest: u16) -> io::Result<()> {
-    check("poll", poll(&mut [Entry::new(handle, interest)], FOREVER))?;
+    let timeout_ns = wait_timeout_ns();
+    if timeout_ns == 0 || check("poll", poll(&mut [Entry::new(handle, interest)], timeout_ns))? == 0 {
+        return Err(WaitLimit::error());
+    }
     Ok(())
 }
 

@@ -1,21 +1,34 @@
 //! A host in memory, for every target that is not wasm: what the SDK's own tests run against, and users' through
-//! `testing`.
+//! `test`.
 //!
 //! One exchange at a time, per thread. It follows the ABI's rules for order, handles and backpressure; time passes only
-//! while the handler waits. What it leaves out: limits on CPU and memory, and all but the simplest checks of heads.
+//! while the handler waits, and then at once up to whatever comes next. What it leaves out: limits on CPU, memory and
+//! wall-clock time, and all but the simplest checks of heads.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::time::Instant;
 use tidegate_abi::errno::{self, Errno};
-use tidegate_abi::fields::FieldList;
+use tidegate_abi::fields::{FieldList, ListError};
 use tidegate_abi::poll::{self, Entry};
 use tidegate_abi::usage::Usage;
 
 pub(crate) const REQUEST_BODY: u32 = 3;
 pub(crate) const RESPONSE_BODY: u32 = 4;
 const HEAD_BYTES_MAX: usize = 32 << 10;
+const TRAILERS_BYTES_MAX: usize = 16 << 10;
 const CPU_LIMIT_NS: u64 = 10_000_000_000;
 pub(crate) const WALL_LIMIT_NS: u64 = 30_000_000_000;
+/// Where the clock begins.
+const BEGIN_NS: u64 = 1_000_000;
+/// How long a stalled client goes without reading before it is gone: what hosts allow is of this size.
+const STALL_NS: u64 = 60_000_000_000;
+/// Who looks more often than this without a wait in between sees time pass, or would never get anywhere.
+const LOOKS_FREE: u32 = 16;
+/// How long each further look takes.
+const LOOK_NS: u64 = 1_000;
+/// "Not yet" so many times without a wait in between: that handler spins, and would for ever.
+const SPINS_MAX: u32 = 1 << 20;
 
 thread_local! {
     static HOST: RefCell<Host> = RefCell::new(Host::default());
@@ -39,13 +52,21 @@ pub(crate) enum End {
     Closed,
 }
 
+/// A piece of the request body.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    /// So much later than the one before.
+    pub(crate) delay_ns: u64,
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// The host's side of one exchange: what is to happen, then what happened.
 #[derive(Debug)]
 pub(crate) struct Host {
     /// The packed request head.
     pub(crate) head: Vec<u8>,
     /// The request body; each chunk arrives the next time the handler waits for it.
-    pub(crate) chunks: VecDeque<Vec<u8>>,
+    pub(crate) chunks: VecDeque<Chunk>,
     /// How the body ends after its chunks.
     pub(crate) body_error: Option<Errno>,
     /// The packed trailers of the request.
@@ -56,10 +77,22 @@ pub(crate) struct Host {
     pub(crate) respond_bytes_max: usize,
     /// The client goes away when it has had this many bytes.
     pub(crate) client_bytes_max: usize,
+    /// The client reads nothing, and goes away when the pipe has been full for a while.
+    pub(crate) stalled: bool,
+    /// More handles that can be waited for, and when they are ready.
+    #[cfg(test)]
+    pub(crate) others: std::collections::BTreeMap<u32, u64>,
 
+    began: Instant,
+    /// When the last chunk arrived.
+    arrived_ns: u64,
+    spins: u32,
+    looks: u32,
+    full_since_ns: u64,
     arrived: VecDeque<u8>,
     request_end: End,
     queued_bytes: usize,
+    pub(crate) queued_bytes_max: usize,
     full: bool,
     pub(crate) interim: Vec<Vec<u8>>,
     pub(crate) status: Option<u16>,
@@ -83,9 +116,18 @@ impl Default for Host {
             pipe_bytes: 64 << 10,
             respond_bytes_max: 64 << 10,
             client_bytes_max: usize::MAX,
+            stalled: false,
+            #[cfg(test)]
+            others: std::collections::BTreeMap::new(),
+            began: Instant::now(),
+            arrived_ns: BEGIN_NS,
+            spins: 0,
+            looks: 0,
+            full_since_ns: 0,
             arrived: VecDeque::new(),
             request_end: End::Open,
             queued_bytes: 0,
+            queued_bytes_max: 0,
             full: false,
             interim: Vec::new(),
             status: None,
@@ -93,7 +135,7 @@ impl Default for Host {
             body: Vec::new(),
             response_trailers: Vec::new(),
             response_end: End::Open,
-            now_ns: 1_000_000,
+            now_ns: BEGIN_NS,
             logs: Vec::new(),
             calls: Vec::new(),
         }
@@ -102,12 +144,20 @@ impl Default for Host {
 
 type Outcome<T = usize> = Result<T, Errno>;
 
+/// The list that a guest gave, with its size bounded before it is looked at.
+fn bounded(list: &[u8]) -> Outcome<FieldList<'_>> {
+    FieldList::bounded(list).map_err(|error| match error {
+        ListError::TooLarge => errno::EMSGSIZE,
+        ListError::Malformed => errno::EINVAL,
+    })
+}
+
 impl Host {
     fn set_head(&mut self, status: u16, head: &[u8]) -> Outcome {
         if head.len() > HEAD_BYTES_MAX {
             return Err(errno::EMSGSIZE);
         }
-        let list = FieldList::parse(head).ok_or(errno::EINVAL)?;
+        let list = bounded(head)?;
         for field in list.iter() {
             let (name, _) = field.ok_or(errno::EINVAL)?;
             if matches!(name, b"transfer-encoding" | b"upgrade" | b"keep-alive") {
@@ -135,6 +185,7 @@ impl Host {
         }
         self.set_head(status, head)?;
         self.body = body.to_vec();
+        self.queued_bytes_max = self.queued_bytes_max.max(body.len());
         self.response_end = End::Clean;
         Ok(0)
     }
@@ -178,7 +229,7 @@ impl Host {
             (End::Closed, _) => Err(errno::EBADF),
             (End::Clean, _) => Err(errno::EPIPE),
             (End::Open, None) => Err(errno::EPROTO),
-            (End::Open, _) if self.body.len() >= self.client_bytes_max => Err(errno::ECONNRESET),
+            (End::Open, _) if self.gone() => Err(errno::ECONNRESET),
             (End::Open, _) if self.full => Err(errno::EAGAIN),
             (End::Open, _) => Ok(self.pipe_bytes - self.queued_bytes),
         }
@@ -188,8 +239,16 @@ impl Host {
         let n = self.permit(handle)?.min(bytes.len());
         self.body.extend_from_slice(&bytes[..n]);
         self.queued_bytes += n;
+        self.queued_bytes_max = self.queued_bytes_max.max(self.queued_bytes);
         self.full = self.queued_bytes == self.pipe_bytes;
+        self.full_since_ns = self.now_ns;
         Ok(n)
+    }
+
+    /// True once there is no client any more.
+    fn gone(&self) -> bool {
+        self.body.len() >= self.client_bytes_max
+            || self.stalled && self.full && self.now_ns >= self.full_since_ns.saturating_add(STALL_NS)
     }
 
     fn forward(&mut self, from: u32, to: u32, n: i64) -> Outcome {
@@ -206,6 +265,10 @@ impl Host {
             (RESPONSE_BODY, End::Clean, _) => Err(errno::EALREADY),
             (RESPONSE_BODY, End::Open, None) => Err(errno::EPROTO),
             (RESPONSE_BODY, End::Open, Some(_)) => {
+                if trailers.len() > TRAILERS_BYTES_MAX {
+                    return Err(errno::EMSGSIZE);
+                }
+                bounded(trailers)?;
                 self.response_trailers = trailers.to_vec();
                 self.response_end = End::Clean;
                 Ok(0)
@@ -228,18 +291,25 @@ impl Host {
     }
 
     fn ready(&self, entry: Entry) -> u16 {
-        let gone = self.body.len() >= self.client_bytes_max;
         match entry.handle {
             REQUEST_BODY if self.request_end != End::Closed => {
                 let readable = !self.arrived.is_empty() || self.chunks.is_empty();
                 if readable { entry.interest & poll::READABLE } else { 0 }
             }
-            RESPONSE_BODY if gone => poll::HANGUP,
+            RESPONSE_BODY if self.gone() => poll::HANGUP,
             RESPONSE_BODY if self.response_end != End::Closed => {
                 if self.full {
                     0
                 } else {
                     entry.interest & poll::WRITABLE
+                }
+            }
+            #[cfg(test)]
+            other if self.others.contains_key(&other) => {
+                if self.now_ns >= self.others[&other] {
+                    entry.interest
+                } else {
+                    0
                 }
             }
             _ => poll::ERROR,
@@ -250,6 +320,11 @@ impl Host {
         if entries.len() > poll::ENTRIES_MAX {
             return Err(errno::EINVAL);
         }
+        self.spins = 0;
+        self.looks = if timeout_ns == 0 { self.looks + 1 } else { 0 };
+        if self.looks > LOOKS_FREE {
+            self.now_ns = self.now_ns.saturating_add(LOOK_NS);
+        }
         for waited in [false, true] {
             if waited {
                 self.pass_time(entries, timeout_ns);
@@ -258,7 +333,7 @@ impl Host {
                 entry.ready = self.ready(*entry);
             }
             let ready = entries.iter().filter(|entry| entry.ready != 0).count();
-            if ready > 0 || timeout_ns == 0 {
+            if ready > 0 {
                 return Ok(ready);
             }
         }
@@ -266,19 +341,42 @@ impl Host {
         Ok(0)
     }
 
-    /// The handler waits: what it waits for comes about. The client sends its next chunk, and reads what is queued.
+    /// When that which the entry waits for comes about, if ever.
+    fn due_ns(&self, entry: &Entry) -> Option<u64> {
+        match entry.handle {
+            REQUEST_BODY if entry.interest & poll::READABLE != 0 => {
+                Some(self.arrived_ns.saturating_add(self.chunks.front()?.delay_ns))
+            }
+            RESPONSE_BODY if entry.interest & poll::WRITABLE != 0 && self.stalled => {
+                Some(self.full_since_ns.saturating_add(STALL_NS))
+            }
+            RESPONSE_BODY if entry.interest & poll::WRITABLE != 0 => Some(self.now_ns),
+            #[cfg(test)]
+            other => self.others.get(&other).copied(),
+            #[cfg(not(test))]
+            _ => None,
+        }
+    }
+
+    /// The handler waits: time goes on to what comes first, or to the timeout. The client sends its next chunk, and
+    /// reads what is queued.
     fn pass_time(&mut self, entries: &[Entry], timeout_ns: i64) {
-        let waits_for =
-            |handle, interest| entries.iter().any(|e| e.handle == handle && e.interest & interest != 0);
-        if entries.is_empty() {
-            self.now_ns = self.now_ns.saturating_add(timeout_ns.unsigned_abs());
-        }
-        if waits_for(REQUEST_BODY, poll::READABLE) {
-            self.arrived.extend(self.chunks.pop_front().unwrap_or_default());
-        }
-        if waits_for(RESPONSE_BODY, poll::WRITABLE) {
-            self.queued_bytes = 0;
-            self.full = false;
+        let over_ns = u64::try_from(timeout_ns).ok().map(|timeout_ns| self.now_ns.saturating_add(timeout_ns));
+        let due_ns = entries.iter().filter_map(|entry| self.due_ns(entry)).min();
+        let next_ns = due_ns.into_iter().chain(over_ns).min().unwrap_or(self.now_ns);
+        self.now_ns = self.now_ns.max(next_ns);
+        for entry in entries {
+            if self.due_ns(entry).is_none_or(|due_ns| due_ns > self.now_ns) {
+                continue;
+            }
+            if entry.handle == REQUEST_BODY && self.arrived.is_empty() {
+                self.arrived.extend(self.chunks.pop_front().map(|chunk| chunk.bytes).unwrap_or_default());
+                self.arrived_ns = self.now_ns;
+            }
+            if entry.handle == RESPONSE_BODY && !self.stalled {
+                self.queued_bytes = 0;
+                self.full = false;
+            }
         }
     }
 
@@ -307,14 +405,22 @@ fn copy_out(bytes: &[u8], buf: &mut [u8]) -> Outcome {
 
 /// The imports, with the signatures of `sys::wasm`.
 pub(crate) mod calls {
-    use super::{Entry, HOST, Host, Outcome, RESPONSE_BODY, copy_out, errno};
+    use super::{BEGIN_NS, Entry, HOST, Host, Outcome, RESPONSE_BODY, copy_out, errno};
+    use std::time::{Duration, Instant};
 
     fn call(name: &'static str, f: impl FnOnce(&mut Host) -> Outcome) -> i32 {
         HOST.with_borrow_mut(|host| {
             host.calls.push(name);
             match f(host) {
                 Ok(n) => i32::try_from(n).expect("counts fit"),
-                Err(errno) => -errno,
+                Err(errno) => {
+                    host.spins += u32::from(errno == errno::EAGAIN);
+                    assert!(
+                        host.spins < super::SPINS_MAX,
+                        "the handler tries `{name}` again and again without waiting"
+                    );
+                    -errno
+                }
             }
         })
     }
@@ -376,5 +482,19 @@ pub(crate) mod calls {
 
     pub(crate) fn monotonic_ns() -> u64 {
         HOST.with_borrow(|host| host.now_ns)
+    }
+
+    pub(crate) fn now() -> Instant {
+        instant_of(monotonic_ns()).unwrap_or_else(Instant::now)
+    }
+
+    pub(crate) fn instant_of(at_ns: u64) -> Option<Instant> {
+        let began = HOST.with_borrow(|host| host.began);
+        began.checked_add(Duration::from_nanos(at_ns.saturating_sub(BEGIN_NS)))
+    }
+
+    pub(crate) fn ns_of(at: Instant) -> u64 {
+        let since = at.saturating_duration_since(HOST.with_borrow(|host| host.began));
+        BEGIN_NS.saturating_add(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     }
 }

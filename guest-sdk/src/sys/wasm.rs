@@ -4,6 +4,7 @@
 //! between pointer and pointer plus length, and only until the call returns.
 #![allow(unsafe_code)]
 
+use std::time::{Duration, Instant};
 use tidegate_abi::poll::Entry;
 
 mod raw {
@@ -97,6 +98,26 @@ pub(crate) fn monotonic_ns() -> u64 {
     // SAFETY: the host writes eight bytes through a pointer to a `u64`.
     unsafe { raw::clock_time_get(MONOTONIC, 1, &raw mut now_ns) };
     now_ns
+}
+
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// The instant of that time on the monotonic clock, which is the one behind [`Instant`].
+pub(crate) fn instant_of(at_ns: u64) -> Option<Instant> {
+    let (now_ns, now) = (monotonic_ns(), Instant::now());
+    if at_ns < now_ns {
+        now.checked_sub(Duration::from_nanos(now_ns - at_ns))
+    } else {
+        now.checked_add(Duration::from_nanos(at_ns - now_ns))
+    }
+}
+
+/// The other way round; now, if it is past.
+pub(crate) fn ns_of(at: Instant) -> u64 {
+    let left = at.saturating_duration_since(Instant::now());
+    monotonic_ns().saturating_add(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// Runs the module's constructors. Called once per instance, before its first request. (That it is called at all keeps
