@@ -1,8 +1,10 @@
 //! The composition root: loads the apps, claims the addresses, starts the workers, and ends them.
 
+mod deploy;
 mod signals;
+#[cfg(test)]
+mod tests;
 
-use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -11,44 +13,30 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context, Result, bail};
 use mio::{Poll, Waker};
 use rustix::process::{Resource, getrlimit, setrlimit};
-use wasmtime::{Engine, Linker};
+use wasmtime::Engine;
 
+use self::deploy::Stock;
+pub(crate) use self::deploy::{Deployer, LoadFailures};
 use self::signals::Control;
+pub(crate) use self::signals::is_ignored;
 use crate::clock::Clock;
 use crate::config::{AppSettings, ServerSettings, Settings, about_bytes};
 use crate::guest::compile::Compiler;
-use crate::guest::engine;
+use crate::guest::engine::{self, Mode};
 use crate::guest::places::Places;
-use crate::guest::program::{Loader, Spec};
-use crate::guest::scheduler::AppId;
+use crate::guest::task::Reaper;
 use crate::guest::ticker::Ticker;
-use crate::module_abi;
-use crate::observe::access_log::AccessLog;
+use crate::observe::access_log::{self, AccessLog};
 use crate::reactor::listener::{Bound, Listener};
 use crate::reactor::token::Source;
 use crate::shared::{Shared, State};
-use crate::tenants::admission::Gate;
-use crate::tenants::registry::{App, Registry};
+use crate::tenants::current::Current;
+pub(crate) use crate::tenants::notice::Notice;
+use crate::tenants::registry::Registry;
 use crate::worker::Worker;
 
 /// Places of the pools that are kept for instances which are just being dropped.
 const PLACES_SPARE: u32 = 50;
-
-/// Apps that can not be loaded: all of them, so that they can be put right in one go.
-#[derive(Debug)]
-pub(crate) struct LoadFailures(pub(crate) Vec<anyhow::Error>);
-
-impl fmt::Display for LoadFailures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, error) in self.0.iter().enumerate() {
-            let between = if number == 0 { "" } else { "\n" };
-            write!(f, "{between}{error:#}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for LoadFailures {}
 
 /// Serves until a signal ends it: the first one drains, a second one ends at once. One that comes before it serves ends
 /// it at once, too.
@@ -56,27 +44,116 @@ impl std::error::Error for LoadFailures {}
 /// # Errors
 /// An app can not be loaded, an address not be claimed, or a worker failed.
 pub fn run(settings: Settings) -> Result<()> {
-    let control = Control::start()?;
-    raise_descriptor_limit();
-    check_budget(&settings)?;
-    let engine = engine::serving().map_err(plain).context("cannot reserve the guests' pools")?;
-    let clock = Clock::start();
-    let registry = load(&engine, &settings.apps, clock)?;
-    let (urls, listeners) = {
-        let mut state = control.lock();
-        state.bound = claim(&settings.server)?;
-        let urls: Vec<String> = state.bound.iter().map(Bound::url).collect();
-        (urls, open(&state.bound, settings.server.workers)?)
-    };
-    let log = settings.server.access_log.as_ref();
-    let log = log.map(|target| AccessLog::open(target, settings.server.log_format)).transpose();
-    let (access_log, _log_guard) = log.context("cannot open the access log")?.unzip();
-    let (shared, workers) = start(settings.server, engine, registry, access_log, clock, listeners)?;
-    control.serves(Arc::clone(&shared));
-    announce(&urls)?;
-    let result = join(workers);
-    shared.ticker.stop();
-    result
+    let server = Server::start(settings, None)?;
+    announce(server.urls())?;
+    server.join()
+}
+
+/// Loads an app as a server would, and serves nothing.
+///
+/// # Errors
+/// It could not be served ([`LoadFailures`]), or the engine can not be set up.
+pub(crate) fn try_load(server: &ServerSettings, app: AppSettings) -> Result<()> {
+    let mode = Mode::of(server.dev);
+    let compiler = Compiler::this_binary(mode).context("cannot find the running binary")?;
+    let engine = engine::serving(mode).map_err(plain).context("cannot reserve the guests' pools")?;
+    let places = Places::new(engine::INSTANCES_MAX - PLACES_SPARE);
+    let stock = Stock::new(&engine, compiler, server, Clock::start(), places, start_reaper()?)?;
+    stock.first(&[app]).map(drop)
+}
+
+/// A server that serves. It goes on until a signal or [`Self::stop`] ends it, also when this is dropped.
+pub(crate) struct Server {
+    urls: Vec<String>,
+    deployer: Deployer,
+    shared: Arc<Shared>,
+    workers: Workers,
+    // Dropped in this order: the last lines are written before the addresses are free for another server.
+    _access_log: Option<access_log::Guard>,
+    control: Control,
+}
+
+impl Server {
+    /// Loads the apps, claims the addresses and starts the workers; prints nothing. With a notice, that is what is
+    /// served until the first deploy, and the settings' apps are left alone.
+    ///
+    /// # Errors
+    /// An app can not be loaded, or an address not be claimed.
+    pub(crate) fn start(settings: Settings, notice: Option<Notice>) -> Result<Self> {
+        let mode = Mode::of(settings.server.dev);
+        let compiler = Compiler::this_binary(mode).context("cannot find the running binary")?;
+        Self::start_with(settings, notice, compiler)
+    }
+
+    fn start_with(settings: Settings, notice: Option<Notice>, compiler: Compiler) -> Result<Self> {
+        let control = Control::start()?;
+        raise_descriptor_limit();
+        let Settings { server, apps } = settings;
+        let engine = engine::serving(Mode::of(server.dev)).map_err(plain);
+        let engine = engine.context("cannot reserve the guests' pools")?;
+        let clock = Clock::start();
+        let places = Places::new(engine::INSTANCES_MAX - PLACES_SPARE);
+        let reaper = start_reaper()?;
+        let stock = Stock::new(&engine, compiler, &server, clock, Arc::clone(&places), reaper.clone())?;
+        let registry = match notice {
+            Some(notice) => Registry::of_notice(notice),
+            None => {
+                check_budget(&server, &apps)?;
+                stock.first(&apps)?
+            }
+        };
+        let (urls, listeners) = {
+            let mut state = control.lock();
+            state.bound = claim(&server)?;
+            let urls: Vec<String> = state.bound.iter().map(Bound::url).collect();
+            (urls, open(&state.bound, server.workers)?)
+        };
+        let log = server.access_log.as_ref();
+        let log = log.map(|target| AccessLog::open(target, server.log_format)).transpose();
+        let (access_log, guard) = log.context("cannot open the access log")?.unzip();
+        let (polls, wakers) = event_queues(server.workers)?;
+        let shared = Arc::new(Shared {
+            current: Current::new(registry, server.workers),
+            settings: server,
+            clock,
+            places,
+            ticker: Ticker::start(engine)?,
+            reaper,
+            access_log,
+            run: run_number(),
+            wakers,
+            state: State::default(),
+        });
+        let workers = start_workers(&shared, polls, listeners)?;
+        control.serves(Arc::clone(&shared));
+        let deployer = Deployer::new(stock, Arc::clone(&shared));
+        Ok(Self { urls, deployer, shared, workers, _access_log: guard, control })
+    }
+
+    /// Where it listens, in the order of the settings.
+    pub(crate) fn urls(&self) -> &[String] {
+        &self.urls
+    }
+
+    /// What puts other apps in place.
+    pub(crate) fn deployer(&self) -> Deployer {
+        self.deployer.clone()
+    }
+
+    /// Drains, as the first signal does: nobody is let in any more, what runs finishes.
+    pub(crate) fn stop(&self) {
+        self.control.drain();
+    }
+
+    /// Waits until it has drained.
+    ///
+    /// # Errors
+    /// A worker failed.
+    pub(crate) fn join(self) -> Result<()> {
+        let result = join(self.workers);
+        self.shared.ticker.stop();
+        result
+    }
 }
 
 /// wasmtime's errors with all that they say, as ours.
@@ -84,7 +161,7 @@ fn plain(error: wasmtime::Error) -> anyhow::Error {
     anyhow::anyhow!("{error:#}")
 }
 
-fn join(workers: Vec<JoinHandle<std::io::Result<()>>>) -> Result<()> {
+fn join(workers: Workers) -> Result<()> {
     for worker in workers {
         match worker.join() {
             Ok(result) => result.context("a worker failed")?,
@@ -103,13 +180,13 @@ fn raise_descriptor_limit() {
 }
 
 /// Multiplies the bounds out and holds them against the budget, if there is one.
-fn check_budget(settings: &Settings) -> Result<()> {
-    let Some(budget) = settings.server.memory_budget_bytes else { return Ok(()) };
-    let http = &settings.server.http;
-    let pipes = settings.apps.iter().map(|app| 2 * app.limits.high_watermark).max().unwrap_or(0);
+fn check_budget(server: &ServerSettings, apps: &[AppSettings]) -> Result<()> {
+    let Some(budget) = server.memory_budget_bytes else { return Ok(()) };
+    let http = &server.http;
+    let pipes = apps.iter().map(|app| 2 * app.limits.high_watermark).max().unwrap_or(0);
     let connection = (pipes + 2 * http.head_bytes_max) as u64;
-    let connections = connection.saturating_mul(settings.server.connections_max as u64);
-    let guests = settings.apps.iter().fold(0u64, |sum, app| {
+    let connections = connection.saturating_mul(server.connections_max as u64);
+    let guests = apps.iter().fold(0u64, |sum, app| {
         let at_once = app.limits.concurrency.min(engine::INSTANCES_MAX);
         sum.saturating_add(app.limits.memory_bytes.saturating_mul(u64::from(at_once)))
     });
@@ -121,53 +198,16 @@ fn check_budget(settings: &Settings) -> Result<()> {
             about_bytes(needed),
             about_bytes(budget),
             about_bytes(connections),
-            settings.server.connections_max,
+            server.connections_max,
             about_bytes(guests),
         );
     }
     Ok(())
 }
 
-fn load(engine: &Engine, settings: &[AppSettings], clock: Clock) -> Result<Registry> {
-    let mut linker = Linker::new(engine);
-    module_abi::add_to_linker(&mut linker).map_err(plain)?;
-    let compiler = Compiler::this_binary().context("cannot find the running binary")?;
-    let loader = Loader { engine: engine.clone(), linker, compiler, clock };
-    let mut apps = Vec::new();
-    let mut failures = Vec::new();
-    for (id, app) in settings.iter().enumerate() {
-        match load_app(&loader, AppId::try_from(id)?, app) {
-            Ok(loaded) => apps.push((Arc::new(loaded), app.routes.clone())),
-            Err(error) => failures.push(error),
-        }
-    }
-    if !failures.is_empty() {
-        return Err(LoadFailures(failures).into());
-    }
-    Ok(Registry::new(apps)?)
-}
-
-fn load_app(loader: &Loader, id: AppId, app: &AppSettings) -> Result<App> {
-    let shown = app.source.display();
-    let wasm = std::fs::read(&app.source)
-        .with_context(|| format!("app `{}`: `{shown}` cannot be read", app.name))?;
-    let spec = Spec {
-        name: app.name.as_str().into(),
-        limits: app.limits,
-        instances: app.instances,
-        env: app.env.clone(),
-    };
-    let program = loader.load(&wasm, spec).with_context(|| format!("app `{}`: `{shown}`", app.name))?;
-    Ok(App {
-        id,
-        weight: app.weight,
-        program: Arc::new(program),
-        gate: Gate::new(app.limits.concurrency, app.limits.queue),
-    })
-}
-
 fn claim(settings: &ServerSettings) -> Result<Vec<Bound>> {
-    let claim = |addr| Bound::claim(addr).with_context(|| format!("cannot listen on {addr}"));
+    let claim =
+        |addr| Bound::claim(addr, settings.backlog).with_context(|| format!("cannot listen on {addr}"));
     settings.listen.iter().map(claim).collect()
 }
 
@@ -179,49 +219,48 @@ fn open(bound: &[Bound], workers: usize) -> Result<Vec<Vec<Listener>>> {
 
 type Workers = Vec<JoinHandle<std::io::Result<()>>>;
 
-fn start(
-    settings: ServerSettings,
-    engine: Engine,
-    registry: Registry,
-    access_log: Option<AccessLog>,
-    clock: Clock,
-    listeners: Vec<Vec<Listener>>,
-) -> Result<(Arc<Shared>, Workers)> {
+/// An event queue for every worker, and what wakes it.
+fn event_queues(workers: usize) -> Result<(Vec<Poll>, Vec<Arc<Waker>>)> {
     let mut polls = Vec::new();
     let mut wakers = Vec::new();
-    for _ in &listeners {
+    for _ in 0..workers {
         let poll = Poll::new().context("cannot make an event queue")?;
         wakers.push(Arc::new(Waker::new(poll.registry(), Source::Waker.token())?));
         polls.push(poll);
     }
-    let apps = u32::try_from(registry.apps().len())?;
-    let shared = Arc::new(Shared {
-        settings,
-        registry,
-        clock,
-        places: Places::new(engine::INSTANCES_MAX - PLACES_SPARE, apps),
-        ticker: Ticker::start(engine.clone())?,
-        reaper: start_reaper()?,
-        access_log,
-        run: run_number(),
-        wakers,
-        state: State::default(),
-    });
+    Ok((polls, wakers))
+}
+
+fn start_workers(shared: &Arc<Shared>, polls: Vec<Poll>, listeners: Vec<Vec<Listener>>) -> Result<Workers> {
     let mut workers = Vec::new();
     for (number, (poll, listeners)) in polls.into_iter().zip(listeners).enumerate() {
         let number = u16::try_from(number)?;
-        let worker = Worker::new(poll, listeners, Arc::clone(&shared), number)?;
+        let worker = Worker::new(poll, listeners, Arc::clone(shared), number)?;
+        let leaving = Leaving { shared: Arc::clone(shared), number };
         let name = format!("worker-{number}");
         workers.push(thread::Builder::new().name(name).spawn(move || {
+            let _leaving = leaving;
             Engine::tls_eager_initialize();
             worker.run()
         })?);
     }
-    Ok((shared, workers))
+    Ok(workers)
+}
+
+/// A worker that ends, however it does, is not waited for any more.
+struct Leaving {
+    shared: Arc<Shared>,
+    number: u16,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.shared.current.leave(self.number);
+    }
 }
 
 /// The thread that drops what takes long to drop.
-fn start_reaper() -> Result<mpsc::Sender<Box<dyn Send>>> {
+fn start_reaper() -> Result<Reaper> {
     let (send, receive) = mpsc::channel::<Box<dyn Send>>();
     thread::Builder::new().name("reaper".into()).spawn(move || {
         for garbage in receive {

@@ -5,17 +5,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::clock::{Clock, MS, Nanos};
 use crate::config::ServerSettings;
+use crate::guest::engine::Mode;
 use crate::guest::places::Places;
 use crate::guest::task::Reaper;
 use crate::guest::ticker::Ticker;
 use crate::observe::access_log::AccessLog;
-use crate::tenants::registry::Registry;
+use crate::tenants::current::Current;
 
 /// What all workers share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) settings: ServerSettings,
-    pub(crate) registry: Registry,
+    /// The apps that are served now.
+    pub(crate) current: Current,
     pub(crate) clock: Clock,
     pub(crate) places: Arc<Places>,
     pub(crate) ticker: Ticker,
@@ -36,6 +38,11 @@ pub(crate) struct State {
 }
 
 impl Shared {
+    /// Whom this server is for.
+    pub(crate) fn mode(&self) -> Mode {
+        Mode::of(self.settings.dev)
+    }
+
     /// True once the server is to end.
     pub(crate) fn is_draining(&self) -> bool {
         self.state.draining.load(Ordering::Acquire)

@@ -222,7 +222,7 @@ impl Worker {
             let Some(step) = self.local.run_next() else { return };
             let Some(slot) = step.session else { continue };
             self.look(slot, |session, local| {
-                session.take_up(local, step.outcome.as_ref());
+                session.take_up(local, step.outcome.as_ref(), step.crash.as_deref());
                 Fate::Keep
             });
             self.touched.push(slot);
@@ -254,7 +254,7 @@ impl Worker {
 
     /// The first worker tells of dropped records: an app that was cut short may never log again.
     fn report(&mut self) {
-        for app in self.local.shared.registry.apps() {
+        for app in self.local.registry.apps() {
             app.program.log.report();
         }
         WITHOUT_APP.report("-");

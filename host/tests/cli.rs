@@ -10,6 +10,7 @@ fn tidegate(folder: &Path, words: &[&str]) -> Output {
         .args(words)
         .current_dir(folder)
         .env_remove("TIDEGATE_LOG")
+        .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
         .output()
         .unwrap()
 }
@@ -34,8 +35,16 @@ fn fails(folder: &Path, words: &[&str], status: i32, says: &[&str]) {
 #[test]
 fn help_and_version_are_no_failure() {
     let folder = tempfile::tempdir().unwrap();
-    for words in [&["--help"][..], &["--version"], &["serve", "--help"], &["dev", "-h"], &["build", "--help"]]
-    {
+    for words in [
+        &["--help"][..],
+        &["--version"],
+        &["serve", "--help"],
+        &["dev", "-h"],
+        &["build", "--help"],
+        &["new", "-h"],
+        &["check", "-h"],
+        &["test", "-h"],
+    ] {
         let output = tidegate(folder.path(), words);
         assert_eq!(output.status.code(), Some(0), "{words:?}");
         assert!(output.stderr.is_empty() && !output.stdout.is_empty(), "{words:?}");
@@ -54,7 +63,15 @@ fn wrong_words_are_wrong_usage() {
     fails(folder, &["serve"], 2, &["FILE.wasm|MANIFEST.toml|FOLDER"]);
     fails(folder, &["serve", "x.wasm", "--worker", "2"], 2, &["'--worker'", "'--workers'"]);
     fails(folder, &["serve", "x.wasm", "--log-format", "xml"], 2, &["xml", "text", "json"]);
-    fails(folder, &["build", "."], 2, &["--out"]);
+    fails(folder, &["build", "x", "y"], 2, &["'y'"]);
+    fails(folder, &["check", "missing.wasm"], 2, &["`missing.wasm` cannot be read"]);
+    fails(
+        folder,
+        &["new", "shop", "--template", "helo"],
+        2,
+        &["no template `helo`", "did you mean `hello`?", "sse"],
+    );
+    fails(folder, &["test", ".", "--listen", ":80"], 2, &["`--listen` has no meaning for `test`"]);
 }
 
 #[test]

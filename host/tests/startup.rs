@@ -57,6 +57,7 @@ fn start(folder: &Path) -> Child {
         .args(["serve", "endless.wasm", "--listen", "unix:web.sock"])
         .current_dir(folder)
         .env_remove("TIDEGATE_LOG")
+        .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

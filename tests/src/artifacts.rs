@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::env;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -27,6 +28,14 @@ pub fn binary() -> &'static Path {
         Ok(path) => path,
         Err(message) => panic!("{message}"),
     }
+}
+
+/// A command that runs the server's binary. What it compiles is kept below cargo's target folder, for all tests together
+/// and not in the developer's own cache, unless the command names another state folder.
+pub fn tidegate() -> Command {
+    let mut command = Command::new(binary());
+    command.env("XDG_CACHE_HOME", target_folder().join("tidegate-cache"));
+    command
 }
 
 /// The module of the guest `name` in the folder `guests`.
@@ -50,20 +59,77 @@ pub fn wat_guest(name: &str) -> PathBuf {
     }
     let source = workspace().join("tests/wat").join(name).with_extension("wat");
     let bytes = wat::parse_file(&source).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
+    let path = store_module(name, &bytes);
+    done.insert(name.to_owned(), path.clone());
+    path
+}
+
+/// A module in text format that stands somewhere else, as in a page of the docs: assembled into cargo's target folder as
+/// `NAME.wasm`.
+pub fn wat_text(name: &str, text: &str) -> PathBuf {
+    let bytes = wat::parse_str(text).unwrap_or_else(|error| panic!("{name}: {error}\n{text}"));
+    store_module(name, &bytes)
+}
+
+fn store_module(name: &str, bytes: &[u8]) -> PathBuf {
     let folder = target_folder().join("tidegate-wat");
     let path = folder.join(name).with_extension("wasm");
     // Written aside and renamed: another test process may be reading the one that is there.
     let written = fs::create_dir_all(&folder)
         .and_then(|()| tempfile::NamedTempFile::new_in(&folder))
-        .and_then(|file| fs::write(file.path(), &bytes).map(|()| file))
+        .and_then(|file| fs::write(file.path(), bytes).map(|()| file))
         .and_then(|file| file.persist(&path).map_err(|error| error.error));
     written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    done.insert(name.to_owned(), path.clone());
     path
 }
 
+/// The module of the C guest `name` in the folder `guests`, built by its Makefile into cargo's target folder. `None`, and
+/// a word on standard error, where there is no clang with a wasi-libc ([`has_wasi_libc`]).
+pub fn c_guest(name: &str) -> Option<PathBuf> {
+    if !has_wasi_libc() {
+        return None;
+    }
+    let _lock = build_lock();
+    let folder = target_folder().join("tidegate-c");
+    fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let path = folder.join(name).with_extension("wasm");
+    let mut make = Command::new("make");
+    make.arg("-C").arg(workspace().join("guests").join(name)).arg(format!("OUT={}", path.display()));
+    // What a make around the tests may have said to its own.
+    make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").stdin(Stdio::null());
+    let output = make.output().expect("starting make");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "make could not build {name}: {}\n{told}", output.status);
+    Some(path)
+}
+
+/// Whether C guests can be built here: make, and a clang that finds lld, wasi-libc and the builtins for wasm. Where they
+/// are absent the test is told of on standard error, past the test harness, which would keep it to itself.
+pub fn has_wasi_libc() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    let found = *FOUND.get_or_init(|| {
+        let runs = |command: &mut Command| {
+            command.stdin(Stdio::null()).output().is_ok_and(|output| output.status.success())
+        };
+        let folder = tempfile::tempdir().expect("a folder for the probe");
+        let source = folder.path().join("probe.c");
+        // With floating point in it, printf needs a builtin.
+        let text = "#include <stdio.h>\nvoid probe(double x) { printf(\"%f\", x); }\n";
+        fs::write(&source, text).expect("writing the probe");
+        let mut clang = Command::new("clang");
+        clang.args(["--target=wasm32-wasi", "-mexec-model=reactor", "-Wl,--export=probe", "-o"]);
+        clang.arg(folder.path().join("probe.wasm")).arg(&source);
+        runs(&mut clang) && runs(Command::new("make").arg("--version"))
+    });
+    if !found {
+        let word = "no C guests: clang, lld, wasi-libc, libclang-rt-dev-wasm32 or make is absent; skipped";
+        let _ = writeln!(std::io::stderr(), "{word}");
+    }
+    found
+}
+
 /// The folder that cargo put this executable into, without `deps`.
-fn target_folder() -> PathBuf {
+pub fn target_folder() -> PathBuf {
     let own = env::current_exe().expect("the path of this executable");
     let folder = own.parent().expect("an executable lies in a folder");
     let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
@@ -77,10 +143,24 @@ fn build_lock() -> File {
     file
 }
 
+/// Cargo in the guests' workspace, for this machine rather than for wasm.
+pub fn guests_cargo() -> Command {
+    let guests = workspace().join("guests");
+    let mut command = cargo();
+    command.current_dir(&guests).env("CARGO_TARGET_DIR", guests.join("target"));
+    command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    command
+}
+
 fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()));
     command.current_dir(workspace()).stdin(Stdio::null());
-    // What cargo tells the test about this crate must not leak into the build of another.
+    forget_cargo(&mut command);
+    command
+}
+
+/// What cargo tells the test about this crate must not leak into the build of another.
+pub fn forget_cargo(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") || text == "LD_LIBRARY_PATH"
@@ -88,7 +168,6 @@ fn cargo() -> Command {
             command.env_remove(&name);
         }
     }
-    command
 }
 
 fn build_binary() -> Result<PathBuf, String> {

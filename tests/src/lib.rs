@@ -11,13 +11,21 @@ pub mod body;
 pub mod check;
 pub mod http;
 pub mod logs;
+pub mod markdown;
 pub mod pattern;
 pub mod procfs;
+pub mod project;
 pub mod server;
 pub mod stream;
 pub mod wait;
 
-pub use artifacts::{guest, wat_guest};
+pub use artifacts::{c_guest, guest, wat_guest};
 pub use http::{Client, End, Head, Response};
+pub use project::Project;
 pub use server::{App, Server};
 pub use stream::Addr;
+
+/// The code in the guide for handlers compiles, as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/handlers.md")]
+pub struct HandlersGuide;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::procfs;
 use crate::stream::Addr;
 use crate::wait::{PATIENCE, poll_for};
 
-/// How long a server may take until it listens: it compiles its modules first, perhaps unoptimised.
+/// How long a server may take until it listens: it compiles modules that were not kept, perhaps unoptimised.
 const START: Duration = Duration::from_secs(120);
 
 /// One app of a manifest.
@@ -93,6 +93,7 @@ impl App {
 #[derive(Default)]
 pub struct Builder {
     module: Option<PathBuf>,
+    dev: bool,
     apps: Vec<App>,
     manifest: Option<String>,
     flags: Vec<String>,
@@ -119,6 +120,13 @@ impl Builder {
     pub fn module(mut self, path: impl Into<PathBuf>) -> Self {
         self.module = Some(path.into());
         self
+    }
+
+    /// Builds and serves the crate in a folder, as its author does: `tidegate dev`. It listens before it has built.
+    #[must_use]
+    pub fn dev(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.dev = true;
+        self.module(folder)
     }
 
     /// Adds an app to a manifest.
@@ -193,11 +201,11 @@ impl Builder {
     fn spawn(mut self) -> Server {
         let folder = tempfile::tempdir().expect("a folder for the server");
         let source = self.source(folder.path());
-        let mut command = Command::new(artifacts::binary());
+        let mut command = artifacts::tidegate();
         if self.listen.is_empty() {
             self.listen.push("127.0.0.1:0".to_owned());
         }
-        command.arg("serve").arg(source);
+        command.arg(if self.dev { "dev" } else { "serve" }).arg(source);
         for addr in &self.listen {
             command.arg("--listen").arg(addr);
         }

@@ -2,7 +2,7 @@
 //! connections.
 
 use std::io::Write;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -203,7 +203,7 @@ impl Drop for Ended {
 fn a_standard_output_that_nobody_reads_holds_up_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");
-    let mut command = Command::new(artifacts::binary());
+    let mut command = artifacts::tidegate();
     command.arg("serve").arg(artifacts::guest("hello")).args(["--access-log", "-", "--workers", "1"]);
     command.arg("--listen").arg(format!("unix:{}", socket.display()));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -272,4 +272,28 @@ fn connections_beyond_the_limit_wait_for_their_turn() {
     for client in &mut outside {
         success(&client.response().unwrap());
     }
+}
+
+#[test]
+fn the_backlog_is_as_long_as_set() {
+    let server = Server::builder()
+        .guest("hello")
+        .listen("unix:web.sock")
+        .option("--workers", "1")
+        .option("--connections", "1")
+        .option("--backlog", "2")
+        .start();
+    let mut inside = server.client();
+    success(&inside.get("a", "/").unwrap());
+    let Addr::Unix(path) = server.addr() else { panic!("a Unix socket is asked for") };
+    let addr = socket2::SockAddr::unix(path).unwrap();
+    let outside: Vec<_> = (0..50)
+        .map_while(|_| {
+            let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            socket.connect(&addr).is_ok().then_some(socket)
+        })
+        .collect();
+    // Linux lets one more in than it is told.
+    assert_eq!(outside.len(), 3, "connections that were let in to wait");
 }

@@ -3,6 +3,7 @@
 //! Flags of the server override a manifest. Flags of an app do too where there is one app; where there are several
 //! they would be ambiguous, and are refused.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -10,7 +11,8 @@ use clap::{Args, Parser, Subcommand};
 use super::Failure;
 use crate::config::{
     APP_FLAG_KEYS, AppSettings, ConfigError, Given, HTTP_KEYS, Instances, ListenAddr, LogFormat, LogTarget,
-    ServerSettings, Settings, ValueError, check_app_name, check_env, check_routes, set_from_flag,
+    ServerSettings, Settings, StateFolder, ValueError, check_app_name, check_env, check_routes,
+    set_from_flag,
 };
 
 /// Serves HTTP handlers compiled to WebAssembly, each request in a sandbox of its own.
@@ -25,9 +27,15 @@ pub(super) struct Cli {
 pub(super) enum Verb {
     /// Serve a module, or the apps of a manifest.
     Serve(ServeArgs),
-    /// Build a handler crate and serve it on 127.0.0.1:8080.
+    /// Start a project in a new folder, from a template.
+    New(NewArgs),
+    /// Build a handler, serve it on 127.0.0.1:8080, and again after each edit.
     Dev(DevArgs),
-    /// Build a handler crate into a module.
+    /// Say what a module is, what it needs, and whether it would be served.
+    Check(CheckArgs),
+    /// Run a handler's tests against the real module in the real host.
+    Test(TestArgs),
+    /// Build a handler into a module.
     Build(BuildArgs),
     /// Compile a module from standard input; the server starts this itself.
     #[command(hide = true)]
@@ -39,6 +47,9 @@ pub(super) struct CompileArgs {
     /// The process id of the server that wants it.
     #[arg(value_name = "PARENT")]
     pub(super) parent: u32,
+    /// Keep debug information for backtraces.
+    #[arg(long)]
+    pub(super) dev: bool,
 }
 
 #[derive(Debug, Args)]
@@ -51,26 +62,71 @@ pub(super) struct ServeArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct NewArgs {
+    /// The project's folder, new or empty; its last part is the name.
+    #[arg(value_name = "NAME|PATH")]
+    pub(super) path: PathBuf,
+    /// What to begin with: hello, router, stream, sse or c
+    #[arg(long, value_name = "NAME", default_value = "hello")]
+    pub(super) template: String,
+    /// Use the SDK in this folder instead of a copy inside the project
+    #[arg(long, value_name = "PATH")]
+    pub(super) sdk: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct DevArgs {
-    /// The crate's folder.
-    #[arg(value_name = "FOLDER")]
+    /// The project's folder.
+    #[arg(value_name = "FOLDER", default_value = ".")]
     pub(super) folder: PathBuf,
+    /// Build with the release profile: slower to build, as fast as in production
+    #[arg(long)]
+    pub(super) release: bool,
+    /// Look for changes twice a second, where the file system does not tell of them
+    #[arg(long)]
+    pub(super) poll: bool,
     #[command(flatten)]
     pub(super) flags: Flags,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct BuildArgs {
-    /// The crate's folder.
-    #[arg(value_name = "FOLDER")]
-    pub(super) folder: PathBuf,
-    /// Where to put the module.
-    #[arg(long, value_name = "FILE.wasm")]
-    pub(super) out: PathBuf,
+pub(super) struct CheckArgs {
+    /// A module, or a project's folder.
+    #[arg(value_name = "FILE.wasm|FOLDER", default_value = ".")]
+    pub(super) target: PathBuf,
+    /// Say it in JSON
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
-/// The flags of `serve` and `dev`. Values are text here and checked by [`Flags::apply`], so that a flag and a manifest
-/// say the same about the same mistake.
+#[derive(Debug, Args)]
+pub(super) struct TestArgs {
+    /// The project's folder.
+    #[arg(value_name = "FOLDER", default_value = ".")]
+    pub(super) folder: PathBuf,
+    #[command(flatten)]
+    pub(super) flags: Flags,
+    /// Arguments for `cargo test`.
+    #[arg(value_name = "CARGO TEST ARGS", last = true)]
+    pub(super) rest: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BuildArgs {
+    /// The project's folder.
+    #[arg(value_name = "FOLDER", default_value = ".")]
+    pub(super) folder: PathBuf,
+    // No doc comment: rustdoc would take the brackets for links.
+    #[arg(
+        long,
+        value_name = "FILE.wasm",
+        help = "Where to put the module [default: as the project's tidegate.toml says, else NAME.wasm beside it]"
+    )]
+    pub(super) out: Option<PathBuf>,
+}
+
+/// The flags of `serve`, `dev` and `test`. Values are text here and checked by [`Flags::apply`], so that a flag and a
+/// manifest say the same about the same mistake.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Flags {
     #[command(flatten)]
@@ -107,12 +163,21 @@ struct ServerFlags {
     /// Take a request's id from the peer's X-Request-Id
     #[arg(long)]
     trust_request_id: bool,
+    /// Connections that wait in the kernel until they are accepted [default: 4096]
+    #[arg(long, value_name = "N")]
+    backlog: Option<String>,
     /// Most connections at once
     #[arg(long, value_name = "N")]
     connections: Option<String>,
     /// What connections and guests may take together at their bounds, such as 2GiB
     #[arg(long, value_name = "SIZE")]
     memory_budget: Option<String>,
+    /// Where compiled modules are kept [default: tidegate in the user's cache folder]
+    #[arg(long, value_name = "DIR")]
+    state: Option<String>,
+    /// Most bytes of compiled modules that are kept; 0 keeps none [default: 2GiB]
+    #[arg(long, value_name = "SIZE")]
+    cache: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -146,6 +211,11 @@ impl Flags {
     pub(super) fn check(&self) -> Result<(), Failure> {
         let app = AppSettings::new("app".into(), PathBuf::new());
         self.apply(&mut Settings { server: ServerSettings::default(), apps: vec![app] })
+    }
+
+    /// Whether they name an address.
+    pub(super) fn listens(&self) -> bool {
+        !self.server.listen.is_empty()
     }
 
     /// Changes settings as the flags say.
@@ -193,12 +263,21 @@ impl ServerFlags {
         if self.trust_request_id {
             server.trust_request_id = true;
         }
+        if let Some(text) = &self.backlog {
+            server.backlog = at("--backlog", Given::Word(text).count(1..=65_535))?;
+        }
         if let Some(text) = &self.connections {
             server.connections_max = at("--connections", Given::Word(text).count(1..=10_000_000))? as usize;
         }
         if let Some(text) = &self.memory_budget {
             server.memory_budget_bytes =
                 Some(at("--memory-budget", Given::Word(text).bytes((1 << 20)..=u64::MAX))?);
+        }
+        if let Some(text) = &self.state {
+            server.state = at("--state", StateFolder::parse(text))?;
+        }
+        if let Some(text) = &self.cache {
+            server.cache_bytes_max = at("--cache", Given::Word(text).bytes(0..=u64::MAX))?;
         }
         Ok(())
     }
@@ -304,8 +383,8 @@ mod tests {
     fn every_setting_has_a_flag() {
         let mut settings = one_app();
         let line = "--listen 127.0.0.1:0 --listen 127.0.0.1:0 --listen unix:a.sock --workers 3 --access-log - --log-format json \
-                    --drain 5s --http head_timeout=200ms --http headers=9 --http min_rate=0 --trust-request-id --connections 10 \
-                    --memory-budget 1GiB --name shop --route a.test/* --route /b --reuse 7 --weight 2 \
+                    --drain 5s --http head_timeout=200ms --http headers=9 --http min_rate=0 --trust-request-id --backlog 64 --connections 10 \
+                    --memory-budget 1GiB --state kept --cache 1MiB --name shop --route a.test/* --route /b --reuse 7 --weight 2 \
                     --env A=1 --env B= --env A=2=3 --limit cpu=1s --limit high-watermark=8KiB --limit low-watermark=1KiB";
         flags(line).apply(&mut settings).unwrap();
         let server = &settings.server;
@@ -314,8 +393,10 @@ mod tests {
         assert_eq!((server.workers, server.log_format), (3, LogFormat::Json));
         assert_eq!(server.access_log, Some(LogTarget::Stdout));
         assert_eq!((server.drain, server.http.head_ms_max), (Duration::from_secs(5), 200));
+        assert_eq!(server.backlog, 64);
         assert_eq!((server.http.headers_max, server.trust_request_id, server.connections_max), (9, true, 10));
         assert_eq!((server.memory_budget_bytes, server.http.rate_bytes_per_s_min), (Some(1 << 30), 0));
+        assert_eq!((&server.state, server.cache_bytes_max), (&StateFolder::At("kept".into()), 1 << 20));
         let app = &settings.apps[0];
         assert_eq!((app.name.as_str(), app.instances, app.weight), ("shop", Instances::Reuse(7), 2));
         assert_eq!(app.routes, ["a.test/*", "/b"]);
@@ -335,8 +416,10 @@ mod tests {
             ("--drain 30", "error: --drain: `30` is ambiguous", "`10s`"),
             ("--http head_timeuot=1s", "error: --http: unknown key `head_timeuot`", "`head_timeout`"),
             ("--http linger", "error: --http: `linger` is not `key=value`", "head_bytes"),
+            ("--backlog 0", "error: --backlog: it must be between 1 and 65535", ""),
             ("--connections 0", "error: --connections: it must be", ""),
             ("--memory-budget 1GB", "error: --memory-budget: `GB` is not a unit", "`1GiB`"),
+            ("--cache 2GB", "error: --cache: `GB` is not a unit", "`2GiB`"),
             ("--name a/b", "error: --name: `a/b` cannot be the name", "letters"),
             ("--route shop", "error: --route: the route `shop` is not valid", ""),
             ("--route /a --route /a", "error: --route: the route `/a` matches the same requests", ""),

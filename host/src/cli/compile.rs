@@ -4,5 +4,5 @@ use super::Failure;
 use super::args::CompileArgs;
 
 pub(super) fn run(args: &CompileArgs) -> Result<(), Failure> {
-    Ok(crate::guest::compile::compile_child(args.parent)?)
+    Ok(crate::guest::compile::compile_child(args.parent, args.dev)?)
 }

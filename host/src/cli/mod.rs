@@ -3,11 +3,17 @@
 //! It turns words into checked settings and hands them on; it decides how a failure is shown, and the exit status:
 //! 0 done, 1 it failed, 2 wrong usage (a flag, a file that is not what it should be, a manifest).
 
+mod ansi;
 mod args;
 mod build;
+mod check;
+mod child;
 mod compile;
 mod dev;
+mod new;
+mod project;
 mod serve;
+mod test;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -25,6 +31,8 @@ enum Failure {
     Usage(ConfigError),
     /// It was meant well and went wrong.
     Failed { error: anyhow::Error, help: Option<String> },
+    /// It has been said already; this is the status.
+    Said(u8),
 }
 
 impl Failure {
@@ -38,6 +46,7 @@ impl Failure {
         match self {
             Self::Failed { .. } => 1,
             Self::Usage(_) => 2,
+            Self::Said(status) => *status,
         }
     }
 }
@@ -46,6 +55,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(error) => error.fmt(f),
+            Self::Said(_) => Ok(()),
             Self::Failed { error, help } => {
                 let problem =
                     |error| Problem { place: None, message: format!("{error:#}"), help: help.clone() };
@@ -84,14 +94,19 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.verb {
         Verb::Serve(args) => serve::run(&args),
+        Verb::New(args) => new::run(&args),
         Verb::Dev(args) => dev::run(&args),
+        Verb::Check(args) => check::run(&args),
+        Verb::Test(args) => test::run(&args),
         Verb::Build(args) => build::run(&args),
         Verb::Compile(args) => compile::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            if !matches!(failure, Failure::Said(_)) {
+                eprintln!("{failure}");
+            }
             ExitCode::from(failure.status())
         }
     }

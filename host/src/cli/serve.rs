@@ -4,14 +4,13 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::config::manifest::MANIFEST;
 use crate::config::{AppSettings, ServerSettings, Settings, check_app_name, did_you_mean, manifest};
 use crate::observe::log;
 
 use super::Failure;
 use super::args::ServeArgs;
 
-/// What a folder's manifest is called.
-const MANIFEST: &str = "tidegate.toml";
 /// What may stand in the log's filter by itself.
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
@@ -36,17 +35,22 @@ fn check_log_filter(directives: &str) -> Result<(), Failure> {
 }
 
 /// Serves until told to stop.
-pub(super) fn start(settings: Settings) -> Result<(), Failure> {
+fn start(settings: Settings) -> Result<(), Failure> {
+    let _log = open_log(&settings.server)?;
+    Ok(crate::server::run(settings)?)
+}
+
+/// Sends the log of this process to standard error, for as long as the guard is kept.
+pub(super) fn open_log(server: &ServerSettings) -> Result<log::Guard, Failure> {
     check_log_filter(&std::env::var(log::FILTER_VARIABLE).unwrap_or_default())?;
-    let _log = match log::init(settings.server.log_format) {
-        Ok(guard) => guard,
+    match log::init(server.log_format, server.dev) {
+        Ok(guard) => Ok(guard),
         Err(error @ log::InitError::Filter(_)) => {
             let help = "as in `debug` or `warn,tidegate=trace`".to_owned();
-            return Err(Failure::usage(error.to_string(), Some(help)));
+            Err(Failure::usage(error.to_string(), Some(help)))
         }
-        Err(error) => return Err(anyhow::Error::new(error).into()),
-    };
-    Ok(crate::server::run(settings)?)
+        Err(error) => Err(anyhow::Error::new(error).into()),
+    }
 }
 
 /// The settings of what the first argument names.

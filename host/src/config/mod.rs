@@ -7,14 +7,17 @@ mod keys;
 pub mod manifest;
 mod problem;
 mod settings;
+mod state;
 mod suggest;
 mod units;
 
 pub(crate) use keys::{APP_FLAG_KEYS, HTTP_KEYS, set_from_flag};
+pub use manifest::{BuildCommand, BuildSettings};
 pub use problem::{ConfigError, Problem, ValueError};
 pub use settings::{
     AppLimits, AppSettings, Instances, ListenAddr, LogFormat, LogTarget, ServerSettings, Settings,
 };
 pub(crate) use settings::{check_app_name, check_env, check_routes};
+pub use state::StateFolder;
 pub(crate) use suggest::did_you_mean;
 pub(crate) use units::{Given, about_bytes};

@@ -13,6 +13,7 @@ use tidegate_proto::pipe::{Watermarks, WatermarksError};
 use tidegate_proto::router::{RouteError, RouterBuilder};
 
 use super::problem::ValueError;
+use super::state::StateFolder;
 
 /// Everything a server needs to know before it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,10 +41,16 @@ pub struct ServerSettings {
     pub drain: Duration,
     /// Whether a peer's `X-Request-Id` is taken for a request's id. Default no.
     pub trust_request_id: bool,
+    /// Connections that wait in the kernel, for each listener of each worker, until they are accepted. Default 4,096.
+    pub backlog: u32,
     /// Most connections at once, over all workers. Default 16,384.
     pub connections_max: usize,
     /// What connections and guests may take together at their bounds. Default no budget.
     pub memory_budget_bytes: Option<u64>,
+    /// Where compiled modules are kept, so that the next start need not compile them.
+    pub state: StateFolder,
+    /// Most bytes of compiled modules that are kept. 0: none are, and the state folder is left alone. Default 2 GiB.
+    pub cache_bytes_max: u64,
     /// Started by `tidegate dev`.
     pub dev: bool,
 }
@@ -58,8 +65,11 @@ impl Default for ServerSettings {
             http: Limits::default(),
             drain: Duration::from_secs(30),
             trust_request_id: false,
+            backlog: 4096,
             connections_max: 16_384,
             memory_budget_bytes: None,
+            state: StateFolder::User,
+            cache_bytes_max: 2 << 30,
             dev: false,
         }
     }

@@ -1,8 +1,8 @@
 //! Compiling, always in a child of the same binary.
 //!
 //! Compilation time and memory depend on what the module says, so it happens under limits of our own, in a process
-//! that may be killed, and that dies with the server. Compiled code is run when it is loaded: it is only ever taken from
-//! our own child, through a pipe.
+//! that may be killed, and that dies with the server. Compiled code is run when it is loaded: it is taken from our own
+//! child, through a pipe, or from where the cache put it.
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, set_parent_process_death_signal, setrlimit};
 
-use super::engine;
+use super::engine::{self, Mode};
 
 /// CPU seconds of one compilation.
 const CPU_SECONDS_MAX: u64 = 120;
@@ -24,6 +24,8 @@ const WALL_MAX: Duration = Duration::from_secs(180);
 const MESSAGE_BYTES_MAX: u64 = 16 * 1024;
 /// The hidden verb that makes this binary the child.
 pub(crate) const VERB: &str = "compile";
+/// The flag that tells the child for which mode.
+const DEV_FLAG: &str = "--dev";
 
 /// Why a module was not compiled.
 #[derive(Debug, thiserror::Error)]
@@ -44,15 +46,22 @@ pub(crate) enum CompileError {
 #[derive(Clone, Debug)]
 pub(crate) struct Compiler {
     program: PathBuf,
+    mode: Mode,
 }
 
 impl Compiler {
-    /// Compiles with the running binary.
+    /// Compiles with the running binary, for engines of this mode.
     ///
     /// # Errors
     /// The path of the running binary is not known.
-    pub(crate) fn this_binary() -> io::Result<Self> {
-        Ok(Self { program: std::env::current_exe()? })
+    pub(crate) fn this_binary(mode: Mode) -> io::Result<Self> {
+        Ok(Self { program: std::env::current_exe()?, mode })
+    }
+
+    /// Compiles in this process: the binary of a unit test is no compiler.
+    #[cfg(test)]
+    pub(crate) fn in_process(mode: Mode) -> Self {
+        Self { program: PathBuf::new(), mode }
     }
 
     /// Compiles `wasm` to code for the serving engine. The thread that calls this outlives the call: the child dies with
@@ -61,9 +70,15 @@ impl Compiler {
     /// # Errors
     /// See [`CompileError`].
     pub(crate) fn compile(&self, wasm: &[u8]) -> Result<Vec<u8>, CompileError> {
+        #[cfg(test)]
+        if self.program.as_os_str().is_empty() {
+            let code = engine::compiling(self.mode).and_then(|engine| engine.precompile_module(wasm));
+            return code.map_err(|error| CompileError::Refused(format!("{error:#}")));
+        }
         let mut child = Command::new(&self.program)
             .arg(VERB)
             .arg(std::process::id().to_string())
+            .args((self.mode == Mode::Dev).then_some(DEV_FLAG))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -111,11 +126,12 @@ fn converse(child: &mut Child, wasm: &[u8]) -> Result<(Vec<u8>, String), TooLong
     wait.recv_timeout(WALL_MAX).map_err(|_| TooLong)
 }
 
-/// The child's whole life: a module on standard input, its code on standard output. `parent` is the server's process.
+/// The child's whole life: a module on standard input, its code on standard output. `parent` is the server's process,
+/// `dev` whether it serves the guest's author.
 ///
 /// # Errors
 /// The module is not valid; the message names what is wrong. Or the server is gone.
-pub fn compile_child(parent: u32) -> anyhow::Result<()> {
+pub fn compile_child(parent: u32, dev: bool) -> anyhow::Result<()> {
     // A server that is killed can not end its child: the system does.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let alive = getppid().map(Pid::as_raw_nonzero).is_some_and(|pid| u32::try_from(pid.get()) == Ok(parent));
@@ -126,7 +142,7 @@ pub fn compile_child(parent: u32) -> anyhow::Result<()> {
     setrlimit(Resource::Core, limit(0))?;
     let mut wasm = Vec::new();
     io::stdin().lock().read_to_end(&mut wasm)?;
-    let code = engine::compiling()
+    let code = engine::compiling(Mode::of(dev))
         .and_then(|engine| engine.precompile_module(&wasm))
         .map_err(|error| anyhow::anyhow!("{error:#}"))?;
     let mut out = io::stdout().lock();

@@ -1,5 +1,7 @@
 //! The one engine that all workers share, and the settings that compiled code depends on.
 
+use std::num::NonZeroUsize;
+
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
     WasmBacktraceDetails,
@@ -26,8 +28,32 @@ const STACK_KEEP_RESIDENT_BYTES: usize = 64 * 1024;
 /// Likewise for a table.
 const TABLE_KEEP_RESIDENT_BYTES: usize = 64 * 1024;
 
+/// Frames of a backtrace: in dev many of them are not shown, as they are not the guest's own.
+const FRAMES_MAX: Option<NonZeroUsize> = NonZeroUsize::new(20);
+const FRAMES_MAX_DEV: Option<NonZeroUsize> = NonZeroUsize::new(45);
+
+/// Whom a server is for. Code that was compiled for one is not loaded by the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// The public: nothing of a guest's inside is told, and nothing for that is kept.
+    Production,
+    /// The author of the guest: the debug information of modules is kept, so that backtraces name files and lines.
+    Dev,
+}
+
+impl Mode {
+    /// `Dev` if `dev`.
+    pub(crate) fn of(dev: bool) -> Self {
+        if dev { Self::Dev } else { Self::Production }
+    }
+}
+
 /// The settings that compiled code depends on: the same in the server and in the child that compiles.
-fn tunables() -> Config {
+fn tunables(mode: Mode) -> Config {
+    let (details, frames) = match mode {
+        Mode::Production => (WasmBacktraceDetails::Disable, FRAMES_MAX),
+        Mode::Dev => (WasmBacktraceDetails::Enable, FRAMES_MAX_DEV),
+    };
     let mut config = Config::new();
     config
         .epoch_interruption(true)
@@ -38,7 +64,8 @@ fn tunables() -> Config {
         .memory_init_cow(true)
         .max_wasm_stack(WASM_STACK_BYTES_MAX)
         .async_stack_size(FIBER_STACK_BYTES)
-        .wasm_backtrace_details(WasmBacktraceDetails::Disable);
+        .wasm_backtrace_details(details)
+        .wasm_backtrace_max_frames(frames);
     config
 }
 
@@ -46,7 +73,7 @@ fn tunables() -> Config {
 ///
 /// # Errors
 /// The address space for the pools could not be reserved.
-pub(crate) fn serving() -> wasmtime::Result<Engine> {
+pub(crate) fn serving(mode: Mode) -> wasmtime::Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_stacks(INSTANCES_MAX)
         .total_core_instances(INSTANCES_MAX)
@@ -60,7 +87,7 @@ pub(crate) fn serving() -> wasmtime::Result<Engine> {
         .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT_BYTES)
         .table_keep_resident(TABLE_KEEP_RESIDENT_BYTES)
         .async_stack_keep_resident(STACK_KEEP_RESIDENT_BYTES);
-    let mut config = tunables();
+    let mut config = tunables(mode);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config)
 }
@@ -69,8 +96,8 @@ pub(crate) fn serving() -> wasmtime::Result<Engine> {
 ///
 /// # Errors
 /// The settings are not valid on this machine.
-pub(crate) fn compiling() -> wasmtime::Result<Engine> {
-    Engine::new(&tunables())
+pub(crate) fn compiling(mode: Mode) -> wasmtime::Result<Engine> {
+    Engine::new(&tunables(mode))
 }
 
 #[cfg(test)]
@@ -79,26 +106,25 @@ mod tests {
 
     #[test]
     fn what_one_compiles_the_other_loads() {
-        let compiler = compiling().unwrap();
-        let server = serving().unwrap();
-        let code = compiler.precompile_module(&wat::parse_str("(module)").unwrap()).unwrap();
-        assert_eq!(Engine::detect_precompiled(&code), Some(wasmtime::Precompiled::Module));
-        assert_eq!(
-            compiler.precompile_compatibility_hash_value(),
-            server.precompile_compatibility_hash_value()
-        );
-    }
-
-    trait HashValue {
-        fn precompile_compatibility_hash_value(&self) -> u64;
-    }
-
-    impl HashValue for Engine {
-        fn precompile_compatibility_hash_value(&self) -> u64 {
-            use std::hash::{DefaultHasher, Hash, Hasher};
-            let mut hasher = DefaultHasher::new();
-            self.precompile_compatibility_hash().hash(&mut hasher);
-            hasher.finish()
+        for mode in [Mode::Production, Mode::Dev] {
+            let compiler = compiling(mode).unwrap();
+            let server = serving(mode).unwrap();
+            let code = compiler.precompile_module(&wat::parse_str("(module)").unwrap()).unwrap();
+            assert_eq!(Engine::detect_precompiled(&code), Some(wasmtime::Precompiled::Module));
+            assert_eq!(compatibility(&compiler), compatibility(&server));
         }
+    }
+
+    #[test]
+    fn code_for_authors_is_other_code() {
+        let [production, dev] = [Mode::Production, Mode::Dev].map(|mode| compiling(mode).unwrap());
+        assert_ne!(compatibility(&production), compatibility(&dev));
+    }
+
+    fn compatibility(engine: &Engine) -> u64 {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        hasher.finish()
     }
 }

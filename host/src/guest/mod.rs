@@ -2,7 +2,9 @@
 //!
 //! Nothing here knows a socket, and nothing here waits for anything but its guests.
 
+pub(crate) mod cache;
 pub(crate) mod compile;
+pub(crate) mod crash;
 pub(crate) mod engine;
 pub(crate) mod limiter;
 pub(crate) mod outcome;

@@ -1,8 +1,11 @@
 //! Places in the engine's pools, for all apps and workers together.
 //!
 //! A full pool makes a request wait; it must never make one fail. So a place is taken before anything is instantiated,
-//! and it costs what its module takes out of the pools. Every app is guaranteed a share: others may use it while the app
-//! does not, but never so that the app finds nothing once it wants it and they have let go.
+//! and it costs what its module takes out of the pools. Every app that is served is guaranteed a share: others may use
+//! it while the app does not, but never so that the app finds nothing once it wants it and they have let go.
+//!
+//! Here an app is a number. Whoever holds its [`Share`], an instance in a Store that is still to be dropped included,
+//! keeps the number from being given to another app.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,42 +13,63 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::engine::TABLES_PER_PLACE;
 use super::scheduler::AppId;
 
+/// What one app has of the places.
+#[derive(Clone, Copy, Debug, Default)]
+struct Account {
+    held: u32,
+    /// What it may count on: nothing once the app is not served any more.
+    guarantee: u32,
+}
+
+impl Account {
+    fn unused(self) -> u32 {
+        self.guarantee.saturating_sub(self.held)
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
     free: u32,
     /// What apps are guaranteed and do not hold, summed up.
     reserved: u32,
-    guarantee: u32,
-    held: Vec<u32>,
+    /// By the app's number. None: the number is free.
+    accounts: Vec<Option<Account>>,
 }
 
 impl Inner {
-    fn unused(&self, app: AppId) -> u32 {
-        self.guarantee.saturating_sub(self.held.get(app as usize).copied().unwrap_or(0))
+    fn account(&self, app: AppId) -> Account {
+        self.accounts.get(app as usize).copied().flatten().unwrap_or_default()
     }
 
-    /// Moves what `app` holds by `change`, and what is reserved with it.
-    fn hold(&mut self, app: AppId, change: impl FnOnce(u32) -> u32) {
-        let before = self.unused(app);
-        if let Some(held) = self.held.get_mut(app as usize) {
-            *held = change(*held);
+    /// Changes an account, and what is reserved with it.
+    fn change(&mut self, app: AppId, change: impl FnOnce(&mut Account)) {
+        if let Some(Some(account)) = self.accounts.get_mut(app as usize) {
+            let before = account.unused();
+            change(account);
+            self.reserved = self.reserved - before + account.unused();
         }
-        self.reserved = self.reserved - before + self.unused(app);
     }
 }
 
 /// The places that are free.
 #[derive(Debug)]
 pub(crate) struct Places {
+    count: u32,
     inner: Mutex<Inner>,
     wanted: AtomicBool,
+}
+
+/// An app's part in the places, and its number, which no other app has for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Share {
+    places: Arc<Places>,
+    app: AppId,
 }
 
 /// Places that are taken. They are free again when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
-    places: Arc<Places>,
-    app: AppId,
+    share: Arc<Share>,
     cost: u32,
 }
 
@@ -55,35 +79,44 @@ pub(crate) fn cost(memories: u32, tables: u32) -> u32 {
 }
 
 impl Places {
-    /// `count` places for `apps` apps; half of them are guaranteed, in equal shares.
-    pub(crate) fn new(count: u32, apps: u32) -> Arc<Self> {
-        let guarantee = count / 2 / apps.max(1);
-        let inner =
-            Inner { free: count, reserved: guarantee * apps, guarantee, held: vec![0; apps as usize] };
-        Arc::new(Self { inner: Mutex::new(inner), wanted: AtomicBool::new(false) })
+    /// `count` places, and no app yet.
+    pub(crate) fn new(count: u32) -> Arc<Self> {
+        let inner = Inner { free: count, reserved: 0, accounts: Vec::new() };
+        Arc::new(Self { count, inner: Mutex::new(inner), wanted: AtomicBool::new(false) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes `cost` places for `app`, unless they are not there or are others' due.
-    pub(crate) fn take(self: &Arc<Self>, app: AppId, cost: u32) -> Option<Place> {
+    /// Another app, under the smallest number that is free. It may take places; what it is guaranteed is for
+    /// [`Self::guarantee`] to say.
+    pub(crate) fn join(self: &Arc<Self>) -> Arc<Share> {
         let mut inner = self.lock();
-        let own = inner.unused(app).min(inner.reserved);
-        let available = inner.free.saturating_sub(inner.reserved - own);
-        if available < cost {
-            return None;
-        }
-        inner.free -= cost;
-        inner.hold(app, |held| held + cost);
-        Some(Place { places: Arc::clone(self), app, cost })
+        let free = inner.accounts.iter().position(Option::is_none);
+        let index = free.unwrap_or_else(|| {
+            inner.accounts.push(None);
+            inner.accounts.len() - 1
+        });
+        inner.accounts[index] = Some(Account::default());
+        drop(inner);
+        // There is memory for far fewer apps than there are numbers.
+        Arc::new(Share { places: Arc::clone(self), app: index as AppId })
     }
 
-    /// True if `app` holds more than it is guaranteed.
-    pub(crate) fn is_over_its_share(&self, app: AppId) -> bool {
-        let inner = self.lock();
-        inner.held.get(app as usize).is_some_and(|held| *held > inner.guarantee)
+    /// These apps are served from now on: half of all places are guaranteed to them, in equal shares. What the others
+    /// hold they keep until they are done with it.
+    pub(crate) fn guarantee(&self, apps: &[AppId]) {
+        let served = u32::try_from(apps.len()).unwrap_or(u32::MAX);
+        let guarantee = self.count / 2 / served.max(1);
+        let mut inner = self.lock();
+        inner.reserved = 0;
+        for account in inner.accounts.iter_mut().flatten() {
+            account.guarantee = 0;
+        }
+        for app in apps {
+            inner.change(*app, |account| account.guarantee = guarantee);
+        }
     }
 
     /// No place was found: whoever holds idle instances gives one up. True if nobody had said so yet.
@@ -97,14 +130,53 @@ impl Places {
     }
 }
 
-impl Drop for Place {
+impl Share {
+    /// The app's number.
+    pub(crate) fn app(&self) -> AppId {
+        self.app
+    }
+
+    /// Takes `cost` places, unless they are not there or are others' due.
+    pub(crate) fn take(self: &Arc<Self>, cost: u32) -> Option<Place> {
+        let mut inner = self.places.lock();
+        let own = inner.account(self.app).unused().min(inner.reserved);
+        let available = inner.free.saturating_sub(inner.reserved - own);
+        // Apps that came later may be guaranteed what others hold still: then what is free goes by who comes first.
+        if available < cost && inner.free.min(own) < cost {
+            return None;
+        }
+        inner.free -= cost;
+        inner.change(self.app, |account| account.held += cost);
+        Some(Place { share: Arc::clone(self), cost })
+    }
+
+    /// True if the app holds more than it is guaranteed.
+    pub(crate) fn is_exceeded(&self) -> bool {
+        let account = self.places.lock().account(self.app);
+        account.held > account.guarantee
+    }
+}
+
+impl Drop for Share {
     fn drop(&mut self) {
         let mut inner = self.places.lock();
+        // What was reserved for it is not any more. It holds nothing: a place holds the share.
+        inner.change(self.app, |account| *account = Account::default());
+        if let Some(account) = inner.accounts.get_mut(self.app as usize) {
+            *account = None;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let places = &self.share.places;
+        let mut inner = places.lock();
         inner.free += self.cost;
-        inner.hold(self.app, |held| held.saturating_sub(self.cost));
+        inner.change(self.share.app, |account| account.held = account.held.saturating_sub(self.cost));
         drop(inner);
-        if self.places.is_wanted() {
-            self.places.wanted.store(false, Ordering::Release);
+        if places.is_wanted() {
+            places.wanted.store(false, Ordering::Release);
         }
     }
 }
@@ -113,41 +185,96 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    fn apps<const N: usize>(count: u32) -> (Arc<Places>, [Arc<Share>; N]) {
+        let places = Places::new(count);
+        let shares = std::array::from_fn(|_| places.join());
+        places.guarantee(&shares.each_ref().map(|share| share.app()));
+        (places, shares)
+    }
+
+    fn all(share: &Arc<Share>) -> Vec<Place> {
+        std::iter::from_fn(|| share.take(1)).collect()
+    }
+
     #[test]
     fn places_come_back() {
-        let places = Places::new(2, 1);
-        let one = places.take(0, 1).unwrap();
-        let _two = places.take(0, 1).unwrap();
-        assert!(places.take(0, 1).is_none());
+        let (places, [app]) = apps(2);
+        let one = app.take(1).unwrap();
+        let _two = app.take(1).unwrap();
+        assert!(app.take(1).is_none());
         assert!(places.want() && !places.want());
         drop(one);
         assert!(!places.is_wanted());
-        assert!(places.take(0, 1).is_some());
+        assert!(app.take(1).is_some());
     }
 
     #[test]
     fn a_module_costs_what_it_takes_out_of_the_pools() {
         assert_eq!([cost(1, 1), cost(0, 0), cost(8, 0), cost(1, 16), cost(1, 5)], [1, 1, 8, 4, 2]);
-        let places = Places::new(10, 1);
-        let eight = places.take(0, 8).unwrap();
-        assert!(places.take(0, 8).is_none());
-        assert!(places.take(0, 2).is_some());
+        let (_, [app]) = apps(10);
+        let eight = app.take(8).unwrap();
+        assert!(app.take(8).is_none());
+        assert!(app.take(2).is_some());
         drop(eight);
-        assert!(places.take(0, 8).is_some());
+        assert!(app.take(8).is_some());
     }
 
     #[test]
     fn an_app_finds_its_share_whatever_others_take() {
-        let places = Places::new(100, 2);
-        let greedy: Vec<_> = std::iter::from_fn(|| places.take(0, 1)).collect();
-        assert_eq!(greedy.len(), 75, "all but the other's guarantee");
-        assert!(places.is_over_its_share(0));
-        let modest: Vec<_> = std::iter::from_fn(|| places.take(1, 1)).collect();
-        assert_eq!(modest.len(), 25);
-        assert!(!places.is_over_its_share(1));
-        drop(greedy);
-        drop(modest);
+        let (places, [greedy, modest]) = apps(100);
+        let most = all(&greedy);
+        assert_eq!(most.len(), 75, "all but the other's guarantee");
+        assert!(greedy.is_exceeded());
+        let rest = all(&modest);
+        assert_eq!(rest.len(), 25);
+        assert!(!modest.is_exceeded());
+        drop((most, rest));
         let inner = places.lock();
         assert_eq!((inner.free, inner.reserved), (100, 50));
+    }
+
+    #[test]
+    fn guarantees_follow_the_apps_that_are_served() {
+        let (places, [old, kept]) = apps(100);
+        let held = all(&old);
+        assert_eq!(held.len(), 75);
+        let new = places.join();
+        places.guarantee(&[kept.app(), new.app()]);
+        assert_eq!(places.lock().reserved, 50);
+        // What the old app holds it keeps, and it gets nothing more; what it lets go is the others' first.
+        assert!(old.take(1).is_none());
+        let theirs = [all(&kept), all(&new)];
+        assert_eq!(theirs.each_ref().map(Vec::len), [25, 0]);
+        let mut held = held;
+        held.truncate(50);
+        assert!(old.take(1).is_none());
+        assert_eq!(all(&new).len(), 25);
+        drop((held, theirs));
+        assert_eq!(all(&old).len(), 50, "what nobody is guaranteed");
+        let inner = places.lock();
+        assert_eq!((inner.free, inner.reserved), (100, 50));
+    }
+
+    #[test]
+    fn a_number_is_given_again_only_when_nothing_of_its_app_lives() {
+        let (places, [app]) = apps(10);
+        let number = app.app();
+        let place = app.take(1).unwrap();
+        places.guarantee(&[]);
+        drop(app);
+        let other = places.join();
+        assert_ne!(other.app(), number);
+        drop(place);
+        assert_eq!(places.join().app(), number);
+        let inner = places.lock();
+        assert_eq!((inner.free, inner.reserved), (10, 0));
+    }
+
+    #[test]
+    fn an_app_that_goes_while_it_is_served_leaves_nothing_reserved() {
+        let (places, [app, other]) = apps(10);
+        drop(app);
+        assert_eq!(places.lock().reserved, 2);
+        assert_eq!(all(&other).len(), 10);
     }
 }

@@ -1,9 +1,11 @@
 //! A guest's compiled module, linked and ready to be instantiated, with the limits of its app.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, ModuleExport};
 
+use super::cache::{Cache, EntryId, Found};
 use super::compile::{CompileError, Compiler};
 use super::places;
 use super::state::GuestState;
@@ -91,6 +93,7 @@ pub(crate) struct Loader {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<GuestState>,
     pub(crate) compiler: Compiler,
+    pub(crate) cache: Cache,
     pub(crate) clock: Clock,
 }
 
@@ -104,28 +107,66 @@ pub(crate) struct Spec {
 }
 
 impl Loader {
-    /// Compiles `wasm` in a child, loads and links it.
+    /// Takes `wasm` from the cache, else compiles it in a child and keeps it there; loads and links it.
     ///
     /// # Errors
     /// See [`LoadError`].
     pub(crate) fn load(&self, wasm: &[u8], spec: Spec) -> Result<Program, LoadError> {
         check_kind(wasm)?;
+        let id = EntryId::new(&self.engine, wasm);
+        if let Some(module) = self.cached(&id, &spec.name) {
+            return self.link(&module, spec);
+        }
+        let began = Instant::now();
         let code = self.compiler.compile(wasm)?;
-        self.link(&code, spec)
+        tracing::debug!(app = &*spec.name, ms = began.elapsed().as_millis(), "compiled");
+        // What was just kept is mapped from its file, too: those pages can be given back when memory is short.
+        let kept = if self.cache.store(&id, &code) { self.cached(&id, &spec.name) } else { None };
+        let module = match kept {
+            Some(module) => module,
+            None => self.deserialize(&code)?,
+        };
+        self.link(&module, spec)
     }
 
-    /// Loads and links code that our own compiler made.
+    /// The module of an entry, if there is one that is as it was written.
+    #[allow(unsafe_code)]
+    fn cached(&self, id: &EntryId, app: &str) -> Option<Module> {
+        let reason = match self.cache.find(id) {
+            Found::Nothing => return None,
+            Found::Broken(defect) => defect.to_string(),
+            Found::Whole(file) => {
+                // SAFETY: our own compiler made this code; the seal that was just verified in this very file says so.
+                // Nobody but our user can write to the file, and we never write to an entry once it has its name.
+                match unsafe { Module::deserialize_open_file(&self.engine, file) } {
+                    Ok(module) => return Some(module),
+                    Err(error) => format!("{error:#}"),
+                }
+            }
+        };
+        tracing::warn!(app, reason, "the kept copy of the compiled module is not used: it is compiled again");
+        None
+    }
+
+    /// Loads code that our own compiler made.
+    ///
+    /// # Errors
+    /// [`LoadError::Load`].
+    #[allow(unsafe_code)]
+    pub(crate) fn deserialize(&self, code: &[u8]) -> Result<Module, LoadError> {
+        // SAFETY: the code comes from our own compiling child, through a pipe that nobody else can write to, and was
+        // made by the same binary with the same settings.
+        unsafe { Module::deserialize(&self.engine, code) }.map_err(LoadError::Load)
+    }
+
+    /// Links a module.
     ///
     /// # Errors
     /// See [`LoadError`].
-    #[allow(unsafe_code)]
-    pub(crate) fn link(&self, code: &[u8], spec: Spec) -> Result<Program, LoadError> {
-        // SAFETY: the code comes from our own compiling child, through a pipe that nobody else can write to, and was
-        // made by the same binary with the same settings.
-        let module = unsafe { Module::deserialize(&self.engine, code) }.map_err(LoadError::Load)?;
-        let (memory, handle, initialize) = exports(&module)?;
-        let cost = check_needs(&module, &spec.limits)?;
-        let pre = self.linker.instantiate_pre(&module).map_err(LoadError::Imports)?;
+    pub(crate) fn link(&self, module: &Module, spec: Spec) -> Result<Program, LoadError> {
+        let (memory, handle, initialize) = exports(module)?;
+        let cost = check_needs(module, &spec.limits)?;
+        let pre = self.linker.instantiate_pre(module).map_err(LoadError::Imports)?;
         let env = spec.env.iter().map(|(k, v)| format!("{k}={v}\0").into_bytes()).collect();
         let log = GuestLog::new(Arc::clone(&spec.name), spec.limits.log_bytes_per_s);
         Ok(Program {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use wasmtime::Memory;
 
+use super::crash::LastWords;
 use super::limiter::Limiter;
 use super::places::Place;
 use super::program::Program;
 use crate::exchange::Exchange;
-use crate::observe::guest_log::Lines;
+use crate::observe::guest_log::{Level, Lines};
 
 /// The first handle; smaller numbers are kept free of meaning.
 const FIRST_HANDLE: u32 = 3;
@@ -78,6 +79,8 @@ pub(crate) struct GuestState {
     pub(crate) handles: Handles,
     /// Standard output and standard error, cut into lines.
     pub(crate) stdio: [Lines; 2],
+    /// What the guest said last, where its author is to be told of its end.
+    pub(crate) words: Option<Box<LastWords>>,
     _place: Option<Place>,
 }
 
@@ -92,6 +95,7 @@ impl GuestState {
             limiter,
             handles: Handles::new(),
             stdio: Default::default(),
+            words: None,
             _place: place,
         }
     }
@@ -108,6 +112,10 @@ impl GuestState {
         let mut inner = exchange.lock();
         inner.response.abandon();
         inner.park = None;
+        // The author is told of a panic with its backtrace; but this call has not ended with it.
+        if let Some(text) = self.words.as_mut().and_then(|words| words.forget()) {
+            self.program.log.record(Level::Error, &inner.facts.id, text.as_bytes());
+        }
         for lines in &mut self.stdio {
             if !lines.is_empty() {
                 lines.end(&self.program.log, &inner.facts.id);

@@ -12,6 +12,8 @@ use std::task::{Context, Poll, Waker};
 
 use wasmtime::{Instance, ModuleExport, Store, Trap, TypedFunc, UpdateDeadline, WasmBacktrace, WasmResults};
 
+use super::crash::Crash;
+use super::engine::Mode;
 use super::outcome::Outcome;
 use super::places::Place;
 use super::program::Program;
@@ -42,6 +44,8 @@ pub(crate) struct Job {
 struct Mailbox {
     job: Option<Job>,
     outcome: Option<Outcome>,
+    /// How the call failed, for the guest's author.
+    crash: Option<Box<Crash>>,
     /// A warm instance is kept for the next request.
     warm: bool,
 }
@@ -73,14 +77,20 @@ pub(crate) struct Runner {
 pub(crate) type Reaper = std::sync::mpsc::Sender<Box<dyn Send>>;
 
 impl Runner {
-    pub(crate) fn new(reaper: Reaper) -> Self {
+    /// `mode` says whether failures are explained to the guest's author.
+    pub(crate) fn new(reaper: Reaper, mode: Mode) -> Self {
         let mailbox = Shared::default();
-        Self { future: Box::pin(run(Arc::clone(&mailbox), reaper)), mailbox }
+        Self { future: Box::pin(run(Arc::clone(&mailbox), reaper, mode)), mailbox }
     }
 
     /// Begins a call; the runner has none in progress.
     pub(crate) fn begin(&mut self, job: Job) {
         open(&self.mailbox).job = Some(job);
+    }
+
+    /// How the call that is over has failed, where somebody is to be told.
+    pub(crate) fn take_crash(&mut self) -> Option<Box<Crash>> {
+        open(&self.mailbox).crash.take()
     }
 
     /// True if it holds an instance that can serve another request of its app.
@@ -114,14 +124,15 @@ async fn next(mailbox: &Shared) -> Job {
     std::future::poll_fn(|_| open(mailbox).job.take().map_or(Poll::Pending, Poll::Ready)).await
 }
 
-async fn run(mailbox: Shared, reaper: Reaper) {
+async fn run(mailbox: Shared, reaper: Reaper, mode: Mode) {
     let mut live: Option<Live> = None;
     loop {
         let job = next(&mailbox).await;
-        let (outcome, kept) = serve(job, live.take(), &reaper).await;
+        let Served { outcome, crash, kept } = serve(job, live.take(), &reaper, mode).await;
         live = kept;
         let mut mailbox = open(&mailbox);
         mailbox.outcome = Some(outcome);
+        mailbox.crash = crash;
         mailbox.warm = live.is_some();
     }
 }
@@ -133,37 +144,57 @@ struct Live {
     left: u32,
 }
 
-async fn serve(job: Job, live: Option<Live>, reaper: &Reaper) -> (Outcome, Option<Live>) {
+/// What a call came to.
+struct Served {
+    outcome: Outcome,
+    crash: Option<Box<Crash>>,
+    /// The instance, if it can serve another request.
+    kept: Option<Live>,
+}
+
+async fn serve(job: Job, live: Option<Live>, reaper: &Reaper, mode: Mode) -> Served {
     let Job { program, exchange, place } = job;
     let mut live = match live {
         Some(mut live) => {
             live.store.data_mut().renew(exchange);
             live
         }
-        None => match instantiate(program, exchange, place).await {
+        None => match instantiate(program, exchange, place, mode).await {
             Ok(live) => live,
-            Err((outcome, store)) => {
+            Err((error, mut store)) => {
+                let (outcome, crash) = end_failed(&error, &mut store);
                 discard(store, reaper);
-                return (outcome, None);
+                return Served { outcome, crash, kept: None };
             }
         },
     };
     live.store.set_epoch_deadline(1);
     let result = live.handle.call_async(&mut live.store, ()).await;
-    let outcome = match &result {
-        Ok(code) => Outcome::Returned(*code),
-        Err(error) => judge(error, live.store.data()),
+    let (outcome, crash) = match &result {
+        Ok(code) => {
+            live.store.data_mut().end();
+            (Outcome::Returned(*code), None)
+        }
+        Err(error) => end_failed(error, &mut live.store),
     };
-    live.store.data_mut().end();
     if result.is_err() {
         stack::trim(&mut live.store).await;
     }
     live.left = live.left.saturating_sub(1);
     if result.is_ok() && live.left > 0 {
-        return (outcome, Some(live));
+        return Served { outcome, crash, kept: Some(live) };
     }
     discard(live.store, reaper);
-    (outcome, None)
+    Served { outcome, crash, kept: None }
+}
+
+/// The call has failed and is over.
+fn end_failed(error: &wasmtime::Error, store: &mut Store<GuestState>) -> (Outcome, Option<Box<Crash>>) {
+    let state = store.data_mut();
+    let outcome = judge(error, state);
+    let crash = state.words.as_deref_mut().map(|words| Box::new(Crash::new(error, words)));
+    state.end();
+    (outcome, crash)
 }
 
 fn discard(store: Store<GuestState>, reaper: &Reaper) {
@@ -177,12 +208,14 @@ async fn instantiate(
     program: Arc<Program>,
     exchange: Arc<Exchange>,
     place: Option<Place>,
-) -> Result<Live, (Outcome, Store<GuestState>)> {
+    mode: Mode,
+) -> Result<Live, (wasmtime::Error, Store<GuestState>)> {
     let left = match program.instances {
         Instances::Fresh => 1,
         Instances::Reuse(n) => n,
     };
-    let state = GuestState::new(Arc::clone(&program), exchange, place);
+    let mut state = GuestState::new(Arc::clone(&program), exchange, place);
+    state.words = (mode == Mode::Dev).then(Box::default);
     let mut store = Store::new(program.pre.module().engine(), state);
     store.limiter(|state| &mut state.limiter);
     store.epoch_deadline_callback(|cx| {
@@ -195,11 +228,7 @@ async fn instantiate(
     store.set_epoch_deadline(1);
     match start(&program, &mut store).await {
         Ok(handle) => Ok(Live { store, handle, left }),
-        Err(error) => {
-            let outcome = judge(&error, store.data());
-            store.data_mut().end();
-            Err((outcome, store))
-        }
+        Err(error) => Err((error, store)),
     }
 }
 

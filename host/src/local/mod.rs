@@ -11,15 +11,17 @@ use tidegate_proto::timers::{TimerId, Wheel};
 
 pub(crate) use self::active::{Active, Progress};
 use self::date::Date;
+use self::tasks::Warm;
 pub(crate) use self::tasks::{Begin, Task};
 use self::waiting::Waiting;
 use crate::clock::{Nanos, thread_cpu};
 use crate::exchange::{Exchange, RequestId};
-use crate::guest::scheduler::{AppId, Scheduler};
+use crate::guest::scheduler::Scheduler;
 use crate::guest::task::Runner;
 use crate::reactor::buffers::Buffers;
 use crate::reactor::token::{Slot, Slots};
 use crate::shared::Shared;
+use crate::tenants::registry::Registry;
 
 /// Bytes that one read takes at most.
 const SCRATCH_BYTES: usize = 32 * 1024;
@@ -42,6 +44,9 @@ pub(crate) enum TimerKey {
 /// A worker's own things.
 pub(crate) struct Local {
     pub(crate) shared: Arc<Shared>,
+    /// The apps that requests are for that begin in this turn, and the number of this registry.
+    pub(crate) registry: Arc<Registry>,
+    generation: u64,
     pub(crate) worker: u16,
     /// The time of this turn.
     pub(crate) now: Nanos,
@@ -58,7 +63,8 @@ pub(crate) struct Local {
     #[expect(clippy::vec_box, reason = "the boxes themselves are what is lent")]
     actives: Vec<Box<Active>>,
     cold: Vec<Runner>,
-    warm: Vec<(AppId, Vec<Runner>)>,
+    /// By version; one for each that is served and reuses its instances.
+    warm: Vec<Warm>,
     date: Date,
     requests: u64,
     /// A timer is set for [`TimerKey::Places`].
@@ -70,7 +76,10 @@ pub(crate) struct Local {
 impl Local {
     pub(crate) fn new(shared: Arc<Shared>, worker: u16) -> Self {
         let now = shared.clock.now();
-        Self {
+        let (generation, registry) = shared.current.get();
+        let mut local = Self {
+            registry: Arc::clone(&registry),
+            generation,
             worker,
             now,
             buffers: Buffers::default(),
@@ -89,7 +98,10 @@ impl Local {
             retrying: false,
             cpu_floor: 0,
             shared,
-        }
+        };
+        local.take_up(&registry);
+        local.shared.current.took_up(worker, generation);
+        local
     }
 
     /// Makes good what a panic may have taken and not put back.
@@ -102,6 +114,18 @@ impl Local {
     /// A turn begins.
     pub(crate) fn begin_turn(&mut self) {
         self.now = self.shared.clock.now();
+        if self.shared.current.generation() != self.generation {
+            self.follow();
+        }
+    }
+
+    /// Another registry has been put in the place of the one before: requests that begin from now on are for its apps.
+    fn follow(&mut self) {
+        let (generation, registry) = self.shared.current.get();
+        self.take_up(&registry);
+        self.registry = registry;
+        self.generation = generation;
+        self.shared.current.took_up(self.worker, generation);
     }
 
     /// Guests are about to run.

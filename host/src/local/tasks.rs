@@ -1,5 +1,6 @@
 //! Tasks of a worker: admission, starting, running one slice, waking, cancelling.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidegate_proto::timers::TimerId;
@@ -8,6 +9,7 @@ use super::{KEEP_MAX, Local, TimerKey};
 use crate::clock::{MS, Nanos};
 use crate::config::Instances;
 use crate::exchange::{Exchange, Stage};
+use crate::guest::crash::Crash;
 use crate::guest::outcome::{Outcome, WALL_LIMIT};
 use crate::guest::places::Place;
 use crate::guest::scheduler::{AppId, Join};
@@ -16,7 +18,7 @@ use crate::observe::failures::Failed;
 use crate::observe::guest_log::Level;
 use crate::reactor::token::Slot;
 use crate::tenants::admission::Admission;
-use crate::tenants::registry::App;
+use crate::tenants::registry::{App, Registry};
 
 /// How soon a request that found no place looks again.
 const PLACES_RETRY: Nanos = MS;
@@ -55,6 +57,12 @@ impl Task {
     }
 }
 
+/// Instances of a version that is served, which wait for their next request.
+pub(super) struct Warm {
+    app: Arc<App>,
+    runners: Vec<Runner>,
+}
+
 /// How a request begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begin {
@@ -68,6 +76,8 @@ pub(crate) struct Step {
     pub(crate) session: Option<Slot>,
     /// How the call ended, if it did.
     pub(crate) outcome: Option<Outcome>,
+    /// In dev: how it failed.
+    pub(crate) crash: Option<Box<Crash>>,
 }
 
 impl Local {
@@ -79,13 +89,13 @@ impl Local {
         exchange: &Arc<Exchange>,
         due: Nanos,
     ) -> Begin {
-        match app.gate.arrive(due.saturating_sub(self.now)) {
+        match app.seat.gate.arrive(due.saturating_sub(self.now)) {
             Admission::Shed { retry_after_s } => Begin::Shed { retry_after_s },
             Admission::Wait => Begin::Waiting(self.waiting.join(app, session)),
             Admission::Go => match self.start(session, app, exchange) {
                 Some(task) => Begin::Running(task),
                 None => {
-                    app.gate.back_to_queue();
+                    app.seat.gate.back_to_queue();
                     self.retry_places();
                     Begin::Waiting(self.waiting.join(app, session))
                 }
@@ -106,21 +116,22 @@ impl Local {
     ) -> Vec<(Slot, Slot)> {
         let mut started = Vec::new();
         for app in self.waiting.apps() {
-            while let Some((session, ticket)) = self.waiting.first(app.id) {
-                let Some(exchange) = take(session, ticket) else { continue };
+            while let Some(waiter) = self.waiting.first(app) {
+                let (session, gate) = (waiter.session, &waiter.app.seat.gate);
+                let Some(exchange) = take(session, waiter.ticket) else { continue };
                 if exchange.lock().facts.deadline <= self.now {
                     // Its session's timer is about to tell the client so.
                     continue;
                 }
-                if !app.gate.enter_from_queue() {
-                    self.waiting.rejoin(&app, session, ticket);
+                if !gate.enter_from_queue() {
+                    self.waiting.rejoin(waiter);
                     break;
                 }
-                match self.start(session, &app, &exchange) {
+                match self.start(session, &waiter.app, &exchange) {
                     Some(task) => started.push((session, task)),
                     None => {
-                        app.gate.back_to_queue();
-                        self.waiting.rejoin(&app, session, ticket);
+                        gate.back_to_queue();
+                        self.waiting.rejoin(waiter);
                         self.retry_places();
                         break;
                     }
@@ -154,24 +165,20 @@ impl Local {
 
     fn runner_for(&mut self, app: &App) -> Option<(Runner, Option<Place>)> {
         if matches!(app.program.instances, Instances::Reuse(_))
-            && let Some(runner) = self.warm_of(app).pop()
+            && let Some(runner) = self.warm_of(app).and_then(Vec::pop)
         {
             return Some((runner, None));
         }
         let place = self.take_place(app)?;
-        let runner = self.cold.pop().unwrap_or_else(|| Runner::new(self.shared.reaper.clone()));
+        let runner =
+            self.cold.pop().unwrap_or_else(|| Runner::new(self.shared.reaper.clone(), self.shared.mode()));
         Some((runner, Some(place)))
     }
 
-    fn warm_of(&mut self, app: &App) -> &mut Vec<Runner> {
-        let at = match self.warm.iter().position(|(id, _)| *id == app.id) {
-            Some(at) => at,
-            None => {
-                self.warm.push((app.id, Vec::new()));
-                self.warm.len() - 1
-            }
-        };
-        &mut self.warm[at].1
+    /// The instances of this version that wait for a request. None: it is not served any more.
+    fn warm_of(&mut self, app: &App) -> Option<&mut Vec<Runner>> {
+        let at = self.warm.binary_search_by_key(&app.version, |warm| warm.app.version).ok()?;
+        self.warm.get_mut(at).map(|warm| &mut warm.runners)
     }
 
     /// Looks for places again soon, whatever else happens.
@@ -190,7 +197,7 @@ impl Local {
     /// Places in the pools. If there are none, idle instances are given up, here and by other workers; the places come
     /// free once those are dropped.
     fn take_place(&mut self, app: &App) -> Option<Place> {
-        let place = self.shared.places.take(app.id, app.program.cost);
+        let place = app.seat.share.take(app.program.cost);
         if place.is_none() {
             let told = self.shared.places.want();
             if !self.give_up_idle() && told {
@@ -209,18 +216,28 @@ impl Local {
 
     /// Gives up one idle instance of an app that holds more than its share. False: there is none.
     fn give_up_idle(&mut self) -> bool {
-        let places = &self.shared.places;
-        let over =
-            self.warm.iter_mut().find(|(app, runners)| !runners.is_empty() && places.is_over_its_share(*app));
-        let runner = over.and_then(|(_, runners)| runners.pop());
+        let over = |warm: &&mut Warm| !warm.runners.is_empty() && warm.app.seat.share.is_exceeded();
+        let runner = self.warm.iter_mut().find(over).and_then(|warm| warm.runners.pop());
         runner.map(|runner| self.reap(runner)).is_some()
     }
 
     /// Gives up all idle instances: the server ends.
     pub(crate) fn give_up_all_idle(&mut self) {
-        for (_, runners) in std::mem::take(&mut self.warm) {
-            runners.into_iter().for_each(|runner| self.reap(runner));
-        }
+        let warm = self.warm.iter_mut().flat_map(|warm| std::mem::take(&mut warm.runners));
+        warm.collect::<Vec<_>>().into_iter().for_each(|runner| self.reap(runner));
+    }
+
+    /// Other apps are served from now on. The instances of those that are not any more are given up.
+    pub(super) fn take_up(&mut self, registry: &Registry) {
+        let kept = std::mem::take(&mut self.warm).into_iter();
+        let mut kept: HashMap<u64, Vec<Runner>> = kept.map(|warm| (warm.app.version, warm.runners)).collect();
+        let reusing =
+            registry.apps().iter().filter(|app| matches!(app.program.instances, Instances::Reuse(_)));
+        self.warm = reusing
+            .map(|app| Warm { app: Arc::clone(app), runners: kept.remove(&app.version).unwrap_or_default() })
+            .collect();
+        self.warm.sort_unstable_by_key(|warm| warm.app.version);
+        kept.into_values().flatten().for_each(|runner| self.reap(runner));
     }
 
     /// Drops a runner away from the loop.
@@ -271,8 +288,13 @@ impl Local {
                 (Some(Outcome::Trapped(format!("the host panicked: {text}"))), false)
             }
         };
+        let crash = outcome.as_ref().and_then(|_| task.runner.take_crash());
         match &outcome {
             Some(outcome) => {
+                if let Some(crash) = &crash {
+                    let id = &task.exchange.lock().facts.id;
+                    task.app.program.log.record(Level::Error, id, crash.text().as_bytes());
+                }
                 if session.is_none() {
                     task.log_late(outcome.word(), outcome.detail());
                 }
@@ -280,7 +302,7 @@ impl Local {
             }
             None => self.suspend(slot, used),
         }
-        let step = Step { session, outcome };
+        let step = Step { session, outcome, crash };
         self.scheduler.charge(app, used);
         Some(step)
     }
@@ -393,11 +415,14 @@ impl Local {
         if !sound {
             self.reap(task.runner);
         } else if task.runner.is_warm() {
-            self.warm_of(&task.app).push(task.runner);
+            match self.warm_of(&task.app) {
+                Some(warm) => warm.push(task.runner),
+                None => self.reap(task.runner),
+            }
         } else if self.cold.len() < KEEP_MAX {
             self.cold.push(task.runner);
         }
-        if task.app.gate.leave(self.now.saturating_sub(task.entered), sound) {
+        if task.app.seat.gate.leave(self.now.saturating_sub(task.entered), sound) {
             self.shared.wake_all();
         }
         if task.session.is_none() {

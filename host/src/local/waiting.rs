@@ -1,4 +1,6 @@
 //! Requests that wait for admission, in the order they came, by app.
+//!
+//! All versions of an app stand in one line, as they share one gate; each request keeps the version it came for.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -7,16 +9,20 @@ use crate::guest::scheduler::AppId;
 use crate::reactor::token::Slot;
 use crate::tenants::registry::App;
 
-#[derive(Debug)]
-struct Line {
-    app: Arc<App>,
-    waiters: VecDeque<(Slot, u64)>,
+/// A request in a line.
+#[derive(Clone, Debug)]
+pub(super) struct Waiter {
+    pub(super) app: Arc<App>,
+    pub(super) session: Slot,
+    /// Tells it from earlier requests of the same session.
+    pub(super) ticket: u64,
 }
 
-/// A worker's waiting lines. A waiter that gave up stays in its line until its turn, and is told apart by its ticket.
+/// A worker's waiting lines, none of them empty. A waiter that gave up stays in its line until its turn, and is told
+/// apart by its ticket.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    lines: BTreeMap<AppId, Line>,
+    lines: BTreeMap<AppId, VecDeque<Waiter>>,
     tickets: u64,
     /// Which app is asked first changes from time to time, so that none is always last.
     rounds: usize,
@@ -30,23 +36,19 @@ impl Waiting {
     /// Joins the end of the app's line. Returns the ticket.
     pub(super) fn join(&mut self, app: &Arc<App>, session: Slot) -> u64 {
         self.tickets += 1;
-        let ticket = self.tickets;
-        self.line(app).waiters.push_back((session, ticket));
-        ticket
+        let waiter = Waiter { app: Arc::clone(app), session, ticket: self.tickets };
+        self.lines.entry(app.id).or_default().push_back(waiter);
+        self.tickets
     }
 
     /// Back to the front: its turn came and something else was missing.
-    pub(super) fn rejoin(&mut self, app: &Arc<App>, session: Slot, ticket: u64) {
-        self.line(app).waiters.push_front((session, ticket));
-    }
-
-    fn line(&mut self, app: &Arc<App>) -> &mut Line {
-        self.lines.entry(app.id).or_insert_with(|| Line { app: Arc::clone(app), waiters: VecDeque::new() })
+    pub(super) fn rejoin(&mut self, waiter: Waiter) {
+        self.lines.entry(waiter.app.id).or_default().push_front(waiter);
     }
 
     /// Apps that somebody waits for, another one first each time.
-    pub(super) fn apps(&mut self) -> Vec<Arc<App>> {
-        let mut apps: Vec<_> = self.lines.values().map(|line| Arc::clone(&line.app)).collect();
+    pub(super) fn apps(&mut self) -> Vec<AppId> {
+        let mut apps: Vec<_> = self.lines.keys().copied().collect();
         if !apps.is_empty() {
             self.rounds = self.rounds.wrapping_add(1);
             let first = self.rounds % apps.len();
@@ -56,10 +58,10 @@ impl Waiting {
     }
 
     /// The first in the app's line.
-    pub(super) fn first(&mut self, app: AppId) -> Option<(Slot, u64)> {
+    pub(super) fn first(&mut self, app: AppId) -> Option<Waiter> {
         let line = self.lines.get_mut(&app)?;
-        let first = line.waiters.pop_front();
-        if line.waiters.is_empty() {
+        let first = line.pop_front();
+        if line.is_empty() {
             self.lines.remove(&app);
         }
         first

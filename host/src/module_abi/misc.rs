@@ -28,7 +28,10 @@ fn log(guest: &mut Guest<'_>, level: i32, ptr: i32, len: i32) -> Result<i32> {
     let (memory, state) = parts(guest)?;
     let text = bytes(memory, ptr, len)?;
     let Some(level) = Level::from_abi(level.cast_unsigned()) else { return Ok(-EINVAL) };
-    state.program.log.record(level, &state.exchange.lock().facts.id, text);
+    let kept = level == Level::Error && state.words.as_mut().is_some_and(|words| words.hear(text));
+    if !kept {
+        state.program.log.record(level, &state.exchange.lock().facts.id, text);
+    }
     spend(state, logged(text.len().min(LINE_BYTES_MAX)))?;
     Ok(0)
 }

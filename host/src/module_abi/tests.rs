@@ -10,6 +10,7 @@ use super::{add_to_linker, cost};
 use crate::clock::{Clock, MS, thread_cpu};
 use crate::config::{AppLimits, Instances};
 use crate::exchange::{Exchange, Fault, Stage};
+use crate::guest::cache::Cache;
 use crate::guest::compile::Compiler;
 use crate::guest::engine;
 use crate::guest::outcome::Outcome;
@@ -62,12 +63,13 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let engine = engine::serving().unwrap();
+        let engine = engine::serving(engine::Mode::Production).unwrap();
         let mut linker = wasmtime::Linker::new(&engine);
         add_to_linker(&mut linker).unwrap();
         let clock = Clock::start();
-        let compiler = Compiler::this_binary().unwrap();
-        Self { loader: Loader { engine, linker, compiler, clock }, exchange: Exchange::new(clock) }
+        let compiler = Compiler::this_binary(engine::Mode::Production).unwrap();
+        let loader = Loader { engine, linker, compiler, cache: Cache::none(), clock };
+        Self { loader, exchange: Exchange::new(clock) }
     }
 
     /// A fresh request whose body is `body`, complete or not.
@@ -89,12 +91,12 @@ impl Bench {
             instances: Instances::Fresh,
             env: vec![("KEY".into(), "value".into())],
         };
-        Arc::new(self.loader.link(&code, spec).unwrap())
+        Arc::new(self.loader.link(&self.loader.deserialize(&code).unwrap(), spec).unwrap())
     }
 
     fn runner(&self, wat: &str) -> Runner {
         let program = self.program(wat);
-        let mut runner = Runner::new(std::sync::mpsc::channel().0);
+        let mut runner = Runner::new(std::sync::mpsc::channel().0, engine::Mode::Production);
         self.exchange.slice.set_budget(10_000 * MS);
         self.exchange.slice.begin(self.loader.clock.now(), thread_cpu());
         runner.begin(Job { program, exchange: Arc::clone(&self.exchange), place: None });

@@ -8,6 +8,8 @@ use super::failures::FailureLog;
 use super::rate::Rate;
 use crate::exchange::RequestId;
 
+/// What events of guests are told by.
+pub(super) const TARGET: &str = "guest";
 /// A longer line is cut.
 pub(crate) const LINE_BYTES_MAX: usize = 16 * 1024;
 /// What one record counts for besides its text.
@@ -19,6 +21,13 @@ pub(crate) struct GuestLog {
     app: Arc<str>,
     rate: Rate,
     pub(crate) failures: FailureLog,
+}
+
+impl Drop for GuestLog {
+    /// Nobody asks any more.
+    fn drop(&mut self) {
+        self.report();
+    }
 }
 
 /// How much a record matters.
@@ -61,11 +70,11 @@ impl GuestLog {
         let text = &*String::from_utf8_lossy(text);
         let app = &*self.app;
         match level {
-            Level::Error => tracing::error!(target: "guest", app, request = %id, text),
-            Level::Warn => tracing::warn!(target: "guest", app, request = %id, text),
-            Level::Info => tracing::info!(target: "guest", app, request = %id, text),
-            Level::Debug => tracing::debug!(target: "guest", app, request = %id, text),
-            Level::Trace => tracing::trace!(target: "guest", app, request = %id, text),
+            Level::Error => tracing::error!(target: TARGET, app, request = %id, text),
+            Level::Warn => tracing::warn!(target: TARGET, app, request = %id, text),
+            Level::Info => tracing::info!(target: TARGET, app, request = %id, text),
+            Level::Debug => tracing::debug!(target: TARGET, app, request = %id, text),
+            Level::Trace => tracing::trace!(target: TARGET, app, request = %id, text),
         }
         true
     }

@@ -18,6 +18,7 @@ use tracing_subscriber::fmt::{FormatFields, Layer, layer};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+use super::dev_log::DevFormat;
 use super::sink::{FAREWELL, Sink, SinkGuard};
 use crate::config::LogFormat;
 
@@ -63,8 +64,9 @@ impl Drop for Guard {
     }
 }
 
-/// Sends all events of the process to standard error. The level is `info` unless [`FILTER_VARIABLE`] says otherwise.
-pub fn init(format: LogFormat) -> Result<Guard, InitError> {
+/// Sends all events of the process to standard error. The level is `info` unless [`FILTER_VARIABLE`] says otherwise. In
+/// `dev` the text format gives the words to guests.
+pub fn init(format: LogFormat, dev: bool) -> Result<Guard, InitError> {
     let directives = std::env::var(FILTER_VARIABLE).unwrap_or_default();
     let filter = filter(&directives)?;
     // Not the stream itself: its lock would be held for as long as a write takes, and everybody who prints wants it.
@@ -76,8 +78,12 @@ pub fn init(format: LogFormat) -> Result<Guard, InitError> {
         LogFormat::Text => {
             let ansi = io::stderr().is_terminal()
                 && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            let layer = text().with_ansi(ansi).with_writer(writer);
-            registry.with(layer).try_init()?;
+            if dev {
+                let layer = text().event_format(DevFormat::new(ansi));
+                registry.with(layer.with_writer(writer)).try_init()?;
+            } else {
+                registry.with(text().with_writer(writer)).try_init()?;
+            }
         }
         LogFormat::Json => {
             registry.with(json().with_writer(writer)).try_init()?;
@@ -86,12 +92,13 @@ pub fn init(format: LogFormat) -> Result<Guard, InitError> {
     Ok(Guard { sink, queue })
 }
 
-/// The text format. Apart from the fields it is what tracing-subscriber makes of an event.
+/// The text format. Apart from the fields it is what tracing-subscriber makes of an event, without colors: those would
+/// need another crate.
 fn text<S>() -> Layer<S, impl for<'w> FormatFields<'w> + 'static>
 where
     S: tracing::Subscriber + for<'span> tracing_subscriber::registry::LookupSpan<'span>,
 {
-    layer().fmt_fields(one_line())
+    layer().fmt_fields(one_line()).with_ansi(false)
 }
 
 /// The JSON format: an event's own fields beside its level and time, those of the innermost span under `span`.
@@ -129,8 +136,8 @@ fn one_line() -> impl for<'w> FormatFields<'w> + 'static {
 }
 
 /// Escapes control characters, the line and paragraph separators, and what turns the direction of text around.
-struct OneLine<'a, W> {
-    inner: &'a mut W,
+pub(super) struct OneLine<'a, W> {
+    pub(super) inner: &'a mut W,
 }
 
 impl<W: Write> Write for OneLine<'_, W> {
@@ -159,7 +166,13 @@ pub(super) mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<u8>>>);
+    pub(in crate::observe) struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Kept {
+        pub(in crate::observe) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
 
     impl io::Write for Kept {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -190,8 +203,7 @@ pub(super) mod tests {
                 tracing::subscriber::with_default(registry.with(json().with_writer(make)), log);
             }
         }
-        let bytes = kept.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
+        kept.text()
     }
 
     const EVIL: &str = "a\r\n2026-01-01T00:00:00Z ERROR forged\u{1b}[2J\u{85}\u{2028}\u{202e}\tz";

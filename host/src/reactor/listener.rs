@@ -16,12 +16,10 @@ use super::transport::Socket;
 use crate::config::ListenAddr;
 use crate::exchange::Ends;
 
-/// Connections that the kernel keeps for us until we accept them.
-const BACKLOG: i32 = 4096;
-/// A peer that has said nothing for so long is asked whether it is still there; a machine that vanished never says that
 /// Bytes that a socket takes of us beyond what is on its way to the peer. Without it the system buffers megabytes for each
 /// slow reader: a few hundred of them use up what all its sockets may have together, and every connection stalls.
 const UNSENT_BYTES_MAX: u32 = 128 * 1024;
+/// A peer that has said nothing for so long is asked whether it is still there; a machine that vanished never says that
 /// it is gone.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 /// How long each of the questions waits for its answer.
@@ -34,7 +32,7 @@ const KEEPALIVE_PROBES: u32 = 4;
 #[derive(Debug)]
 pub(crate) enum Bound {
     /// Every worker binds its own socket to it (SO_REUSEPORT).
-    Tcp(SocketAddr),
+    Tcp { addr: SocketAddr, backlog: i32 },
     /// One socket that all workers share.
     Unix(UnixDoor),
 }
@@ -51,16 +49,18 @@ pub(crate) struct UnixDoor {
 impl Bound {
     /// Claims `addr`. A port of 0 is resolved here.
     ///
-    /// A first bind without SO_REUSEPORT is what makes a second server fail plainly.
-    pub(crate) fn claim(addr: &ListenAddr) -> io::Result<Self> {
+    /// `backlog` connections wait in the kernel until we accept them, if net.core.somaxconn allows as many. A first bind
+    /// without SO_REUSEPORT is what makes a second server fail plainly.
+    pub(crate) fn claim(addr: &ListenAddr, backlog: u32) -> io::Result<Self> {
+        let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
         match addr {
             ListenAddr::Tcp(addr) => {
                 let socket = tcp_socket(*addr, false)?;
                 let local = socket.local_addr()?;
-                Ok(Self::Tcp(local.as_socket().unwrap_or(*addr)))
+                Ok(Self::Tcp { addr: local.as_socket().unwrap_or(*addr), backlog })
             }
             ListenAddr::Unix(path) => {
-                let socket = claim_unix(path)?;
+                let socket = claim_unix(path, backlog)?;
                 Ok(Self::Unix(UnixDoor { path: path.clone(), made: identity(path), socket }))
             }
         }
@@ -69,9 +69,9 @@ impl Bound {
     /// A worker's own listener.
     pub(crate) fn open(&self) -> io::Result<Listener> {
         match self {
-            Self::Tcp(addr) => {
+            Self::Tcp { addr, backlog } => {
                 let socket = tcp_socket(*addr, true)?;
-                socket.listen(BACKLOG)?;
+                socket.listen(*backlog)?;
                 Ok(Listener::Tcp { listener: TcpListener::from_std(socket.into()), local: *addr })
             }
             Self::Unix(door) => Ok(Listener::Unix(UnixListener::from_std(door.socket.try_clone()?))),
@@ -81,7 +81,7 @@ impl Bound {
     /// As people write it.
     pub(crate) fn url(&self) -> String {
         match self {
-            Self::Tcp(addr) => format!("http://{addr}"),
+            Self::Tcp { addr, .. } => format!("http://{addr}"),
             Self::Unix(door) => format!("unix:{}", door.path.display()),
         }
     }
@@ -124,7 +124,7 @@ fn tcp_socket(addr: SocketAddr, shared: bool) -> io::Result<socket2::Socket> {
 }
 
 /// Binds a Unix socket. A file that nobody listens on any more is replaced.
-fn claim_unix(path: &Path) -> io::Result<StdUnixListener> {
+fn claim_unix(path: &Path, backlog: i32) -> io::Result<StdUnixListener> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = socket2::Socket::new(Domain::UNIX, kind, None)?;
     let addr = SockAddr::unix(path)?;
@@ -138,7 +138,7 @@ fn claim_unix(path: &Path) -> io::Result<StdUnixListener> {
         std::fs::remove_file(path)?;
         socket.bind(&addr)?;
     }
-    socket.listen(BACKLOG)?;
+    socket.listen(backlog)?;
     Ok(socket.into())
 }
 
@@ -239,8 +239,8 @@ mod tests {
     use super::*;
 
     fn loopback() -> (Bound, SocketAddr) {
-        let bound = Bound::claim(&ListenAddr::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
-        let Bound::Tcp(local) = bound else { panic!("tcp expected") };
+        let bound = Bound::claim(&ListenAddr::Tcp("127.0.0.1:0".parse().unwrap()), 16).unwrap();
+        let Bound::Tcp { addr: local, .. } = bound else { panic!("tcp expected") };
         (bound, local)
     }
 
@@ -249,7 +249,7 @@ mod tests {
         let (bound, local) = loopback();
         let first = bound.open().unwrap();
         let second = bound.open().unwrap();
-        let error = Bound::claim(&ListenAddr::Tcp(local)).unwrap_err();
+        let error = Bound::claim(&ListenAddr::Tcp(local), 16).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         drop((first, second));
     }
@@ -261,12 +261,12 @@ mod tests {
         let addr = ListenAddr::Unix(path.clone());
         // A server that was killed leaves the file and no socket.
         drop(StdUnixListener::bind(&path).unwrap());
-        let live = Bound::claim(&addr).unwrap();
-        assert_eq!(Bound::claim(&addr).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let live = Bound::claim(&addr, 16).unwrap();
+        assert_eq!(Bound::claim(&addr, 16).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(live);
         assert!(!path.exists());
         std::fs::write(&path, b"a file of someone's").unwrap();
-        assert!(Bound::claim(&addr).is_err());
+        assert!(Bound::claim(&addr, 16).is_err());
         assert!(path.exists());
     }
 
@@ -274,7 +274,7 @@ mod tests {
     fn a_path_that_is_anothers_by_now_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
-        let old = Bound::claim(&ListenAddr::Unix(path.clone())).unwrap();
+        let old = Bound::claim(&ListenAddr::Unix(path.clone()), 16).unwrap();
         // The old file stays, so that its inode is not given to the new one.
         std::fs::rename(&path, dir.path().join("old")).unwrap();
         let new = StdUnixListener::bind(&path).unwrap();
@@ -288,7 +288,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (tcp, local) = loopback();
         let path = dir.path().join("s");
-        let unix = Bound::claim(&ListenAddr::Unix(path.clone())).unwrap();
+        let unix = Bound::claim(&ListenAddr::Unix(path.clone()), 16).unwrap();
         let (tcp, unix) = (tcp.open().unwrap(), unix.open().unwrap());
         assert!(!tcp.has_waiting() && !unix.has_waiting());
         let _clients = (std::net::TcpStream::connect(local).unwrap(), StdUnixStream::connect(&path).unwrap());

@@ -67,6 +67,15 @@ impl Control {
     pub(super) fn serves(&self, shared: Arc<Shared>) {
         self.lock().stage = Stage::Serving(shared);
     }
+
+    /// Drains it, as the first signal does; another one ends it at once.
+    pub(super) fn drain(&self) {
+        let mut state = self.lock();
+        state.bound.clear();
+        if let Stage::Serving(shared) = std::mem::replace(&mut state.stage, Stage::Draining) {
+            shared.drain();
+        }
+    }
 }
 
 impl Drop for Control {
@@ -96,7 +105,7 @@ fn on_signal(state: &mut State, signal: i32) {
 }
 
 /// True if whoever started this process wanted it to ignore a signal, as `nohup` does with SIGHUP.
-fn is_ignored(signal: i32) -> bool {
+pub(crate) fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     ignored_in(&status, signal)
 }

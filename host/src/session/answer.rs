@@ -7,8 +7,11 @@ use tidegate_proto::conn::state::Send;
 use tidegate_proto::error::PeerError;
 use tidegate_proto::http1::encode::{ResponseHead, encode_problem};
 
+use super::page::{HTML, Page, TEXT, prefers_html};
+use super::report::Report;
 use super::{Fate, Session};
 use crate::exchange::{Fault, Inner, RequestId};
+use crate::guest::crash::Crash;
 use crate::guest::outcome::{CPU_LIMIT, Failure, OVERLOADED, Outcome};
 use crate::local::{Local, Progress};
 use crate::observe::access_log::{Record, timestamp};
@@ -37,6 +40,9 @@ pub(super) const DRAINED: Ending = Ending {
     level: Level::Warn,
     detail: "the server ends, and the time for what was running is over",
 };
+
+/// What is served instead of the apps.
+const NOTICE: &str = "dev-build";
 
 /// Says that a limit of time ran out, and which.
 pub(super) fn limit_text(name: &str, limit: Duration) -> String {
@@ -89,6 +95,35 @@ impl Session {
         } else {
             self.active(local).cut = true;
         }
+        self.end_failed(inner, failure, detail);
+    }
+
+    /// Likewise, for what its guest did or failed to do. In dev whoever asked is the guest's author, and is told all.
+    pub(super) fn fail_explained(
+        &mut self,
+        local: &mut Local,
+        inner: &Inner,
+        failure: Failure,
+        detail: &str,
+        crash: Option<&Crash>,
+    ) {
+        if !local.shared.settings.dev {
+            return self.fail(local, inner, failure, detail, None);
+        }
+        // The log has all of the crash already.
+        let detail = crash.map_or(detail, |crash| &crash.reason);
+        if self.conn.answer() {
+            let report = Report { failure, detail, crash, inner };
+            let (media_type, body) = report.for_client();
+            let page = Page { status: failure.status, code: failure.code, media_type, body: &body };
+            self.queue_page(local, inner, page);
+        } else {
+            self.active(local).cut = true;
+        }
+        self.end_failed(inner, failure, detail);
+    }
+
+    fn end_failed(&mut self, inner: &Inner, failure: Failure, detail: &str) {
         let level = if failure.status < 500 { Level::Info } else { Level::Warn };
         self.end_badly(level, inner, failure.code, detail);
     }
@@ -100,7 +135,7 @@ impl Session {
         active.cut = !awaited;
         let Some(exchange) = active.exchange().map(Arc::clone) else { return };
         if awaited {
-            self.fail(local, &exchange.lock(), failure, detail, None);
+            self.fail_explained(local, &exchange.lock(), failure, detail, None);
         } else {
             self.end_badly(Level::Warn, &exchange.lock(), failure.code, detail);
         }
@@ -122,6 +157,32 @@ impl Session {
         let Failure { code, status, title } = failure;
         let id = inner.facts.id.to_string();
         encode_problem(status, code, title, detail, &id, &cx, close, &date, retry_after_s, active.out.tail());
+    }
+
+    /// There are no apps but a notice: the request gets that, and its line in the access log. The caller knows that it is
+    /// a notice which is served.
+    pub(super) fn show_notice(&mut self, local: &mut Local, inner: &Inner) {
+        let registry = Arc::clone(&local.registry);
+        let Some(notice) = registry.notice() else { return };
+        let html = prefers_html(inner.head.fields());
+        let (media_type, body) = if html { (HTML, &notice.html) } else { (TEXT, &notice.text) };
+        if self.conn.answer() {
+            let page = Page { status: notice.status, code: NOTICE, media_type, body };
+            self.queue_page(local, inner, page);
+        } else {
+            self.active(local).cut = true;
+        }
+        self.active(local).outcome = Some(NOTICE);
+    }
+
+    /// An answer of ours that is not a problem document.
+    pub(super) fn queue_page(&mut self, local: &mut Local, inner: &Inner, page: Page<'_>) {
+        let date = local.date();
+        let cx = *self.conn.context();
+        let close = self.conn.closes_after();
+        let active = self.active(local);
+        active.status = page.status;
+        page.encode(&inner.facts.id, &cx, close, &date, active.out.tail());
     }
 
     /// `OPTIONS *` asks about the server as a whole (RFC 9110 section 9.3.7).

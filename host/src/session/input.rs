@@ -12,7 +12,7 @@ use crate::exchange::{Fault, Inner, RequestId};
 use crate::guest::outcome::{NO_SUCH_APP, OVERLOADED};
 use crate::local::{Begin, Local, Progress};
 use crate::reactor::transport::Received;
-use crate::tenants::registry::App;
+use crate::tenants::registry::{App, Registry};
 
 /// Reads that one look is worth.
 const READS_MAX: usize = 8;
@@ -255,7 +255,6 @@ impl Session {
         }
         let made = local.make_id();
         let slot = self.slot;
-        let shared = Arc::clone(&local.shared);
         let active = self.active(local);
         active.arrived = now;
         let Some(exchange) = active.exchange().map(Arc::clone) else { return };
@@ -263,14 +262,17 @@ impl Session {
         inner.facts.ends = ends;
         inner.facts.has_body = has_body;
         inner.facts.id = match inner.head.fields().get("x-request-id") {
-            Some(given) if shared.settings.trust_request_id => RequestId::given(given).unwrap_or(made),
+            Some(given) if local.shared.settings.trust_request_id => RequestId::given(given).unwrap_or(made),
             _ => made,
         };
         if inner.head.path() == "*" {
             drop(inner);
             return self.answer_options(local);
         }
-        let Some(app) = find_app(&shared.registry, &mut inner) else {
+        if local.registry.notice().is_some() {
+            return self.show_notice(local, &inner);
+        }
+        let Some(app) = find_app(&local.registry, &mut inner) else {
             return self.fail(local, &inner, NO_SUCH_APP, NO_SUCH_APP.title, None);
         };
         let limits = &app.program.limits;
@@ -278,6 +280,10 @@ impl Session {
         let due = now.saturating_add(wall);
         inner.facts.deadline = due;
         inner.begin(head_request, watermarks(&app));
+        if !has_body {
+            // A guest that reads all the same is at the end, and does not wait for what never comes.
+            inner.request.pipe.end();
+        }
         drop(inner);
         active.app = Some(Arc::clone(&app));
         let body_max = limits.body_bytes.unwrap_or(u64::MAX);
@@ -297,7 +303,7 @@ impl Session {
     }
 }
 
-fn find_app(registry: &crate::tenants::registry::Registry, inner: &mut Inner) -> Option<Arc<App>> {
+fn find_app(registry: &Registry, inner: &mut Inner) -> Option<Arc<App>> {
     let found = registry.find(inner.head.host(), inner.head.path(), &mut inner.facts.params)?;
     inner.facts.mount_len = found.mount_len;
     Some(Arc::clone(found.value))

@@ -9,6 +9,8 @@
 mod answer;
 mod input;
 mod output;
+mod page;
+mod report;
 
 use std::sync::Arc;
 
@@ -260,7 +262,7 @@ impl Session {
             Progress::Waiting(_) => {
                 active.queued = local.now.saturating_sub(active.arrived);
                 if let Some(app) = &active.app {
-                    app.gate.leave_queue();
+                    app.seat.gate.leave_queue();
                     // Others may have waited behind it only because it was there.
                     local.shared.wake_all();
                 }

@@ -8,6 +8,7 @@ use tidegate_proto::conn::{Body, Connection, OutBuf};
 
 use super::{Fate, Session};
 use crate::exchange::{Inner, Response, Stage};
+use crate::guest::crash::Crash;
 use crate::guest::outcome::Outcome;
 use crate::local::{Local, Progress};
 use crate::observe::guest_log::Level;
@@ -28,7 +29,7 @@ fn send_hints(conn: &mut Connection, response: &mut Response, out: &mut OutBuf, 
 
 impl Session {
     /// Takes up what the guest did until it was suspended or its call ended. [`Session::drive`] follows.
-    pub(crate) fn take_up(&mut self, local: &mut Local, outcome: Option<&Outcome>) {
+    pub(crate) fn take_up(&mut self, local: &mut Local, outcome: Option<&Outcome>, crash: Option<&Crash>) {
         let Some(active) = &mut self.active else { return };
         if outcome.is_some() {
             active.progress = Progress::Returned;
@@ -47,7 +48,7 @@ impl Session {
         {
             let failure = outcome.failure(inner.response.refused().is_some());
             let detail = self.explain(outcome, inner);
-            return self.fail(local, inner, failure, &detail, None);
+            return self.fail_explained(local, inner, failure, &detail, crash);
         }
         if self.conn.send() == Send::Await && !unset {
             // Those that still wait go before it: no more than may wait at once, and no more can follow.

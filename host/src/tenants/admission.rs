@@ -18,11 +18,11 @@ pub(crate) enum Admission {
     Shed { retry_after_s: u32 },
 }
 
-/// One app's gate.
+/// One app's gate, whatever its version.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    running_max: u32,
-    queued_max: u32,
+    running_max: AtomicU32,
+    queued_max: AtomicU32,
     running: AtomicU32,
     queued: AtomicU32,
     /// How long a request takes from entering to leaving, smoothed.
@@ -32,12 +32,18 @@ pub(crate) struct Gate {
 impl Gate {
     pub(crate) fn new(running_max: u32, queued_max: u32) -> Self {
         Self {
-            running_max,
-            queued_max,
+            running_max: AtomicU32::new(running_max),
+            queued_max: AtomicU32::new(queued_max),
             running: AtomicU32::new(0),
             queued: AtomicU32::new(0),
             service_ns: AtomicU64::new(0),
         }
+    }
+
+    /// Other limits from now on. What runs and waits stays: there may be more of it for a while than would be let in.
+    pub(crate) fn set_limits(&self, running_max: u32, queued_max: u32) {
+        self.running_max.store(running_max, Ordering::Relaxed);
+        self.queued_max.store(queued_max, Ordering::Relaxed);
     }
 
     /// A request arrives that must be answered within `left`.
@@ -46,7 +52,7 @@ impl Gate {
             return Admission::Go;
         }
         let wait = self.expected_wait();
-        if wait > left || !add_below(&self.queued, self.queued_max) {
+        if wait > left || !add_below(&self.queued, self.queued_max.load(Ordering::Relaxed)) {
             let seconds = wait.div_ceil(1_000 * MS).clamp(1, 120);
             return Admission::Shed { retry_after_s: u32::try_from(seconds).unwrap_or(1) };
         }
@@ -56,11 +62,18 @@ impl Gate {
     /// How long one more request would wait, by what requests took until now.
     fn expected_wait(&self) -> Nanos {
         let ahead = u64::from(self.queued.load(Ordering::Relaxed)) + 1;
-        self.service_ns.load(Ordering::Relaxed).saturating_mul(ahead) / u64::from(self.running_max.max(1))
+        let at_once = self.running_max.load(Ordering::Relaxed).max(1);
+        self.service_ns.load(Ordering::Relaxed).saturating_mul(ahead) / u64::from(at_once)
+    }
+
+    /// Requests that run, and that wait.
+    #[cfg(test)]
+    pub(crate) fn counts(&self) -> (u32, u32) {
+        (self.running.load(Ordering::Acquire), self.queued.load(Ordering::Acquire))
     }
 
     fn try_enter(&self) -> bool {
-        add_below(&self.running, self.running_max)
+        add_below(&self.running, self.running_max.load(Ordering::Relaxed))
     }
 
     /// A waiting request goes, if there is room.
@@ -116,6 +129,19 @@ mod tests {
         assert!(gate.enter_from_queue());
         assert!(!gate.leave(MS, true));
         assert_eq!(gate.arrive(LONG), Admission::Go);
+    }
+
+    #[test]
+    fn limits_change_under_what_runs_and_waits() {
+        let gate = Gate::new(2, 1);
+        assert_eq!([gate.arrive(LONG), gate.arrive(LONG)], [Admission::Go; 2]);
+        assert_eq!(gate.arrive(LONG), Admission::Wait);
+        gate.set_limits(1, 2);
+        gate.leave(MS, true);
+        assert!(!gate.enter_from_queue(), "one runs, and one may");
+        assert_eq!(gate.arrive(LONG), Admission::Wait);
+        gate.set_limits(3, 2);
+        assert!(gate.enter_from_queue() && gate.enter_from_queue());
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! The apps that are served, and whether they may take another request.
+//! The apps that are served, how one set of them follows another, and whether they may take another request.
 
 pub(crate) mod admission;
+pub(crate) mod current;
+pub(crate) mod notice;
 pub(crate) mod registry;

@@ -1,13 +1,16 @@
 //! One `[[app]]` of a manifest.
 
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use super::Purpose;
 use super::walk::{Value, Walk};
 use crate::config::keys::{APP_KEYS, WATERMARK_KEYS};
 use crate::config::problem::ValueError;
 use crate::config::settings::{AppSettings, Instances, check_app_name, check_env};
+use crate::config::units::Given;
 
 const KEYS: &[&str] = &["name", "source", "routes", "instances", "weight", "env", "limits", "watermarks"];
 const KEYS_LATER: &[&str] = &["sockets", "mounts"];
@@ -21,11 +24,20 @@ pub(super) struct ReadApp {
     pub(super) route_spans: Vec<Range<usize>>,
 }
 
-pub(super) fn read(walk: &mut Walk<'_>, value: &Value<'_>) -> Option<ReadApp> {
+/// What is asked of sources.
+#[derive(Clone, Copy)]
+pub(super) struct Sources<'b> {
+    pub(super) purpose: Purpose,
+    /// What `[build]` makes: the source of an app that names none.
+    pub(super) built: Option<&'b Path>,
+}
+
+pub(super) fn read(walk: &mut Walk<'_>, value: &Value<'_>, sources: Sources<'_>) -> Option<ReadApp> {
     let table = walk.table(value)?;
     walk.check_keys(table, KEYS, KEYS_LATER);
     for key in ["name", "source", "routes"] {
-        if !table.contains_key(key) {
+        let made = key == "source" && (sources.built.is_some() || sources.purpose == Purpose::Build);
+        if !table.contains_key(key) && !made {
             let error = ValueError::new(format!("the app has no `{key}`"));
             let help = match key {
                 "name" => "as in `name = \"shop\"`",
@@ -46,7 +58,7 @@ pub(super) fn read(walk: &mut Walk<'_>, value: &Value<'_>) -> Option<ReadApp> {
         app.name = name;
         name_span = table.get("name").map(Value::span);
     }
-    source(walk, table, &mut app);
+    source(walk, value, table, sources, &mut app);
     let mut route_spans = Vec::new();
     if let Some(value) = table.get("routes") {
         let routes = walk.strings(value);
@@ -64,21 +76,43 @@ pub(super) fn read(walk: &mut Walk<'_>, value: &Value<'_>) -> Option<ReadApp> {
     Some(ReadApp { settings: app, name_span, route_spans })
 }
 
-fn source(walk: &mut Walk<'_>, table: &DeTable<'_>, app: &mut AppSettings) {
+fn source(
+    walk: &mut Walk<'_>,
+    value: &Value<'_>,
+    table: &DeTable<'_>,
+    sources: Sources<'_>,
+    app: &mut AppSettings,
+) {
     let folder = walk.folder();
-    let source = walk.read(table, "source", |given| {
-        let path = folder.join(given.text()?);
-        match std::fs::metadata(&path) {
-            Ok(meta) if meta.is_file() => Ok(path),
-            Ok(_) => Err(ValueError::new(format!("`{}` is not a file", path.display()))
-                .help("`tidegate build FOLDER --out FILE.wasm` makes one of a crate")),
-            Err(error) => Err(ValueError::new(format!("`{}`: {error}", path.display()))
-                .help("paths are relative to the manifest")),
+    let check = |path: &Path| match std::fs::metadata(path) {
+        _ if sources.purpose == Purpose::Build => Ok(()),
+        Ok(meta) if meta.is_file() => Ok(()),
+        Ok(_) => Err(ValueError::new(format!("`{}` is not a file", path.display()))
+            .help("`tidegate build FOLDER --out FILE.wasm` makes one of a crate")),
+        Err(error) if sources.built == Some(path) => {
+            Err(ValueError::new(format!("`{}`: {error}", path.display()))
+                .help(format!("`tidegate build {}` makes it", shown(folder).display())))
         }
-    });
-    if let Some(source) = source {
-        app.source = source;
+        Err(error) => Err(ValueError::new(format!("`{}`: {error}", path.display()))
+            .help("paths are relative to the manifest")),
+    };
+    if table.contains_key("source") {
+        let path = |given: Given<'_>| {
+            let path: PathBuf = folder.join(given.text()?).components().collect();
+            check(&path).map(|()| path)
+        };
+        app.source = walk.read(table, "source", path).unwrap_or_default();
+    } else if let Some(built) = sources.built {
+        app.source = built.to_path_buf();
+        if let Err(error) = check(built) {
+            walk.problem(value.span(), error);
+        }
     }
+}
+
+/// The folder of a manifest that is given by its name alone is this one.
+fn shown(folder: &Path) -> &Path {
+    if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
 }
 
 /// `"fresh"`, or `{ reuse = N }`.

@@ -1,9 +1,11 @@
 //! Reads a manifest: TOML with `[server]` and one `[[app]]` an app.
 //!
 //! Every problem of a file is found in one pass and told with its line, column and the nearest valid word. Paths are
-//! relative to the manifest. Whether sources exist is checked here; what is in them is not.
+//! relative to the manifest. Whether sources exist is checked here, unless they are still to be built; what is in them
+//! is not.
 
 mod app;
+mod build;
 mod walk;
 
 use std::collections::HashMap;
@@ -17,9 +19,14 @@ use super::problem::{ConfigError, ValueError};
 use super::settings::{
     AppSettings, ListenAddr, LogFormat, LogTarget, ServerSettings, Settings, check_routes,
 };
+use super::state::StateFolder;
+pub use build::{BuildCommand, BuildSettings};
 use walk::{Value, Walk};
 
-const TOP_KEYS: &[&str] = &["server", "app"];
+/// What a folder's manifest is called.
+pub(crate) const MANIFEST: &str = "tidegate.toml";
+
+const TOP_KEYS: &[&str] = &["server", "app", "build"];
 const SERVER_KEYS: &[&str] = &[
     "listen",
     "workers",
@@ -28,26 +35,63 @@ const SERVER_KEYS: &[&str] = &[
     "limits",
     "drain",
     "trust_request_id",
+    "backlog",
     "connections",
     "memory_budget",
+    "state",
+    "cache",
 ];
 /// Settings of the design that this version has no use for yet. Taking them silently would promise a protection.
 const SERVER_KEYS_LATER: &[&str] = &["admin"];
 
-/// Reads and checks a manifest.
+/// What a manifest is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// To serve what is there: there are apps, and each has a source that exists.
+    Serve,
+    /// To build what is to be served: sources need not exist yet or be named, and the only app need not be written
+    /// down.
+    Build,
+}
+
+/// A project as its manifest describes it, before it is built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Project {
+    /// What to serve. An app whose source was left out has an empty path there. Apps may be missing altogether.
+    pub settings: Settings,
+    /// How the module is made, where that is not cargo's business.
+    pub build: Option<BuildSettings>,
+}
+
+/// Reads and checks a manifest to serve what it names.
 pub fn load(path: &Path) -> Result<Settings, ConfigError> {
+    let (text, file) = text(path)?;
+    parse(&text, &file, path.parent().unwrap_or(Path::new("")))
+}
+
+/// Reads and checks a manifest to build what it names.
+pub fn load_project(path: &Path) -> Result<Project, ConfigError> {
+    let (text, file) = text(path)?;
+    parse_for(Purpose::Build, &text, &file, path.parent().unwrap_or(Path::new("")))
+}
+
+/// What stands in the file, and what problems call it.
+fn text(path: &Path) -> Result<(String, String), ConfigError> {
     let file = path.display().to_string();
     let text = std::fs::read(path).map_err(|error| {
         ConfigError::one(ValueError::new(format!("the manifest cannot be read: {error}")).at(&file))
     })?;
     let text = String::from_utf8(text)
         .map_err(|_| ConfigError::one(ValueError::new("the manifest is not UTF-8 text").at(&file)))?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    parse(&text, &file, folder)
+    Ok((text, file))
 }
 
 /// Checks the text of a manifest. `file` is what problems call it, `folder` where its relative paths begin.
 pub fn parse(text: &str, file: &str, folder: &Path) -> Result<Settings, ConfigError> {
+    parse_for(Purpose::Serve, text, file, folder).map(|project| project.settings)
+}
+
+fn parse_for(purpose: Purpose, text: &str, file: &str, folder: &Path) -> Result<Project, ConfigError> {
     let mut walk = Walk::new(text, file, folder);
     let (root, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
@@ -63,8 +107,16 @@ pub fn parse(text: &str, file: &str, folder: &Path) -> Result<Settings, ConfigEr
         Some(value) => server(&mut walk, value),
         None => ServerSettings::default(),
     };
-    let apps = apps(&mut walk, root.get("app"));
-    if walk.has_problems() { Err(walk.finish()) } else { Ok(Settings { server, apps }) }
+    let build = root.get("build").and_then(|value| build::read(&mut walk, value));
+    let sources = app::Sources { purpose, built: build.as_ref().map(|build| build.output.as_path()) };
+    let apps = match root.get("app") {
+        None if purpose == Purpose::Build => Vec::new(),
+        value => apps(&mut walk, value, sources),
+    };
+    if walk.has_problems() {
+        return Err(walk.finish());
+    }
+    Ok(Project { settings: Settings { server, apps }, build })
 }
 
 fn server(walk: &mut Walk<'_>, value: &Value<'_>) -> ServerSettings {
@@ -85,12 +137,17 @@ fn server(walk: &mut Walk<'_>, value: &Value<'_>) -> ServerSettings {
     });
     server.log_format = format.unwrap_or_default();
     walk.set(table, "drain", |given| given.duration(0..=86_400_000).map(|time| server.drain = time));
+    walk.set(table, "backlog", |given| given.count(1..=65_535).map(|count| server.backlog = count));
     walk.set(table, "connections", |given| {
         given.count(1..=10_000_000).map(|count| server.connections_max = count as usize)
     });
     walk.set(table, "memory_budget", |given| {
         given.bytes((1 << 20)..=u64::MAX).map(|bytes| server.memory_budget_bytes = Some(bytes))
     });
+    if let Some(state) = walk.read(table, "state", |given| StateFolder::parse(given.text()?)) {
+        server.state = state.relative_to(walk.folder());
+    }
+    walk.set(table, "cache", |given| given.bytes(0..=u64::MAX).map(|bytes| server.cache_bytes_max = bytes));
     if let Some(value) = table.get("trust_request_id") {
         match value.get_ref().as_bool() {
             Some(trust) => server.trust_request_id = trust,
@@ -114,7 +171,7 @@ fn listen(walk: &mut Walk<'_>, value: &Value<'_>) -> Vec<ListenAddr> {
     addrs
 }
 
-fn apps(walk: &mut Walk<'_>, value: Option<&Value<'_>>) -> Vec<AppSettings> {
+fn apps(walk: &mut Walk<'_>, value: Option<&Value<'_>>, sources: app::Sources<'_>) -> Vec<AppSettings> {
     let help = "an app is a section `[[app]]` with `name`, `source` and `routes`";
     let Some(value) = value else {
         walk.problem(0..0, ValueError::new("there is no app").help(help));
@@ -129,7 +186,7 @@ fn apps(walk: &mut Walk<'_>, value: Option<&Value<'_>>) -> Vec<AppSettings> {
     }
     let mut read = Vec::new();
     for value in array.iter() {
-        read.extend(app::read(walk, value));
+        read.extend(app::read(walk, value, sources));
     }
     names(walk, &read);
     routes(walk, &read);

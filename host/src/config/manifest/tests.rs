@@ -35,8 +35,11 @@ fn everything_that_can_be_set() {
         log_format = "json"
         drain = "5s"
         trust_request_id = true
+        backlog = 511
         connections = 100
         memory_budget = "2GiB"
+        state = "kept"
+        cache = "1GiB"
         limits = { head_timeout = "2s", headers = 50, min_rate = "1KiB/s" }
 
         [[app]]
@@ -67,6 +70,9 @@ fn everything_that_can_be_set() {
         (server.http.head_ms_max, server.http.headers_max, server.http.rate_bytes_per_s_min),
         (2000, 50, 1024)
     );
+    assert_eq!(server.state, StateFolder::At(folder.path().join("kept")));
+    assert_eq!(server.cache_bytes_max, 1 << 30);
+    assert_eq!(server.backlog, 511);
     assert!(!server.dev);
 
     let [shop, blog] = settings.apps.as_slice() else { panic!("two apps") };
@@ -114,6 +120,8 @@ fn wrong_settings_of_the_server() {
         ("[server]\nlog_format = \"xml\"", "2:14", "`xml` is not a format", "`text` or `json`"),
         ("[server]\naccess_log = true", "2:14", "access_log: a string is expected here, not boolean", ""),
         ("[server]\ndrain = 30", "2:9", "drain: a plain number is ambiguous", "`10s`"),
+        ("[server]\nstate = \"\"", "2:9", "state: the path of the state folder is missing", ""),
+        ("[server]\ncache = 1", "2:9", "cache: a plain number is ambiguous", "`64MiB`"),
         ("[server]\ntrust_request_id = 1", "2:20", "`true` or `false` is expected", ""),
         ("[server.limits]\nhead_byte = 1", "2:1", "unknown key `head_byte`", "did you mean `head_bytes`?"),
         (
@@ -241,4 +249,66 @@ fn a_file_is_read_with_its_folder() {
         error.starts_with(&format!("error: {}: the manifest cannot be read", missing.display())),
         "{error}"
     );
+}
+
+#[test]
+fn a_build_section_is_read() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let read = |text: &str| parse_for(Purpose::Build, text, "t.toml", folder.path()).unwrap();
+    let section = "[build]\ncommand = \"make -s\"\noutput = \"./out.wasm\"\n";
+    let project = read(section);
+    let build = project.build.unwrap();
+    assert_eq!(build.command, BuildCommand::Shell("make -s".into()));
+    assert_eq!((build.output, build.watch, build.test), (at("out.wasm"), vec![at("")], None));
+    assert!(project.settings.apps.is_empty());
+
+    let more = "watch = [\"src\", \"Makefile\"]\ntest = [\"sh\", \"test.sh\"]\n";
+    let app = "[[app]]\nname = \"a\"\nroutes = [\"/*\"]\n";
+    let project = read(&format!("{section}{more}{app}"));
+    let build = project.build.unwrap();
+    assert_eq!(build.watch, [at("src"), at("Makefile")]);
+    assert_eq!(build.test.unwrap().to_string(), "sh test.sh");
+    assert_eq!(project.settings.apps[0].source, at("out.wasm"), "what is built, and need not be there yet");
+
+    // A crate's own source need be neither there nor named.
+    assert_eq!(read(app).settings.apps[0].source, PathBuf::new());
+    let named = read(&format!("{app}source = \"later.wasm\"\n"));
+    assert_eq!(named.settings.apps[0].source, at("later.wasm"));
+}
+
+#[test]
+fn what_is_served_must_have_been_built() {
+    let section = "[build]\ncommand = \"make\"\noutput = \"out.wasm\"\n";
+    let app = "[[app]]\nname = \"a\"\nroutes = [\"/*\"]\n";
+    let found = problems(&format!("{section}{app}"));
+    assert!(found.len() == 1 && found[0].starts_with("error: t.toml:4:1: `"), "{found:#?}");
+    assert!(found[0].contains("makes it"), "{found:#?}");
+    assert!(problems(section)[0].contains("there is no app"));
+    let folder = folder();
+    std::fs::write(folder.path().join("out.wasm"), b"\0asm").unwrap();
+    let settings = parse(&format!("{section}{app}"), "t.toml", folder.path()).unwrap();
+    assert_eq!(settings.apps[0].source, folder.path().join("out.wasm"));
+}
+
+#[test]
+fn wrong_build_sections() {
+    let good = "command = \"make\"\noutput = \"out.wasm\"\n";
+    let table = [
+        ("command = \"make\"", "1:1", "there is no `output` in `[build]`", "as in"),
+        ("output = \"o.wasm\"", "1:1", "there is no `command` in `[build]`", "as in"),
+        ("command = \" \"\noutput = \"o.wasm\"", "2:11", "command: the command is empty", ""),
+        ("command = []\noutput = \"o.wasm\"", "2:11", "the list is empty", ""),
+        ("command = 1\noutput = \"o.wasm\"", "2:11", "command: a string is expected", ""),
+        ("command = \"make\"\noutput = \"\"", "3:10", "output: the path is empty", ""),
+        (&format!("{good}watch = \"src\""), "4:9", "a list is expected here", "`[\"src\"]`"),
+        (&format!("{good}tets = \"x\""), "4:1", "unknown key `tets`", "did you mean `test`?"),
+    ];
+    for (lines, place, message, help) in table {
+        let found = problems(&format!("[build]\n{lines}\n{APP}"));
+        let [problem] = found.as_slice() else { panic!("{lines}: {found:#?}") };
+        assert!(problem.starts_with(&format!("error: t.toml:{place}: ")), "{lines}: {problem}");
+        assert!(problem.contains(message) && problem.contains(help), "{lines}: {problem}");
+        assert_eq!(problem.contains("\nhelp: "), !help.is_empty(), "{lines}: {problem}");
+    }
 }

@@ -86,6 +86,9 @@ fn write(guest: &mut Guest<'_>, fd: i32, iovs: i32, n: i32, out: i32) -> Result<
         });
         let text = bytes(memory, ptr, len)?;
         let text = text.get(..room).unwrap_or(text);
+        if let Some(words) = state.words.as_mut().filter(|_| stream == 1) {
+            words.overhear(text);
+        }
         if let Some(lines) = state.stdio.get_mut(stream) {
             lines.write(text, &state.program.log, &inner.facts.id);
         }

@@ -1,0 +1,253 @@
+//! What a module would get of what it asks for: the same linker answers that a server uses, one import at a time.
+
+use serde::Serialize;
+use wasmparser::{FuncType, ValType};
+use wasmtime::{Engine, Linker, Module};
+
+use crate::guest::engine::{self, Mode};
+use crate::guest::state::GuestState;
+use crate::module_abi;
+
+use super::inspect::Import;
+
+const WASI: &str = "wasi_snapshot_preview1";
+
+/// The functions of WASI that are there so that modules which link them load, and that say no when they are called.
+const REFUSING: [&str; 14] = [
+    "fd_advise",
+    "fd_allocate",
+    "fd_datasync",
+    "fd_fdstat_set_rights",
+    "fd_filestat_set_size",
+    "fd_filestat_set_times",
+    "fd_pread",
+    "fd_prestat_dir_name",
+    "fd_prestat_get",
+    "fd_pwrite",
+    "fd_readdir",
+    "fd_renumber",
+    "fd_sync",
+    "proc_raise",
+];
+
+/// What becomes of an import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Grant {
+    /// It is there and works.
+    Granted,
+    /// It is there, and says no when it is called.
+    Denied,
+    /// It is not there: the module is not served.
+    Unknown,
+}
+
+/// What becomes of an import, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Verdict {
+    pub(super) grant: Grant,
+    /// Empty where all is well.
+    pub(super) help: String,
+}
+
+/// Answers for imports.
+pub(super) struct Judge {
+    engine: Engine,
+    linker: Linker<GuestState>,
+}
+
+impl Judge {
+    /// # Errors
+    /// The engine cannot be set up on this machine.
+    pub(super) fn new() -> wasmtime::Result<Self> {
+        let engine = engine::compiling(Mode::of(false))?;
+        let mut linker = Linker::new(&engine);
+        module_abi::add_to_linker(&mut linker)?;
+        Ok(Self { engine, linker })
+    }
+
+    /// What becomes of an import.
+    pub(super) fn verdict(&self, import: &Import) -> Verdict {
+        let unknown = |help: String| Verdict { grant: Grant::Unknown, help };
+        match import.function.as_ref().and_then(|function| alone(&import.module, &import.name, function)) {
+            Some(module) => match self.links(&module) {
+                Ok(()) => granted(import),
+                // The linker's own words tell a name that is not there from a type that is not the same.
+                Err(error) if format!("{error:#}").contains("unknown import") => unknown(how_to_get(import)),
+                Err(_) => unknown(format!(
+                    "it is offered with another type than {}: update the bindings",
+                    import.shape
+                )),
+            },
+            None => unknown(how_to_get(import)),
+        }
+    }
+
+    fn links(&self, module: &[u8]) -> wasmtime::Result<()> {
+        let module = Module::new(&self.engine, module)?;
+        self.linker.instantiate_pre(&module).map(drop)
+    }
+}
+
+fn granted(import: &Import) -> Verdict {
+    let refuses = import.name.starts_with("path_")
+        || import.name.starts_with("sock_")
+        || REFUSING.contains(&import.name.as_str());
+    if import.module != WASI || !refuses {
+        return Verdict { grant: Grant::Granted, help: String::new() };
+    }
+    let help = match import.name.as_str() {
+        name if name.starts_with("sock_") => "handlers have no sockets: it fails when it is called",
+        "proc_raise" => "handlers have no signals: it fails when it is called",
+        _ => "handlers have no files: it fails when it is called",
+    };
+    Verdict { grant: Grant::Denied, help: help.to_owned() }
+}
+
+/// Where an import that is not there comes from, and what to do instead.
+fn how_to_get(import: &Import) -> String {
+    let target = "build for wasm32-wasip1";
+    match import.module.as_str() {
+        "env" if import.shape == "memory" => {
+            "a handler exports its memory: leave out `--import-memory`".to_owned()
+        }
+        "env" => format!(
+            "output of emscripten or a function that was not linked: {target} and link what defines it"
+        ),
+        "wbg" | "__wbindgen_placeholder__" | "__wbindgen_externref_xform__" | "__wbindgen_anyref_xform__" => {
+            format!("output of wasm-bindgen, for browsers: {target}")
+        }
+        "wasi" if import.name.contains("thread") => {
+            "a handler is one thread: build without threads".to_owned()
+        }
+        "wasi_unstable" => format!("WASI as it was before preview 1: {target} with a newer compiler"),
+        WASI => "preview 1 has no such function".to_owned(),
+        "tidegate_v1" => "this version does not have it: use a newer tidegate".to_owned(),
+        module if module.starts_with("tidegate_v") => {
+            "another version of the ABI: this one serves version 1".to_owned()
+        }
+        module if module.starts_with("wasi:") => {
+            format!("an interface of components: {target}, not wasm32-wasip2")
+        }
+        _ => "nothing of this name is offered".to_owned(),
+    }
+}
+
+/// A module with one import and nothing else. None for types that the ABI never has.
+fn alone(module: &str, name: &str, function: &FuncType) -> Option<Vec<u8>> {
+    let mut types = vec![1, 0x60];
+    for list in [function.params(), function.results()] {
+        number(&mut types, list.len());
+        for ty in list {
+            types.push(match ty {
+                ValType::I32 => 0x7f,
+                ValType::I64 => 0x7e,
+                ValType::F32 => 0x7d,
+                ValType::F64 => 0x7c,
+                _ => return None,
+            });
+        }
+    }
+    let mut imports = vec![1];
+    for text in [module, name] {
+        number(&mut imports, text.len());
+        imports.extend_from_slice(text.as_bytes());
+    }
+    // A function, of the first type.
+    imports.extend_from_slice(&[0, 0]);
+    let mut bytes = b"\0asm\x01\0\0\0".to_vec();
+    for (id, section) in [(1, types), (2, imports)] {
+        bytes.push(id);
+        number(&mut bytes, section.len());
+        bytes.extend_from_slice(&section);
+    }
+    Some(bytes)
+}
+
+/// An unsigned number as WebAssembly writes it: LEB128.
+fn number(out: &mut Vec<u8>, mut value: usize) {
+    loop {
+        let low = (value & 0x7f) as u8;
+        value >>= 7;
+        if value == 0 {
+            return out.push(low);
+        }
+        out.push(low | 0x80);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::inspect::Facts;
+    use super::*;
+
+    fn verdicts(wat: &str) -> Vec<Verdict> {
+        let judge = Judge::new().unwrap();
+        let facts = Facts::of(&wat::parse_str(wat).unwrap());
+        facts.imports.iter().map(|import| judge.verdict(import)).collect()
+    }
+
+    #[test]
+    fn imports_are_judged() {
+        let table = [
+            (
+                r#""tidegate_v1" "respond" (func (param i32 i32 i32 i32 i32) (result i32))"#,
+                Grant::Granted,
+                "",
+            ),
+            (r#""tidegate_v1" "poll" (func (param i32 i32 i64) (result i32))"#, Grant::Granted, ""),
+            (r#""tidegate_v1" "poll" (func (param i32))"#, Grant::Unknown, "another type than (i32) -> ()"),
+            (r#""tidegate_v1" "teleport" (func)"#, Grant::Unknown, "a newer tidegate"),
+            (r#""tidegate_v2" "respond" (func)"#, Grant::Unknown, "serves version 1"),
+            (
+                r#""wasi_snapshot_preview1" "random_get" (func (param i32 i32) (result i32))"#,
+                Grant::Granted,
+                "",
+            ),
+            (
+                r#""wasi_snapshot_preview1" "fd_prestat_get" (func (param i32 i32) (result i32))"#,
+                Grant::Denied,
+                "no files",
+            ),
+            (
+                r#""wasi_snapshot_preview1" "sock_shutdown" (func (param i32 i32) (result i32))"#,
+                Grant::Denied,
+                "no sockets",
+            ),
+            (r#""wasi_snapshot_preview1" "fork" (func)"#, Grant::Unknown, "no such function"),
+            (r#""wasi" "thread-spawn" (func (param i32) (result i32))"#, Grant::Unknown, "without threads"),
+            (r#""env" "emscripten_memcpy_js" (func)"#, Grant::Unknown, "wasm32-wasip1"),
+            (r#""env" "memory" (memory 1)"#, Grant::Unknown, "--import-memory"),
+            (r#""wbg" "__wbindgen_throw" (func (param i32 i32))"#, Grant::Unknown, "wasm-bindgen"),
+            (r#""wasi:io/poll" "x" (func)"#, Grant::Unknown, "wasm32-wasip2"),
+            (r#""x" "y" (global i32)"#, Grant::Unknown, "nothing of this name"),
+            (r#""x" "y" (func (param v128))"#, Grant::Unknown, "nothing of this name"),
+        ];
+        for (import, grant, help) in table {
+            let found = verdicts(&format!("(module (import {import}))"));
+            assert!(found[0].grant == grant && found[0].help.contains(help), "{import}: {found:?}");
+            assert_eq!(found[0].help.is_empty(), help.is_empty(), "{import}");
+        }
+    }
+
+    #[test]
+    fn what_refuses_is_known_to_refuse() {
+        let source = include_str!("../../module_abi/wasi/unsupported.rs");
+        let names: Vec<&str> =
+            source.lines().filter_map(|line| line.trim().strip_prefix('"')?.split('"').next()).collect();
+        assert!(names.len() > 20, "{names:?}");
+        for name in &names {
+            let import =
+                Import { module: WASI.into(), name: (*name).into(), shape: String::new(), function: None };
+            assert_eq!(granted(&import).grant, Grant::Denied, "{name}");
+        }
+        assert!(REFUSING.iter().all(|name| names.contains(name)));
+    }
+
+    #[test]
+    fn long_names_are_written_well() {
+        let long = "n".repeat(300);
+        let found = verdicts(&format!("(module (import \"x\" \"{long}\" (func)))"));
+        assert_eq!(found[0].grant, Grant::Unknown);
+    }
+}

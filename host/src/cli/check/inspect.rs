@@ -1,0 +1,509 @@
+//! What a file is, as far as it shows without compiling it.
+//!
+//! The file may be anything: whatever is in it, this says what it found and never fails.
+
+use serde::Serialize;
+use tidegate_abi::names;
+use wasmparser::{
+    ComponentExternalKind, Data, DataKind, Encoding, ExternalKind, FuncType, GlobalType, KnownCustom,
+    MemoryType, Operator, Parser, Payload, TableType, TypeRef, ValType, Validator, WasmFeatures,
+};
+
+/// Bytes of a page of memory, where a module does not choose others.
+const PAGE_BYTES: u64 = 64 * 1024;
+
+/// What kind of file it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    Module,
+    Component,
+    /// WebAssembly in its text format.
+    Text,
+    #[default]
+    Other,
+}
+
+/// What was found.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Facts {
+    pub(super) kind: Kind,
+    pub(super) bytes: usize,
+    /// Why it is not valid WebAssembly.
+    pub(super) invalid: Option<String>,
+    /// Who made it: `language Rust`, `processed-by rustc 1.95.0`.
+    pub(super) producers: Vec<String>,
+    pub(super) memories: Vec<Memory>,
+    pub(super) tables: Vec<Table>,
+    /// The module's own stack, in its memory; None where that does not show.
+    pub(super) stack_bytes: Option<u64>,
+    pub(super) functions: u32,
+    pub(super) code_bytes: u64,
+    pub(super) data_bytes: u64,
+    /// Proposals that it is not valid without.
+    pub(super) features: Vec<&'static str>,
+    pub(super) imports: Vec<Import>,
+    pub(super) exports: Vec<Export>,
+    pub(super) sections: Vec<Section>,
+}
+
+/// A linear memory.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Memory {
+    pub(super) initial_bytes: u64,
+    /// None: as much as it may have.
+    pub(super) maximum_bytes: Option<u64>,
+    pub(super) shared: bool,
+    pub(super) is_64: bool,
+    pub(super) imported: bool,
+}
+
+/// A table.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Table {
+    pub(super) elements: u64,
+    pub(super) maximum: Option<u64>,
+}
+
+/// Something that it wants from its host.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Import {
+    pub(super) module: String,
+    pub(super) name: String,
+    /// `(i32, i64) -> i32`, or `memory`, `table` and the like.
+    pub(super) shape: String,
+    /// The same for programs, where it is a function of plain numbers.
+    #[serde(skip)]
+    pub(super) function: Option<FuncType>,
+}
+
+/// Something that it offers.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Export {
+    pub(super) name: String,
+    pub(super) shape: String,
+}
+
+/// A custom section.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Section {
+    pub(super) name: String,
+    pub(super) bytes: usize,
+}
+
+impl Facts {
+    /// Looks at a file.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let mut facts = Self { kind: kind(bytes), bytes: bytes.len(), ..Self::default() };
+        if !matches!(facts.kind, Kind::Module | Kind::Component) {
+            return facts;
+        }
+        facts.invalid = Validator::new_with_features(WasmFeatures::all())
+            .validate_all(bytes)
+            .err()
+            .map(|error| format!("{} (at byte {})", error.message(), error.offset()));
+        let mut walk = Walk::default();
+        // A file that is cut off or damaged shows what comes before that.
+        let _ = walk.through(bytes, &mut facts);
+        if facts.kind == Kind::Module && facts.invalid.is_none() {
+            facts.features = features(bytes);
+        }
+        facts
+    }
+
+    /// The version of the ABI that its imports are of.
+    pub(super) fn abi(&self) -> Option<u32> {
+        self.imports.iter().find_map(|import| import.module.strip_prefix("tidegate_v")?.parse().ok())
+    }
+
+    /// The export of a name.
+    pub(super) fn export(&self, name: &str) -> Option<&Export> {
+        self.exports.iter().find(|export| export.name == name)
+    }
+}
+
+fn kind(bytes: &[u8]) -> Kind {
+    let text = bytes.trim_ascii_start();
+    match bytes {
+        [0, b'a', b's', b'm', _, _, 0, 0, ..] => Kind::Module,
+        [0, b'a', b's', b'm', _, _, 1, 0, ..] => Kind::Component,
+        _ if text.starts_with(b"(module") || text.starts_with(b"(component") || text.starts_with(b";;") => {
+            Kind::Text
+        }
+        _ => Kind::Other,
+    }
+}
+
+/// What is known on the way through a file.
+#[derive(Default)]
+struct Walk {
+    types: Vec<Option<FuncType>>,
+    /// The types of functions, imported ones first.
+    functions: Vec<u32>,
+    globals: Vec<GlobalType>,
+    /// The first mutable global that is a 32-bit number, as linkers put the stack's pointer there.
+    stack_pointer: Option<u64>,
+    /// Where the lowest piece of data goes.
+    data_start: Option<u64>,
+    depth: u32,
+}
+
+impl Walk {
+    fn through(&mut self, bytes: &[u8], facts: &mut Facts) -> wasmparser::Result<()> {
+        for payload in Parser::new(0).parse_all(bytes) {
+            let payload = payload?;
+            match &payload {
+                Payload::Version { encoding, .. }
+                    if *encoding == Encoding::Module && facts.kind == Kind::Component =>
+                {
+                    self.depth += 1;
+                }
+                Payload::End(_) if self.depth > 0 => self.depth -= 1,
+                // What is inside of a component is its own business.
+                _ if self.depth > 0 => {}
+                Payload::CustomSection(section) => custom(section, facts)?,
+                _ if facts.kind == Kind::Component => component(&payload, facts)?,
+                _ => self.module(payload, facts)?,
+            }
+        }
+        // The stack lies below the data, and nothing is below the stack, if it was told to overflow into a trap.
+        if let Some(top) = self.stack_pointer
+            && self.data_start.is_some_and(|data| data >= top)
+        {
+            facts.stack_bytes = Some(top);
+        }
+        Ok(())
+    }
+
+    fn module(&mut self, payload: Payload<'_>, facts: &mut Facts) -> wasmparser::Result<()> {
+        match payload {
+            Payload::TypeSection(types) => {
+                for group in types {
+                    for inner in group?.into_types() {
+                        let function = match inner.composite_type.inner {
+                            wasmparser::CompositeInnerType::Func(function) => Some(function),
+                            _ => None,
+                        };
+                        self.types.push(function);
+                    }
+                }
+            }
+            Payload::ImportSection(imports) => {
+                for import in imports.into_imports() {
+                    self.import(&import?, facts);
+                }
+            }
+            Payload::FunctionSection(functions) => {
+                facts.functions = functions.count();
+                for function in functions {
+                    self.functions.push(function?);
+                }
+            }
+            Payload::MemorySection(memories) => {
+                for memory in memories {
+                    facts.memories.push(Memory::of(memory?, false));
+                }
+            }
+            Payload::TableSection(tables) => {
+                for table in tables {
+                    facts.tables.push(Table::of(table?.ty));
+                }
+            }
+            Payload::GlobalSection(globals) => {
+                for global in globals {
+                    let global = global?;
+                    self.globals.push(global.ty);
+                    if global.ty.mutable
+                        && global.ty.content_type == ValType::I32
+                        && self.stack_pointer.is_none()
+                    {
+                        self.stack_pointer = constant(&global.init_expr);
+                    }
+                }
+            }
+            Payload::DataSection(pieces) => {
+                for piece in pieces {
+                    self.data(&piece?, facts);
+                }
+            }
+            Payload::CodeSectionStart { size, .. } => facts.code_bytes = u64::from(size),
+            Payload::ExportSection(exports) => {
+                for export in exports {
+                    let export = export?;
+                    let shape = match export.kind {
+                        ExternalKind::Func | ExternalKind::FuncExact => self.shape(export.index),
+                        ExternalKind::Memory => "memory".to_owned(),
+                        ExternalKind::Table => "table".to_owned(),
+                        ExternalKind::Global => "global".to_owned(),
+                        ExternalKind::Tag => "tag".to_owned(),
+                    };
+                    facts.exports.push(Export { name: export.name.to_owned(), shape });
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn import(&mut self, import: &wasmparser::Import<'_>, facts: &mut Facts) {
+        let mut function = None;
+        let shape = match import.ty {
+            TypeRef::Func(index) | TypeRef::FuncExact(index) => {
+                self.functions.push(index);
+                function = self.types.get(index as usize).cloned().flatten();
+                function.as_ref().map_or_else(|| "function".to_owned(), signature)
+            }
+            TypeRef::Memory(memory) => {
+                facts.memories.push(Memory::of(memory, true));
+                "memory".to_owned()
+            }
+            TypeRef::Table(table) => {
+                facts.tables.push(Table::of(table));
+                "table".to_owned()
+            }
+            TypeRef::Global(global) => {
+                self.globals.push(global);
+                "global".to_owned()
+            }
+            TypeRef::Tag(_) => "tag".to_owned(),
+        };
+        let (module, name) = (import.module.to_owned(), import.name.to_owned());
+        facts.imports.push(Import { module, name, shape, function });
+    }
+
+    fn data(&mut self, piece: &Data<'_>, facts: &mut Facts) {
+        facts.data_bytes += piece.data.len() as u64;
+        if let DataKind::Active { offset_expr, .. } = &piece.kind
+            && let Some(start) = constant(offset_expr)
+        {
+            self.data_start = Some(self.data_start.map_or(start, |lowest| lowest.min(start)));
+        }
+    }
+
+    fn shape(&self, function: u32) -> String {
+        let index = self.functions.get(function as usize);
+        let function = index.and_then(|index| self.types.get(*index as usize)).and_then(Option::as_ref);
+        function.map_or_else(|| "function".to_owned(), signature)
+    }
+}
+
+impl Memory {
+    fn of(ty: MemoryType, imported: bool) -> Self {
+        let page = ty.page_size_log2.map_or(PAGE_BYTES, |log2| 1u64.checked_shl(log2).unwrap_or(PAGE_BYTES));
+        Self {
+            initial_bytes: ty.initial.saturating_mul(page),
+            maximum_bytes: ty.maximum.map(|pages| pages.saturating_mul(page)),
+            shared: ty.shared,
+            is_64: ty.memory64,
+            imported,
+        }
+    }
+}
+
+impl Table {
+    fn of(ty: TableType) -> Self {
+        Self { elements: ty.initial, maximum: ty.maximum }
+    }
+}
+
+/// The number that an expression of one constant is.
+fn constant(expression: &wasmparser::ConstExpr<'_>) -> Option<u64> {
+    match expression.get_operators_reader().read().ok()? {
+        Operator::I32Const { value } => Some(u64::from(value.cast_unsigned())),
+        _ => None,
+    }
+}
+
+/// `(i32, i64) -> i32`.
+fn signature(function: &FuncType) -> String {
+    let list = |types: &[ValType]| types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let results = match function.results() {
+        [one] => one.to_string(),
+        several => format!("({})", list(several)),
+    };
+    format!("({}) -> {results}", list(function.params()))
+}
+
+fn custom(section: &wasmparser::CustomSectionReader<'_>, facts: &mut Facts) -> wasmparser::Result<()> {
+    facts.sections.push(Section { name: section.name().to_owned(), bytes: section.data().len() });
+    if let KnownCustom::Producers(fields) = section.as_known() {
+        for field in fields {
+            let field = field?;
+            for value in field.values {
+                let value = value?;
+                facts
+                    .producers
+                    .push(format!("{} {} {}", field.name, value.name, value.version).trim_end().to_owned());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A component's imports and exports, by their names.
+fn component(payload: &Payload<'_>, facts: &mut Facts) -> wasmparser::Result<()> {
+    match payload {
+        Payload::ComponentImportSection(imports) => {
+            for import in imports.clone() {
+                let name = import?.name.name.to_owned();
+                facts.imports.push(Import {
+                    module: name,
+                    name: String::new(),
+                    shape: String::new(),
+                    function: None,
+                });
+            }
+        }
+        Payload::ComponentExportSection(exports) => {
+            for export in exports.clone() {
+                let export = export?;
+                let shape = match export.kind {
+                    ComponentExternalKind::Instance => "interface",
+                    ComponentExternalKind::Func => "function",
+                    _ => "item",
+                };
+                facts.exports.push(Export { name: export.name.name.to_owned(), shape: shape.to_owned() });
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// What every engine of the last years has.
+const BASE: WasmFeatures = WasmFeatures::WASM2
+    .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::GC_TYPES)
+    .difference(WasmFeatures::SIMD);
+
+/// What goes beyond that, and could be said about a module.
+const BEYOND: [(WasmFeatures, &str); 13] = [
+    (WasmFeatures::SIMD, "simd"),
+    (WasmFeatures::RELAXED_SIMD, "relaxed-simd"),
+    (WasmFeatures::THREADS, "threads"),
+    (WasmFeatures::SHARED_EVERYTHING_THREADS, "shared-everything-threads"),
+    (WasmFeatures::TAIL_CALL, "tail-call"),
+    (WasmFeatures::MULTI_MEMORY, "multi-memory"),
+    (WasmFeatures::EXCEPTIONS, "exceptions"),
+    (WasmFeatures::LEGACY_EXCEPTIONS, "legacy-exceptions"),
+    (WasmFeatures::MEMORY64, "memory64"),
+    (WasmFeatures::GC, "gc"),
+    (WasmFeatures::FUNCTION_REFERENCES, "function-references"),
+    (WasmFeatures::CUSTOM_PAGE_SIZES, "custom-page-sizes"),
+    (WasmFeatures::WIDE_ARITHMETIC, "wide-arithmetic"),
+];
+
+/// The proposals that a valid module is not valid without.
+fn features(bytes: &[u8]) -> Vec<&'static str> {
+    let valid_with = |features| Validator::new_with_features(features).validate_all(bytes).is_ok();
+    if valid_with(BASE) {
+        return Vec::new();
+    }
+    let without = |feature: WasmFeatures| WasmFeatures::all().difference(feature);
+    BEYOND.iter().filter(|(feature, _)| !valid_with(without(*feature))).map(|(_, name)| *name).collect()
+}
+
+/// What a handler exports, and how that looks.
+pub(super) const HANDLE: (&str, &str) = (names::HANDLE, "() -> i32");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(wat: &str) -> Facts {
+        Facts::of(&wat::parse_str(wat).unwrap())
+    }
+
+    #[test]
+    fn files_are_told_apart() {
+        let table: [(&[u8], Kind); 6] = [
+            (b"\0asm\x01\0\0\0", Kind::Module),
+            (b"\0asm\x0d\0\x01\0", Kind::Component),
+            (b" (module)", Kind::Text),
+            (b"\x7fELF", Kind::Other),
+            (b"", Kind::Other),
+            (b"\0asm", Kind::Other),
+        ];
+        for (bytes, expected) in table {
+            assert_eq!(Facts::of(bytes).kind, expected, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn everything_in_a_module_is_found() {
+        let facts = facts(
+            r#"(module
+                (import "tidegate_v1" "respond" (func (param i32 i32 i32 i32 i32) (result i32)))
+                (import "env" "g" (global i32))
+                (memory (export "memory") 2 16)
+                (table 7 9 funcref)
+                (global (mut i32) (i32.const 65536))
+                (data (i32.const 65536) "hello")
+                (func (export "tidegate_handle") (result i32) (i32.const 0))
+                (func (export "two") (param i64 f32) (result i32 i32) unreachable))"#,
+        );
+        assert_eq!((facts.kind, facts.invalid.as_ref(), facts.abi()), (Kind::Module, None, Some(1)));
+        let memory = &facts.memories[0];
+        assert_eq!((memory.initial_bytes, memory.maximum_bytes), (2 << 16, Some(1 << 20)));
+        assert_eq!((facts.tables[0].elements, facts.tables[0].maximum), (7, Some(9)));
+        assert_eq!((facts.stack_bytes, facts.data_bytes, facts.functions), (Some(65536), 5, 2));
+        assert_eq!(facts.imports[0].shape, "(i32, i32, i32, i32, i32) -> i32");
+        assert_eq!(facts.imports[1].shape, "global");
+        assert_eq!(facts.export("tidegate_handle").unwrap().shape, "() -> i32");
+        assert_eq!(facts.export("two").unwrap().shape, "(i64, f32) -> (i32, i32)");
+        assert_eq!(facts.export("memory").unwrap().shape, "memory");
+        assert!(facts.features.is_empty());
+    }
+
+    #[test]
+    fn a_stack_above_the_data_does_not_show() {
+        let facts =
+            facts(r#"(module (memory 2) (global (mut i32) (i32.const 70000)) (data (i32.const 1024) "x"))"#);
+        assert_eq!(facts.stack_bytes, None);
+    }
+
+    #[test]
+    fn proposals_are_named() {
+        let table: [(&str, &[&str]); 7] = [
+            ("(module (memory 1 2 shared))", &["threads"]),
+            ("(module (memory i64 1))", &["memory64"]),
+            ("(module (memory 1) (memory 1))", &["multi-memory"]),
+            ("(module (func (result v128) (v128.const i64x2 0 0)))", &["simd"]),
+            ("(module (func (return_call 0)))", &["tail-call"]),
+            ("(module (tag) (func (throw 0)))", &["exceptions"]),
+            ("(module (type (struct (field i32))))", &["gc"]),
+        ];
+        for (wat, expected) in table {
+            assert_eq!(facts(wat).features, expected, "{wat}");
+        }
+    }
+
+    #[test]
+    fn what_is_damaged_shows_what_is_left() {
+        let whole = wat::parse_str(r#"(module (import "a" "b" (func)) (func (export "c")))"#).unwrap();
+        // Before and between the first two sections what is left is a smaller module, anywhere else it is damaged.
+        let damaged = (8..whole.len()).filter(|cut| Facts::of(&whole[..*cut]).invalid.is_some()).count();
+        assert_eq!(damaged, whole.len() - 8 - 3, "{whole:?}");
+        assert_eq!(Facts::of(&whole[..7]).kind, Kind::Other);
+        let mut bad = whole;
+        let last = bad.len() - 1;
+        bad[last] = 0xff;
+        let facts = Facts::of(&bad);
+        assert!(facts.invalid.unwrap().contains("(at byte"));
+        assert_eq!(facts.imports.len(), 1);
+    }
+
+    #[test]
+    fn a_component_shows_its_interfaces() {
+        let facts = facts(
+            r#"(component
+                (import "wasi:io/streams@0.2.0" (instance))
+                (core module (func (export "hidden")))
+                (export "wasi:http/incoming-handler@0.2.0" (instance 0)))"#,
+        );
+        assert_eq!(facts.kind, Kind::Component);
+        assert_eq!(facts.imports[0].module, "wasi:io/streams@0.2.0");
+        assert_eq!(facts.exports.len(), 1);
+        assert_eq!(facts.exports[0].name, "wasi:http/incoming-handler@0.2.0");
+    }
+}

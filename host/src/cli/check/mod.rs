@@ -1,0 +1,247 @@
+//! `tidegate check`: what a module is, what it needs, and whether it would be served.
+//!
+//! What it finds by looking explains; whether it would be served is decided by loading it as a server does.
+
+mod imports;
+mod inspect;
+mod report;
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::Context;
+use tidegate_abi::names;
+
+use super::args::CheckArgs;
+use super::build::{self, Profile};
+use super::child::Children;
+use super::project::Project;
+use super::{Failure, serve};
+use crate::config::manifest::{self, MANIFEST};
+use crate::config::{AppSettings, ServerSettings, Settings};
+use crate::server::{LoadFailures, try_load};
+use imports::{Grant, Judge, Verdict};
+use inspect::{Facts, HANDLE, Kind};
+use report::{Objection, Report};
+
+pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
+    let Settings { server, apps } = settings(&args.target)?;
+    let judge = Judge::new().map_err(|error| anyhow::anyhow!("{error:#}"))?;
+    let mut reports = Vec::new();
+    for app in apps {
+        reports.push(check(&judge, &server, app)?);
+    }
+    let mut text = String::new();
+    if args.json {
+        let all: Vec<String> = reports.iter().map(Report::json).collect::<Result<_, _>>().context("JSON")?;
+        // One module is one object, also where there could be more.
+        text =
+            if let [one] = all.as_slice() { format!("{one}\n") } else { format!("[{}]\n", all.join(",\n")) };
+    } else {
+        let all: Vec<String> = reports.iter().map(ToString::to_string).collect();
+        text.push_str(&all.join("\n\n"));
+    }
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("standard output")?;
+    if reports.iter().all(|report| report.servable) { Ok(()) } else { Err(Failure::Said(1)) }
+}
+
+/// The apps to check: of a file, that file; of a project, what it builds; of a manifest without one, its apps.
+fn settings(target: &Path) -> Result<Settings, Failure> {
+    if !target.is_dir() {
+        let stem = target.file_stem().unwrap_or_default().to_string_lossy();
+        return serve::of_module(target.to_path_buf(), &stem);
+    }
+    let path = target.join(MANIFEST);
+    let builds = target.join("Cargo.toml").is_file()
+        || path.is_file() && manifest::load_project(&path)?.build.is_some();
+    if !builds && path.is_file() {
+        return Ok(manifest::load(&path)?);
+    }
+    let project = Project::open(target)?;
+    let module = build::build(&project, Profile::Release, &Children::of_terminal());
+    let module = module.map_err(|broken| broken.failure)?;
+    project.settings(&module)
+}
+
+fn check(judge: &Judge, server: &ServerSettings, app: AppSettings) -> Result<Report, Failure> {
+    let shown = app.source.display().to_string();
+    let bytes = fs::read(&app.source)
+        .map_err(|error| Failure::usage(format!("`{shown}` cannot be read: {error}"), None))?;
+    let facts = Facts::of(&bytes);
+    let verdicts: Vec<Verdict> = match facts.kind {
+        Kind::Module => facts.imports.iter().map(|import| judge.verdict(import)).collect(),
+        _ => {
+            let none = Verdict { grant: Grant::Unknown, help: String::new() };
+            vec![none; facts.imports.len()]
+        }
+    };
+    let mut objections = objections(&facts, &verdicts, &app);
+    let limits = (&app.limits).into();
+    let refused = try_load(server, app).err();
+    let servable = refused.is_none();
+    if servable {
+        objections.clear();
+    }
+    if let Some(error) = refused
+        && objections.is_empty()
+    {
+        objections.push(Objection { what: reason(&error), help: String::new() });
+    }
+    Ok(Report { file: shown, servable, objections, abi: facts.abi(), facts, verdicts, limits })
+}
+
+/// Why a server would not take it, without the app and the file.
+fn reason(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<LoadFailures>() {
+        Some(LoadFailures(all)) => {
+            // The outermost names the app and the file; what is behind the next is in its own words already.
+            let reasons = all
+                .iter()
+                .map(|error| error.chain().nth(1).map_or_else(|| error.to_string(), ToString::to_string));
+            reasons.collect::<Vec<_>>().join("\n")
+        }
+        None => format!("{error:#}"),
+    }
+}
+
+/// What stands against a file, in words that say what to do.
+fn objections(facts: &Facts, verdicts: &[Verdict], app: &AppSettings) -> Vec<Objection> {
+    let mut found = Vec::new();
+    let mut object = |what: String, help: &str| found.push(Objection { what, help: help.to_owned() });
+    match facts.kind {
+        Kind::Module => {}
+        Kind::Component => {
+            object(
+                "it is a component; this version serves modules".to_owned(),
+                "build for wasm32-wasip1 with tidegate-sdk, or against the module ABI",
+            );
+            return found;
+        }
+        Kind::Text => {
+            object(
+                "it is WebAssembly in its text format".to_owned(),
+                "turn it into a binary first: `wat2wasm`",
+            );
+            return found;
+        }
+        Kind::Other => {
+            object("it is no WebAssembly: it does not begin with the bytes `\\0asm`".to_owned(), "");
+            return found;
+        }
+    }
+    if let Some(why) = &facts.invalid {
+        object(format!("it is not valid: {why}"), "the file is damaged, or made by a tool that is");
+        return found;
+    }
+    let (handle, shape) = HANDLE;
+    match facts.export(handle) {
+        Some(export) if export.shape == shape => {}
+        Some(export) => {
+            object(format!("its export `{handle}` is {}, and is to be {shape}", export.shape), "");
+        }
+        None if facts.export(names::START).is_some() => object(
+            format!("it is a command: it exports `{}` and not `{handle}`", names::START),
+            "in Rust: crate-type = [\"cdylib\"] and #[tidegate_sdk::handler]; in C: -mexec-model=reactor",
+        ),
+        None => object(
+            format!("it does not export `{handle}`"),
+            "in Rust: #[tidegate_sdk::handler] on a function; in C: TIDEGATE_EXPORT(\"tidegate_handle\")",
+        ),
+    }
+    if facts.export(names::MEMORY).is_none_or(|export| export.shape != "memory") {
+        object(format!("it does not export its memory as `{}`", names::MEMORY), "");
+    }
+    for memory in &facts.memories {
+        if memory.shared {
+            object(
+                "its memory is shared between threads".to_owned(),
+                "a handler is one thread: build without threads",
+            );
+        }
+        if memory.is_64 {
+            object("its memory has 64-bit addresses".to_owned(), "build for wasm32, not wasm64");
+        }
+    }
+    let needed: u64 = facts.memories.iter().map(|memory| memory.initial_bytes).fold(0, u64::saturating_add);
+    if needed > app.limits.memory_bytes {
+        let what = format!(
+            "it needs {needed} bytes of memory to begin with, and may have {}",
+            app.limits.memory_bytes
+        );
+        object(what, "raise `memory` in the app's limits");
+    }
+    for (import, verdict) in facts.imports.iter().zip(verdicts) {
+        if verdict.grant == Grant::Unknown {
+            object(
+                format!("it imports `{}` of `{}`, which is not there", import.name, import.module),
+                &verdict.help,
+            );
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is objected to a module in text format.
+    fn objected(wat: &str) -> Vec<String> {
+        let judge = Judge::new().unwrap();
+        let facts = Facts::of(&wat::parse_str(wat).unwrap());
+        let verdicts: Vec<Verdict> = facts.imports.iter().map(|import| judge.verdict(import)).collect();
+        let app = AppSettings::new("x".into(), "x.wasm".into());
+        let found = objections(&facts, &verdicts, &app);
+        found.into_iter().map(|objection| format!("{} / {}", objection.what, objection.help)).collect()
+    }
+
+    #[test]
+    fn objections_name_what_is_wrong_and_the_way_out() {
+        let good =
+            r#"(memory (export "memory") 1) (func (export "tidegate_handle") (result i32) (i32.const 0))"#;
+        assert!(objected(&format!("(module {good})")).is_empty());
+        let table: [(&str, &[&str]); 8] = [
+            (
+                r#"(memory (export "memory") 1) (func (export "_start"))"#,
+                &["it is a command: it exports `_start` and not `tidegate_handle` / in Rust: crate-type"],
+            ),
+            (r#"(memory (export "memory") 1)"#, &["it does not export `tidegate_handle` / in Rust: #["]),
+            (
+                r#"(memory (export "memory") 1) (func (export "tidegate_handle"))"#,
+                &["its export `tidegate_handle` is () -> (), and is to be () -> i32"],
+            ),
+            (
+                r#"(func (export "tidegate_handle") (result i32) (i32.const 0))"#,
+                &["it does not export its memory as `memory`"],
+            ),
+            (
+                r#"(memory (export "memory") 1 2 shared) (func (export "tidegate_handle") (result i32) (i32.const 0))"#,
+                &["its memory is shared"],
+            ),
+            (
+                r#"(memory (export "memory") i64 1) (func (export "tidegate_handle") (result i32) (i32.const 0))"#,
+                &["64-bit addresses / build for wasm32"],
+            ),
+            (
+                r#"(memory (export "memory") 2000) (func (export "tidegate_handle") (result i32) (i32.const 0))"#,
+                &["it needs 131072000 bytes of memory to begin with, and may have 67108864 / raise `memory`"],
+            ),
+            (
+                r#"(import "env" "x" (func)) (memory (export "memory") 1)"#,
+                &[
+                    "it does not export `tidegate_handle`",
+                    "it imports `x` of `env`, which is not there / output of",
+                ],
+            ),
+        ];
+        for (inside, expected) in table {
+            let found = objected(&format!("(module {inside})"));
+            assert_eq!(found.len(), expected.len(), "{inside}: {found:?}");
+            for (found, expected) in found.iter().zip(expected) {
+                assert!(found.contains(expected), "{inside}: {found}");
+            }
+        }
+    }
+}

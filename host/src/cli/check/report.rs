@@ -1,0 +1,277 @@
+//! What `check` says, for people and for programs.
+
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::config::AppLimits;
+
+use super::imports::{Grant, Verdict};
+use super::inspect::{Facts, Kind};
+
+/// Something that stands against serving a module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Objection {
+    pub(super) what: String,
+    /// What to do about it; may be empty.
+    pub(super) help: String,
+}
+
+/// Everything that is known about a file.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) file: String,
+    /// Whether a server would serve it.
+    pub(super) servable: bool,
+    pub(super) objections: Vec<Objection>,
+    /// The version of the ABI that it imports.
+    pub(super) abi: Option<u32>,
+    #[serde(flatten)]
+    pub(super) facts: Facts,
+    /// One for each import.
+    pub(super) verdicts: Vec<Verdict>,
+    /// What its app may use.
+    pub(super) limits: Limits,
+}
+
+/// The limits of an app, in plain numbers.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Limits {
+    pub(super) memory_bytes: u64,
+    pub(super) cpu_ms: u64,
+    pub(super) wall_ms: u64,
+    pub(super) concurrency: u32,
+    pub(super) queue: u32,
+    pub(super) body_bytes: Option<u64>,
+    pub(super) table_elements: usize,
+    pub(super) log_bytes_per_s: u64,
+}
+
+impl From<&AppLimits> for Limits {
+    fn from(limits: &AppLimits) -> Self {
+        Self {
+            memory_bytes: limits.memory_bytes,
+            cpu_ms: ms(limits.cpu),
+            wall_ms: ms(limits.wall),
+            concurrency: limits.concurrency,
+            queue: limits.queue,
+            body_bytes: limits.body_bytes,
+            table_elements: limits.table_elements,
+            log_bytes_per_s: limits.log_bytes_per_s,
+        }
+    }
+}
+
+impl Report {
+    /// The same as an object of JSON, where each import has its verdict with it.
+    pub(super) fn json(&self) -> serde_json::Result<String> {
+        let mut value = serde_json::to_value(self)?;
+        let verdicts = value.as_object_mut().and_then(|object| object.remove("verdicts"));
+        let imports = value.get_mut("imports").and_then(serde_json::Value::as_array_mut);
+        if let (Some(imports), Some(serde_json::Value::Array(verdicts))) = (imports, verdicts) {
+            for (import, verdict) in imports.iter_mut().zip(verdicts) {
+                if let (Some(import), serde_json::Value::Object(verdict)) = (import.as_object_mut(), verdict)
+                {
+                    import.extend(verdict);
+                }
+            }
+        }
+        serde_json::to_string_pretty(&value)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What is in a file may be anything: nothing of it steers the terminal.
+        let mut text = String::new();
+        self.write(&mut text)?;
+        f.write_str(&escaped(&text))
+    }
+}
+
+impl Report {
+    fn write(&self, f: &mut String) -> fmt::Result {
+        let facts = &self.facts;
+        let kind = match facts.kind {
+            Kind::Module => "a module",
+            Kind::Component => "a component",
+            Kind::Text => "WebAssembly as text",
+            Kind::Other => "no WebAssembly",
+        };
+        write!(f, "{}: {kind}, {}", self.file, size(facts.bytes as u64))?;
+        match self.abi {
+            Some(version) => writeln!(f, ", ABI {version}")?,
+            None => writeln!(f)?,
+        }
+        writeln!(f, "would be served: {}", if self.servable { "yes" } else { "no" })?;
+        for objection in &self.objections {
+            writeln!(f, "  {}", objection.what.replace('\n', "\n  "))?;
+            if !objection.help.is_empty() {
+                writeln!(f, "    help: {}", objection.help)?;
+            }
+        }
+        if matches!(facts.kind, Kind::Module | Kind::Component) {
+            self.write_facts(f)?;
+        }
+        Ok(())
+    }
+
+    fn write_facts(&self, f: &mut String) -> fmt::Result {
+        let facts = &self.facts;
+        writeln!(f)?;
+        let mut row = |name: &str, text: &str| match text {
+            "" => Ok(()),
+            text => writeln!(f, "{name:<10} {text}"),
+        };
+        row("made by", &facts.producers.join(", "))?;
+        if facts.kind == Kind::Module {
+            row("memory", &self.memory())?;
+            row("tables", &self.tables())?;
+            let (code, data) = (size(facts.code_bytes), size(facts.data_bytes));
+            row("code", &format!("{} functions, {code}; data {data}", facts.functions))?;
+            row("uses", &facts.features.join(", "))?;
+        }
+        let sections =
+            facts.sections.iter().map(|section| format!("{} ({})", section.name, size(section.bytes as u64)));
+        row("sections", &sections.collect::<Vec<_>>().join(", "))?;
+        row("limits", &self.limits())?;
+        if !facts.exports.is_empty() {
+            writeln!(f, "\nexports")?;
+        }
+        for export in &facts.exports {
+            writeln!(f, "  {:<44} {}", export.name, export.shape)?;
+        }
+        if !facts.imports.is_empty() {
+            writeln!(f, "\nimports")?;
+        }
+        for (import, verdict) in facts.imports.iter().zip(&self.verdicts) {
+            let name = [import.module.as_str(), import.name.as_str()];
+            let name = name.iter().copied().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+            let grant = match verdict.grant {
+                Grant::Granted => "granted",
+                Grant::Denied => "denied",
+                Grant::Unknown => "unknown",
+            };
+            let colon = if verdict.help.is_empty() { "" } else { ": " };
+            writeln!(f, "  {name:<44} {grant}{colon}{}", verdict.help)?;
+        }
+        Ok(())
+    }
+
+    fn memory(&self) -> String {
+        let memories = self.facts.memories.iter().map(|memory| {
+            let most =
+                memory.maximum_bytes.map_or_else(String::new, |most| format!(", at most {}", size(most)));
+            let special =
+                [(memory.shared, ", shared"), (memory.is_64, ", 64-bit"), (memory.imported, ", imported")];
+            let special: String = special.into_iter().filter(|(set, _)| *set).map(|(_, word)| word).collect();
+            format!("{} to begin with{most}{special}", size(memory.initial_bytes))
+        });
+        let mut text = memories.collect::<Vec<_>>().join("; ");
+        if let Some(stack) = self.facts.stack_bytes {
+            let _ = write!(text, "; its stack {}", size(stack));
+        }
+        text
+    }
+
+    fn tables(&self) -> String {
+        let elements = self.facts.tables.iter().map(|table| format!("{} elements", table.elements));
+        elements.collect::<Vec<_>>().join("; ")
+    }
+
+    fn limits(&self) -> String {
+        let limits = &self.limits;
+        format!(
+            "memory {}, cpu {}, wall {}, {} at once and {} waiting, request bodies {}",
+            size(limits.memory_bytes),
+            time(limits.cpu_ms),
+            time(limits.wall_ms),
+            limits.concurrency,
+            limits.queue,
+            limits.body_bytes.map_or_else(|| "unlimited".to_owned(), size),
+        )
+    }
+}
+
+/// Bytes in the unit that suits them.
+fn size(bytes: u64) -> String {
+    let mut unit = "bytes";
+    let mut scaled = bytes as f64;
+    for larger in ["KiB", "MiB", "GiB"] {
+        if scaled < 1024.0 {
+            break;
+        }
+        (scaled, unit) = (scaled / 1024.0, larger);
+    }
+    let digits = usize::from(scaled < 10.0 && scaled.fract() > 0.05);
+    format!("{scaled:.digits$} {unit}")
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn time(ms: u64) -> String {
+    humantime::format_duration(Duration::from_millis(ms)).to_string()
+}
+
+/// Control characters as escapes, line feeds apart.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() && character != '\n' {
+            out.extend(character.escape_default());
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_in_the_unit_that_suits_them() {
+        let table = [
+            (0, "0 bytes"),
+            (1023, "1023 bytes"),
+            (1024, "1 KiB"),
+            (1536, "1.5 KiB"),
+            (262_144, "256 KiB"),
+            (63_713, "62 KiB"),
+            (64 << 20, "64 MiB"),
+            (4 << 30, "4 GiB"),
+        ];
+        for (bytes, expected) in table {
+            assert_eq!(size(bytes), expected);
+        }
+    }
+
+    #[test]
+    fn nothing_in_a_file_steers_the_terminal() {
+        let wat = r#"(module (import "\07" "b" (global i32)) (func (export "a\1b[2J\0d")))"#;
+        let facts = Facts::of(&wat::parse_str(wat).unwrap());
+        let report = Report {
+            file: "x\u{1b}.wasm".into(),
+            servable: false,
+            objections: vec![Objection { what: "\u{1b}".into(), help: "\r".into() }],
+            abi: None,
+            verdicts: vec![Verdict { grant: Grant::Unknown, help: "none".into() }],
+            facts,
+            limits: (&AppLimits::default()).into(),
+        };
+        let shown = report.to_string();
+        assert!(!shown.contains(|character: char| character.is_control() && character != '\n'), "{shown:?}");
+        assert!(shown.contains("a\\u{1b}[2J\\r") && shown.contains("unknown: none"), "{shown}");
+        let json: serde_json::Value = serde_json::from_str(&report.json().unwrap()).unwrap();
+        assert_eq!(json["imports"][0]["grant"], "unknown");
+        assert_eq!(
+            (json["servable"].as_bool(), json["limits"]["cpu_ms"].as_u64()),
+            (Some(false), Some(10_000))
+        );
+        assert!(json.get("verdicts").is_none() && json["kind"] == "module");
+    }
+}

@@ -1,0 +1,261 @@
+//! `tidegate dev`: builds a project and serves it on this machine, and again whenever its files change.
+//!
+//! The server starts first, so that a port that is taken is told before a build that takes a minute; it shows that the
+//! build is on its way. Each build that succeeds is swapped in without dropping a connection. One that does not is shown
+//! in its place, until it does.
+
+mod page;
+mod watch;
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use super::args::DevArgs;
+use super::build::{self, Broken, Profile};
+use super::child::{Children, Output};
+use super::project::{Maker, Project};
+use super::{Failure, serve};
+use crate::config::manifest::MANIFEST;
+use crate::config::{LogTarget, ServerSettings, Settings};
+use crate::server::{Deployer, Server};
+use watch::{Event, Roots, Snapshot, Watch};
+
+/// How long running requests may take once it is to end: someone is waiting for the prompt.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
+
+pub(super) fn run(args: &DevArgs) -> Result<(), Failure> {
+    // A wrong flag should not cost a build.
+    args.flags.check()?;
+    let project = Project::open(&args.folder)?;
+    let settings = settings(args, project.settings(&project.module())?)?;
+    let _log = serve::open_log(&settings.server)?;
+    let (events, inbox) = mpsc::channel();
+    let stop = events.clone();
+    let children = Children::guarded(Output::Kept, move || {
+        // Nobody waits any more: it ends already.
+        let _ = stop.send(Event::Stop);
+    });
+    let children = children.context("cannot listen for signals")?;
+    let started = settings.server.clone();
+    let server = Server::start(settings, Some(page::building(&project.name)))?;
+    if children.is_over() {
+        // The signal may have come before the server heard any.
+        server.stop();
+    }
+    let mut dev = Dev {
+        args,
+        children,
+        watch: Watch::new(events, inbox, args.poll),
+        deployer: server.deployer(),
+        project,
+        started,
+        sources: None,
+        serves: false,
+    };
+    let done = dev.serve(server.urls());
+    if !dev.children.is_over() {
+        // Otherwise the signal drains it, and being told twice it would end at once.
+        server.stop();
+    }
+    server.join()?;
+    done
+}
+
+/// What the flags and `dev` itself make of a project's settings.
+fn settings(args: &DevArgs, mut settings: Settings) -> Result<Settings, Failure> {
+    settings.server.dev = true;
+    settings.server.access_log.get_or_insert(LogTarget::Stdout);
+    settings.server.drain = settings.server.drain.min(DRAIN_MAX);
+    args.flags.apply(&mut settings)?;
+    Ok(settings)
+}
+
+struct Dev<'a> {
+    args: &'a DevArgs,
+    children: Children,
+    watch: Watch,
+    deployer: Deployer,
+    project: Project,
+    /// What the server was started with; the rest of the settings changes with the manifest.
+    started: ServerSettings,
+    /// The folders of the crate and of what it depends on; None until cargo was asked.
+    sources: Option<Vec<PathBuf>>,
+    /// Whether something was deployed before.
+    serves: bool,
+}
+
+impl Dev<'_> {
+    /// Builds, deploys and waits, until a signal comes.
+    fn serve(&mut self, urls: &[String]) -> Result<(), Failure> {
+        let mut since = Instant::now();
+        let mut told = false;
+        // What changed while the last build ran, if that is why there is another.
+        let mut during = BTreeSet::new();
+        // What builds change each time by themselves.
+        let mut made = BTreeSet::new();
+        let (mut before, _) = self.watch.widen(self.roots(), Snapshot::default());
+        loop {
+            self.turn(since);
+            if self.children.is_over() {
+                return Ok(());
+            }
+            if !told {
+                announce(urls)?;
+                told = true;
+            }
+            let after = self.watch.look();
+            let changed = before.changes(&after);
+            made.extend(changed.intersection(&during).cloned());
+            during = changed.difference(&made).cloned().collect();
+            let (after, meanwhile) = self.watch.widen(self.roots(), after);
+            during.extend(meanwhile);
+            if !during.is_empty() {
+                // Edited while it was being built, or made by the build: the next one will tell.
+                self.note_changes(&during);
+                (before, since) = (self.watch.look(), Instant::now());
+                continue;
+            }
+            let Some((now, at)) = self.watch.wait(&after) else { return Ok(()) };
+            self.note_changes(&after.changes(&now));
+            (before, since) = (now, at);
+        }
+    }
+
+    /// One build, and what comes of it.
+    fn turn(&mut self, since: Instant) {
+        let began = Instant::now();
+        let broken = match self.build() {
+            Ok(settings) => {
+                let built = began.elapsed();
+                match self.deployer.deploy(&settings.apps) {
+                    Ok(()) => {
+                        self.tell(&settings, since, built);
+                        return;
+                    }
+                    Err(error) => Broken::from(error),
+                }
+            }
+            // What it was told to end says nothing.
+            Err(_) if self.children.is_over() => return,
+            Err(broken) => broken,
+        };
+        eprintln!("{}", broken.failure);
+        self.deployer.show(page::broken(&self.project.name, &broken.failure, &broken.said));
+    }
+
+    /// Builds the project as it is now. What to serve then.
+    fn build(&mut self) -> Result<Settings, Broken> {
+        self.project = Project::open(&self.args.folder)?;
+        let profile = if self.args.release { Profile::Release } else { Profile::Dev };
+        let module = build::build(&self.project, profile, &self.children);
+        // Also when it does not build: what is wrong may lie in another folder.
+        if let Maker::Cargo(handler) = &self.project.maker
+            && self.sources.is_none()
+        {
+            self.sources = Some(handler.sources());
+        }
+        Ok(settings(self.args, self.project.settings(&module?)?)?)
+    }
+
+    /// Says that a build is served.
+    fn tell(&mut self, settings: &Settings, since: Instant, built: Duration) {
+        let name = match settings.apps.as_slice() {
+            [app] => app.name.clone(),
+            apps => format!("{} apps", apps.len()),
+        };
+        let verb = if self.serves { "reloaded" } else { "loaded" };
+        let (whole, built) = (since.elapsed().as_secs_f64(), built.as_secs_f64());
+        eprintln!("{verb} {name} in {whole:.1} s (build {built:.1} s)");
+        self.serves = true;
+        if settings.server != self.started {
+            eprintln!("note: `[server]` of {MANIFEST} has changed; restart `tidegate dev` to take that up");
+            // Once is enough.
+            self.started.clone_from(&settings.server);
+        }
+    }
+
+    /// What cargo was asked may have another answer now.
+    fn note_changes(&mut self, changed: &BTreeSet<PathBuf>) {
+        if changed.iter().any(|path| path.ends_with("Cargo.toml")) {
+            self.sources = None;
+        }
+    }
+
+    fn roots(&self) -> Roots {
+        let mut paths = match &self.project.maker {
+            Maker::Command(build) => build.watch.clone(),
+            Maker::Cargo(handler) => self.sources.clone().unwrap_or_else(|| vec![handler.folder.clone()]),
+        };
+        paths.push(self.args.folder.join(MANIFEST));
+        let mut made = vec![self.project.module()];
+        if let Some(LogTarget::File(log)) = &self.started.access_log {
+            // Each request writes to it.
+            made.push(log.clone());
+        }
+        let whole = |paths: Vec<PathBuf>| paths.iter().map(|path| whole(path)).collect();
+        Roots { paths: whole(paths), made: whole(made) }
+    }
+}
+
+/// A path by which a file is known however it was named. The file itself need not be there.
+fn whole(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    absolute.canonicalize().unwrap_or_else(|_| match (absolute.parent(), absolute.file_name()) {
+        (Some(folder), Some(name)) => {
+            folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf()).join(name)
+        }
+        _ => absolute.clone(),
+    })
+}
+
+/// The addresses, as `serve` prints them.
+fn announce(urls: &[String]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let lines: String = urls.iter().map(|url| format!("listening on {url}\n")).collect();
+    Ok(out.write_all(lines.as_bytes()).and_then(|()| out.flush()).context("standard output")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::args::{Cli, Verb};
+    use super::*;
+    use crate::config::{ListenAddr, LogFormat};
+
+    fn settings_of(line: &str) -> Settings {
+        let Verb::Dev(args) = Cli::try_parse_from(line.split(' ')).unwrap().verb else { panic!("{line}") };
+        settings(&args, serve::of_module("target/hello.wasm".into(), "hello").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn it_serves_this_machine_and_logs_each_request() {
+        let settings = settings_of("tidegate dev guests/hello");
+        let expected = ServerSettings {
+            dev: true,
+            access_log: Some(LogTarget::Stdout),
+            drain: DRAIN_MAX,
+            ..ServerSettings::default()
+        };
+        assert_eq!(settings.server, expected);
+        assert_eq!(settings.server.listen, [ListenAddr::parse("127.0.0.1:8080").unwrap()]);
+        assert_eq!(settings.server.log_format, LogFormat::Text);
+        assert_eq!((settings.apps.len(), settings.apps[0].name.as_str()), (1, "hello"));
+    }
+
+    #[test]
+    fn flags_override_what_it_chooses() {
+        let settings = settings_of(
+            "tidegate dev --listen :0 --access-log a.log --name other --drain 5s --release --poll",
+        );
+        assert_eq!(settings.server.listen, [ListenAddr::parse(":0").unwrap()]);
+        assert_eq!(settings.server.access_log, Some(LogTarget::File("a.log".into())));
+        assert_eq!(settings.server.drain, Duration::from_secs(5));
+        assert_eq!(settings.apps[0].name, "other");
+    }
+}

@@ -1,0 +1,139 @@
+//! `tidegate check`: what it says about modules of all kinds, and that its status agrees with the server.
+
+use tidegate_tests::artifacts::{guest, wat_guest, wat_text};
+use tidegate_tests::project::answering;
+use tidegate_tests::{Project, Server};
+
+const HANDLER: &str =
+    r#"(memory (export "memory") 1) (func (export "tidegate_handle") (result i32) (i32.const 0))"#;
+
+#[test]
+fn files_of_all_kinds() {
+    let project = Project::empty("kinds");
+    let module = |name: &str, inside: &str| {
+        let path = wat_text(&format!("check-{name}"), &format!("(module {inside})"));
+        project.put(&format!("{name}.wasm"), &path);
+    };
+    module("fine", HANDLER);
+    module(
+        "files",
+        &format!(r#"(import "wasi_snapshot_preview1" "fd_sync" (func (param i32) (result i32))) {HANDLER}"#),
+    );
+    module("command", r#"(memory (export "memory") 1) (func (export "_start"))"#);
+    module("browser", &format!(r#"(import "wbg" "__wbindgen_throw" (func (param i32 i32))) {HANDLER}"#));
+    module(
+        "threads",
+        r#"(memory (export "memory") 1 2 shared) (func (export "tidegate_handle") (result i32) (i32.const 0))"#,
+    );
+    module("hungry", &HANDLER.replacen(" 1)", " 4000)", 1));
+    module("newer", &format!(r#"(import "tidegate_v1" "teleport" (func)) {HANDLER}"#));
+    std::fs::write(project.path("component.wasm"), b"\0asm\x0d\0\x01\0").unwrap();
+    project.write("text.wasm", "(module)");
+    project.write("notes.wasm", "hello");
+    std::fs::write(project.path("cut.wasm"), b"\0asm\x01\0\0\0\x01\x7f").unwrap();
+
+    let table: [(&str, i32, &[&str]); 11] = [
+        (
+            "fine",
+            0,
+            &["fine.wasm: a module", "would be served: yes", "memory 64 MiB, cpu 10s, wall 30s, 256 at once"],
+        ),
+        ("files", 0, &["would be served: yes", "fd_sync", "denied: handlers have no files"]),
+        (
+            "command",
+            1,
+            &["would be served: no", "it is a command: it exports `_start`", "crate-type = [\"cdylib\"]"],
+        ),
+        (
+            "browser",
+            1,
+            &[
+                "it imports `__wbindgen_throw` of `wbg`",
+                "wasm-bindgen, for browsers: build for wasm32-wasip1",
+            ],
+        ),
+        ("threads", 1, &["its memory is shared", "uses       threads"]),
+        ("hungry", 1, &["may have 67108864", "raise `memory`"]),
+        ("newer", 1, &["ABI 1", "`teleport` of `tidegate_v1`", "use a newer tidegate"]),
+        ("component", 1, &["a component", "build for wasm32-wasip1"]),
+        ("text", 1, &["WebAssembly as text", "wat2wasm"]),
+        ("notes", 1, &["it is no WebAssembly"]),
+        ("cut", 1, &["it is not valid: ", "(at byte "]),
+    ];
+    for (name, status, says) in table {
+        let said = project.run(&["check", &format!("{name}.wasm")]).ends_with(status);
+        for part in says {
+            assert!(said.out.contains(part), "{name}: {part:?} is not in\n{}{}", said.out, said.err);
+        }
+        let json = project.run(&["check", &format!("{name}.wasm"), "--json"]).ends_with(status);
+        let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+        assert_eq!(json["servable"].as_bool(), Some(status == 0), "{name}");
+        assert_eq!(json["objections"].as_array().unwrap().is_empty(), status == 0, "{name}");
+    }
+}
+
+#[test]
+fn a_handler_in_rust() {
+    let project = Project::empty("rust");
+    let hello = guest("hello");
+    let said = project.run(&["check", hello.to_str().unwrap()]).ends_with(0);
+    for part in ["ABI 1", "its stack 256 KiB", "tidegate_handle", "() -> i32", "respond", "granted"] {
+        assert!(said.out.contains(part), "{part:?} is not in\n{}", said.out);
+    }
+    assert!(!said.out.contains("unknown"), "{}", said.out);
+    let json = project.run(&["check", hello.to_str().unwrap(), "--json"]).ends_with(0);
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!((json["abi"].as_u64(), json["stack_bytes"].as_u64()), (Some(1), Some(256 << 10)));
+    let imports = json["imports"].as_array().unwrap();
+    assert!(imports.len() > 3 && imports.iter().all(|import| import["grant"] == "granted"), "{imports:?}");
+}
+
+#[test]
+fn a_projects_own_limits_count() {
+    let project = Project::copied("limited", &answering("limited"), "");
+    let said = project.run(&["check"]).ends_with(0);
+    assert!(said.out.contains("out.wasm: a module"), "{}", said.out);
+    project.write(
+        "tidegate.toml",
+        &(project.read("tidegate.toml")
+            + "limits = { memory = \"64KiB\", cpu = \"50ms\", body = \"1MiB\" }\n"),
+    );
+    let said = project.run(&["check", "."]).ends_with(0);
+    assert!(said.out.contains("memory 64 KiB, cpu 50ms, wall 30s"), "{}", said.out);
+    assert!(said.out.contains("request bodies 1 MiB"), "{}", said.out);
+}
+
+#[test]
+fn every_app_of_a_manifest_is_checked() {
+    let project = Project::empty("several");
+    project.put("good.wasm", &answering("good"));
+    project.put("bad.wasm", &wat_text("check-empty", "(module)"));
+    let app = |name: &str| {
+        format!("[[app]]\nname = \"{name}\"\nsource = \"{name}.wasm\"\nroutes = [\"/{name}\"]\n")
+    };
+    project.write("tidegate.toml", &(app("good") + &app("bad")));
+    let said = project.run(&["check"]).ends_with(1);
+    assert!(
+        said.out.contains("good.wasm: a module") && said.out.contains("bad.wasm: a module"),
+        "{}",
+        said.out
+    );
+    let json = project.run(&["check", "--json"]).ends_with(1);
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!((json[0]["servable"].as_bool(), json[1]["servable"].as_bool()), (Some(true), Some(false)));
+}
+
+/// What is refused by one is refused by the other.
+#[test]
+fn it_agrees_with_the_server() {
+    let project = Project::empty("agrees");
+    for (name, inside) in [("no-handler", ""), ("import", "(import \"a\" \"b\" (func))")] {
+        let path = wat_text(&format!("agrees-{name}"), &format!("(module {inside})"));
+        project.run(&["check", path.to_str().unwrap()]).ends_with(1);
+        let (status, _) = Server::builder().module(path).start_refused();
+        assert_eq!(status.code(), Some(1), "{name}");
+    }
+    let path = wat_guest("environment");
+    project.run(&["check", path.to_str().unwrap()]).ends_with(0);
+    drop(Server::builder().module(path).start());
+}
