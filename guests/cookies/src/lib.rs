@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 use tidegate_sdk::cookies::{Cookie, SameSite, time::Duration};
-use tidegate_sdk::{Error, Request, Response, Result, Router, StatusCode, config, handler};
+use tidegate_sdk::{Error, Request, Response, Result, Router, config, handler};
 
 const VISITS: &str = "visits";
 const SESSION: &str = "session";
@@ -50,7 +50,7 @@ fn log_out(request: Request) -> Response {
 
 /// 303: the browser goes there with a GET (RFC 9110 section 15.4.4).
 fn to_home(request: &Request) -> Response {
-    Response::status(StatusCode::SEE_OTHER).with_header("location", home_path(request))
+    Response::redirect(home_path(request))
 }
 
 /// Where this app begins: its routes may be below a prefix.
@@ -93,6 +93,7 @@ fn seal_of(name: &str) -> Result<blake3::Hash> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidegate_sdk::StatusCode;
     use tidegate_sdk::test::{Answer, Exchange, app};
 
     /// The cookies that an answer sets, as a browser would send them back.
