@@ -41,6 +41,8 @@ const TOO_LARGE: HostError = HostError { call: names::READ, errno: errno::EFBIG 
 ///     }
 ///     Ok(format!("{lines}\n"))
 /// }
+/// # use tidegate_sdk::test::Exchange;
+/// # assert_eq!(Exchange::post("/").chunk("a\nb").chunk("\nc").run(count_lines).text(), "3\n");
 /// ```
 #[derive(Debug)]
 pub struct RequestBody {
@@ -60,18 +62,54 @@ impl RequestBody {
     }
 
     /// The body's length in bytes if the client declared one: 0 without a body, `None` for a chunked one.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Error, Request, Result};
+    ///
+    /// fn upload(mut request: Request) -> Result<String> {
+    ///     let body = request.body();
+    ///     if body.is_absent() {
+    ///         return Err(Error::bad_request("there is nothing to store"));
+    ///     }
+    ///     Ok(body.declared_bytes().map_or("of unknown length".to_owned(), |n| format!("{n} bytes")))
+    /// }
+    /// # use tidegate_sdk::test::Exchange;
+    /// # Exchange::post("/").run(upload).assert_status(400);
+    /// # assert_eq!(Exchange::post("/").body("hello").run(upload).text(), "5 bytes");
+    /// # assert_eq!(Exchange::post("/").chunk("hello").run(upload).text(), "of unknown length");
+    /// ```
     #[must_use]
     pub fn declared_bytes(&self) -> Option<u64> {
         if self.has_body { self.declared_bytes } else { Some(0) }
     }
 
-    /// True if there is no body (RFC 9112 section 6.3: neither Content-Length nor Transfer-Encoding, or a length of 0).
+    /// True if there is no body (RFC 9112 section 6.3: neither Content-Length nor Transfer-Encoding, or a
+    /// length of 0). See [`Self::declared_bytes`].
     #[must_use]
     pub fn is_absent(&self) -> bool {
         !self.has_body
     }
 
     /// Reads what is there, at least one byte; 0 at the end.
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use tidegate_sdk::{RequestBody, Result};
+    ///
+    /// fn first_piece(body: &mut RequestBody) -> Result<Vec<u8>> {
+    ///     let mut buf = vec![0; 1024];
+    ///     loop {
+    ///         match body.try_read(&mut buf) {
+    ///             // Something else could be done here first.
+    ///             Err(error) if error.kind() == ErrorKind::WouldBlock => body.readable()?,
+    ///             done => return Ok(buf[..done?].to_vec()),
+    ///         }
+    ///     }
+    /// }
+    /// # use tidegate_sdk::{Request, test::Exchange};
+    /// # let exchange = Exchange::post("/").chunk("hel").chunk("lo");
+    /// # assert_eq!(exchange.run(|mut request: Request| first_piece(request.body())).text(), "hel");
+    /// ```
     ///
     /// # Errors
     /// `WouldBlock` if nothing is there yet: see [`Self::readable`]. `ConnectionReset` if the client cut it off,
@@ -91,11 +129,23 @@ impl RequestBody {
 
     /// Lowers the limit: reading or forwarding past `bytes_max` more bytes than were read so far fails with
     /// `FileTooLarge`, which becomes a 413. Of several limits the lowest holds; that of the app holds in any case.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, Result, test::Exchange};
+    ///
+    /// fn note(mut request: Request) -> Result<String> {
+    ///     request.body().set_limit(140);
+    ///     request.body().text()
+    /// }
+    /// assert_eq!(Exchange::post("/").body("short").run(note).text(), "short");
+    /// Exchange::post("/").body("x".repeat(141)).run(note).assert_status(413);
+    /// ```
     pub fn set_limit(&mut self, bytes_max: u64) {
         self.allowed_bytes = self.allowed_bytes.map(|allowed| allowed.min(bytes_max));
     }
 
-    /// Waits until [`Self::try_read`] has something to say: bytes, the end, or an error.
+    /// Waits until [`Self::try_read`] has something to say: bytes, the end, or an error. See
+    /// [`Self::try_read`] for an example.
     ///
     /// # Errors
     /// Only if waiting itself fails.
@@ -105,6 +155,15 @@ impl RequestBody {
 
     /// The whole body, up to [`COLLECT_BYTES_MAX`].
     ///
+    /// ```
+    /// use tidegate_sdk::{Request, Result};
+    ///
+    /// fn echo(mut request: Request) -> Result<Vec<u8>> {
+    ///     request.body().bytes()
+    /// }
+    /// # assert_eq!(tidegate_sdk::test::Exchange::post("/").body([1, 2, 3]).run(echo).body, [1, 2, 3]);
+    /// ```
+    ///
     /// # Errors
     /// As [`Self::bytes_limited`].
     pub fn bytes(&mut self) -> Result<Vec<u8>> {
@@ -112,6 +171,14 @@ impl RequestBody {
     }
 
     /// The whole body, up to `bytes_max`.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, test::Exchange};
+    ///
+    /// let echo = |mut request: Request| request.body().bytes_limited(4);
+    /// assert_eq!(Exchange::post("/").body("1234").run(echo).text(), "1234");
+    /// Exchange::post("/").body("12345").run(echo).assert_status(413);
+    /// ```
     ///
     /// # Errors
     /// 413 if there is more; 408 or 400 if the client was too slow or went away.
@@ -126,6 +193,14 @@ impl RequestBody {
     }
 
     /// The whole body as text, up to [`COLLECT_BYTES_MAX`].
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, test::Exchange};
+    ///
+    /// let echo = |mut request: Request| request.body().text();
+    /// assert_eq!(Exchange::post("/").body("hello").run(echo).text(), "hello");
+    /// Exchange::post("/").body([0xff]).run(echo).assert_status(400);
+    /// ```
     ///
     /// # Errors
     /// 400 if it is not UTF-8; else as [`Self::bytes_limited`].
@@ -147,6 +222,8 @@ impl RequestBody {
     ///     }
     ///     Ok(format!("{bytes}\n"))
     /// }
+    /// # use tidegate_sdk::test::Exchange;
+    /// # assert_eq!(Exchange::post("/").chunk("ab").chunk("c").run(count).text(), "3\n");
     /// ```
     ///
     /// # Errors
@@ -158,6 +235,22 @@ impl RequestBody {
 
     /// Reads what is there into `buf`, at least one byte; 0 at the end. Dropped while it waits, it loses nothing.
     ///
+    /// ```
+    /// use tidegate_sdk::{Request, Result};
+    ///
+    /// async fn count_zeros(mut request: Request) -> Result<String> {
+    ///     let (mut buf, mut zeros) = ([0; 1024], 0);
+    ///     loop {
+    ///         match request.body().read_async(&mut buf).await? {
+    ///             0 => return Ok(format!("{zeros}\n")),
+    ///             n => zeros += buf[..n].iter().filter(|byte| **byte == 0).count(),
+    ///         }
+    ///     }
+    /// }
+    /// # use tidegate_sdk::test::Exchange;
+    /// # assert_eq!(Exchange::post("/").chunk([0, 1]).chunk([2, 0, 0]).run(count_zeros).text(), "3\n");
+    /// ```
+    ///
     /// # Errors
     /// Those of [`Self::try_read`], except that it waits.
     pub async fn read_async(&mut self, buf: &mut [u8]) -> io::Result<usize> {
@@ -167,6 +260,26 @@ impl RequestBody {
 
     /// Waits until [`Self::try_read`] has something to say: bytes, the end, or an error.
     ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidegate_sdk::{RequestBody, Result, task};
+    ///
+    /// /// True if the client sends something within a second.
+    /// async fn is_alive(body: &mut RequestBody) -> Result<bool> {
+    ///     match task::timeout(Duration::from_secs(1), body.ready()).await {
+    ///         Ok(ready) => ready.map(|()| true).map_err(Into::into),
+    ///         Err(_) => Ok(false),
+    ///     }
+    /// }
+    /// # use tidegate_sdk::{Request, test::Exchange};
+    /// # async fn alive(mut request: Request) -> Result<String> {
+    /// #     Ok(is_alive(request.body()).await?.to_string())
+    /// # }
+    /// # assert_eq!(Exchange::post("/").chunk("hi").run(alive).text(), "true");
+    /// # let late = Exchange::post("/").chunk_after(Duration::from_secs(2), "hi");
+    /// # assert_eq!(late.run(alive).text(), "false");
+    /// ```
+    ///
     /// # Errors
     /// Only if waiting itself fails.
     pub async fn ready(&mut self) -> io::Result<()> {
@@ -175,6 +288,15 @@ impl RequestBody {
 
     /// The whole body, up to [`COLLECT_BYTES_MAX`]: [`Self::bytes`] for async code.
     ///
+    /// ```
+    /// use tidegate_sdk::{Request, Result};
+    ///
+    /// async fn echo(mut request: Request) -> Result<Vec<u8>> {
+    ///     request.body().collect().await
+    /// }
+    /// # assert_eq!(tidegate_sdk::test::Exchange::post("/").body([1, 2, 3]).run(echo).body, [1, 2, 3]);
+    /// ```
+    ///
     /// # Errors
     /// As [`Self::bytes_limited`].
     pub async fn collect(&mut self) -> Result<Vec<u8>> {
@@ -182,6 +304,16 @@ impl RequestBody {
     }
 
     /// The whole body, up to `bytes_max`: [`Self::bytes_limited`] for async code.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, Result, test::Exchange};
+    ///
+    /// async fn echo(mut request: Request) -> Result<Vec<u8>> {
+    ///     request.body().collect_limited(4).await
+    /// }
+    /// assert_eq!(Exchange::post("/").body("1234").run(echo).text(), "1234");
+    /// Exchange::post("/").body("12345").run(echo).assert_status(413);
+    /// ```
     ///
     /// # Errors
     /// As [`Self::bytes_limited`].
@@ -196,6 +328,15 @@ impl RequestBody {
     }
 
     /// The whole body as text, up to [`COLLECT_BYTES_MAX`]: [`Self::text`] for async code.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, Result};
+    ///
+    /// async fn shout(mut request: Request) -> Result<String> {
+    ///     Ok(request.body().collect_text().await?.to_uppercase())
+    /// }
+    /// # assert_eq!(tidegate_sdk::test::Exchange::post("/").body("hello").run(shout).text(), "HELLO");
+    /// ```
     ///
     /// # Errors
     /// As [`Self::text`].
@@ -224,6 +365,17 @@ impl RequestBody {
     }
 
     /// The trailers that followed the body (RFC 9110 section 6.5). They are never merged into the headers.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, Result, test::Exchange};
+    ///
+    /// fn sum(mut request: Request) -> Result<String> {
+    ///     request.body().bytes()?;
+    ///     let trailers = request.body().trailers()?;
+    ///     Ok(trailers.get("checksum").and_then(|sum| sum.to_str().ok()).unwrap_or("none").to_owned())
+    /// }
+    /// assert_eq!(Exchange::post("/").chunk("data").trailer("checksum", "a1b2").run(sum).text(), "a1b2");
+    /// ```
     ///
     /// # Errors
     /// `WouldBlock` before the body was read to its end.

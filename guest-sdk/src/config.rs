@@ -14,6 +14,8 @@
 //!     tidegate_sdk::sleep(pause);
 //!     Ok(format!("{greeting}\n"))
 //! }
+//! # let _set = config::for_test("GREETING", "hello");
+//! # assert_eq!(tidegate_sdk::test::Exchange::get("/").run(hello).text(), "hello\n");
 //! ```
 
 use std::env::{self, VarError};
@@ -52,6 +54,13 @@ fn missing(name: &str) -> Error {
 }
 
 /// A variable of the app's environment.
+///
+/// ```
+/// # use tidegate_sdk::config;
+/// # let _set = config::for_test("GREETING", "hello");
+/// let greeting = config::var("GREETING").unwrap();
+/// # assert_eq!(greeting, "hello");
+/// ```
 ///
 /// # Errors
 /// A 500 if it is not set or not UTF-8; the log names it and says how to set it.

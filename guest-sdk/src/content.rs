@@ -27,6 +27,7 @@ pub(crate) fn media_type(request: &Request) -> Option<String> {
 
 /// 415, with what was given and what is taken instead.
 pub(crate) fn unsupported(given: &str, wanted: &str) -> Error {
+    let given = if given.is_empty() { "of an empty type" } else { given };
     let message = format!("the body is {}; {wanted} is expected", clip(given));
     Error::status(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
 }

@@ -14,22 +14,38 @@ use crate::request::Request;
 use crate::response::Response;
 
 /// The cookies of a request: see [`Request::cookies`].
+///
+/// ```
+/// use tidegate_sdk::{Request, test::Exchange};
+///
+/// fn show(request: Request) -> String {
+///     let cookies = request.cookies();
+///     if cookies.is_empty() {
+///         return "no cookies".to_owned();
+///     }
+///     let names: Vec<&str> = cookies.iter().map(|(name, _)| name).collect();
+///     format!("{}; the theme is {}", names.join(", "), cookies.get("theme").unwrap_or("light"))
+/// }
+/// let exchange = Exchange::get("/").header("cookie", "a=1; theme=dark");
+/// assert_eq!(exchange.run(show).text(), "a, theme; the theme is dark");
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Cookies<'a>(Vec<(&'a str, Cow<'a, str>)>);
 
 impl<'a> Cookies<'a> {
-    /// The value of the first cookie of that name. Of several, browsers send the one with the longest path first.
+    /// The value of the first cookie of that name. Of several, browsers send the one with the longest path
+    /// first. See [`Request::cookies`].
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter().find(|(found, _)| *found == name).map(|(_, value)| value)
     }
 
-    /// Names and values in the order the client sent them.
+    /// Names and values in the order the client sent them. See [`Cookies`].
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (*name, value.as_ref()))
     }
 
-    /// True if the client sent none.
+    /// True if the client sent none. See [`Cookies`].
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -30,6 +30,9 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 ///         .map_err(|e| Error::status(StatusCode::BAD_REQUEST, "that is not a number").with_source(e))?;
 ///     Ok(format!("{}\n", number * 2))
 /// }
+/// # use tidegate_sdk::test::Exchange;
+/// # assert_eq!(Exchange::get("/?21").run(double).text(), "42\n");
+/// # Exchange::get("/?x").run(double).assert_status(400);
 /// ```
 // It is not a `std::error::Error` itself, or the conversion from every other one could not exist.
 pub struct Error {
@@ -60,34 +63,121 @@ macro_rules! named {
 
 impl Error {
     /// An error with this status; the client is shown `message`.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Error, StatusCode};
+    ///
+    /// let error = Error::status(StatusCode::GONE, "it was sold");
+    /// assert_eq!((error.status_code(), error.message()), (StatusCode::GONE, Some("it was sold")));
+    /// ```
     pub fn status(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
         Self { status, message: Some(message.into()), source: None, extra: None }
     }
 
     named! {
         /// 400: the request makes no sense (RFC 9110 section 15.5.1).
+        ///
+        /// ```
+        /// use tidegate_sdk::{Error, Request, Result, test::Exchange};
+        ///
+        /// fn page(request: Request) -> Result<String> {
+        ///     let page = request.query_param("page");
+        ///     let page = page.ok_or_else(|| Error::bad_request("`page` is missing"))?;
+        ///     Ok(format!("page {page}\n"))
+        /// }
+        /// assert!(Exchange::get("/").run(page).assert_status(400).text().contains("`page` is missing"));
+        /// ```
         bad_request => BAD_REQUEST,
         /// 401: who is asking? Add a `WWW-Authenticate` header, which this status must have (section 15.5.2).
+        /// See [`Self::with_header`].
         unauthorized => UNAUTHORIZED,
         /// 403: known, and not allowed (section 15.5.4).
+        ///
+        /// ```
+        /// use tidegate_sdk::{Error, Request, Result};
+        ///
+        /// fn admin(request: Request) -> Result<&'static str> {
+        ///     if request.header("x-key") != Some("sesame") {
+        ///         return Err(Error::forbidden("that key does not fit"));
+        ///     }
+        ///     Ok("come in\n")
+        /// }
+        /// # tidegate_sdk::test::Exchange::get("/").run(admin).assert_status(403);
+        /// ```
         forbidden => FORBIDDEN,
         /// 404: nothing is there (section 15.5.5).
+        ///
+        /// ```
+        /// use tidegate_sdk::{Error, Request, Result};
+        ///
+        /// fn capital(request: Request) -> Result<&'static str> {
+        ///     match request.query_param("of").as_deref() {
+        ///         Some("France") => Ok("Paris\n"),
+        ///         _ => Err(Error::not_found("no such country")),
+        ///     }
+        /// }
+        /// # tidegate_sdk::test::Exchange::get("/?of=Mars").run(capital).assert_status(404);
+        /// ```
         not_found => NOT_FOUND,
         /// 409: not in the state that things are in (section 15.5.10).
+        ///
+        /// ```
+        /// let error = tidegate_sdk::Error::conflict("the name is taken");
+        /// assert_eq!(error.status_code(), 409);
+        /// ```
         conflict => CONFLICT,
         /// 413: more than is taken (section 15.5.14).
+        ///
+        /// ```
+        /// let error = tidegate_sdk::Error::payload_too_large("at most 5 pictures are taken");
+        /// assert_eq!(error.status_code(), 413);
+        /// ```
         payload_too_large => PAYLOAD_TOO_LARGE,
         /// 415: not in a form that is understood (section 15.5.16).
+        ///
+        /// ```
+        /// use tidegate_sdk::Error;
+        ///
+        /// let error = Error::unsupported_media_type("send a PNG").with_header("accept", "image/png");
+        /// assert_eq!(error.status_code(), 415);
+        /// ```
         unsupported_media_type => UNSUPPORTED_MEDIA_TYPE,
         /// 422: well-formed, and still wrong (section 15.5.21).
+        ///
+        /// ```
+        /// let error = tidegate_sdk::Error::unprocessable("the end comes before the beginning");
+        /// assert_eq!(error.status_code(), 422);
+        /// ```
         unprocessable => UNPROCESSABLE_ENTITY,
         /// 429: too often (RFC 6585 section 4). A `Retry-After` header tells when it may be tried again.
+        ///
+        /// ```
+        /// use tidegate_sdk::Error;
+        ///
+        /// let error = Error::too_many_requests("one a second").with_header("retry-after", "1");
+        /// assert_eq!(error.status_code(), 429);
+        /// ```
         too_many_requests => TOO_MANY_REQUESTS,
         /// 503: not now (RFC 9110 section 15.6.4). A `Retry-After` header tells when it may be tried again.
+        ///
+        /// ```
+        /// use tidegate_sdk::Error;
+        ///
+        /// let error = Error::unavailable("we are moving").with_header("retry-after", "120");
+        /// assert_eq!(error.status_code(), 503);
+        /// ```
         unavailable => SERVICE_UNAVAILABLE,
     }
 
     /// A 500 that shows nothing and logs `source`: what `?` makes of errors.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Error, Request, test::Exchange};
+    ///
+    /// let answer = Exchange::get("/").run(|_: Request| Error::internal("the index is damaged"));
+    /// assert!(!answer.assert_status(500).text().contains("damaged"));
+    /// assert_eq!(answer.logs[0].1, "500: the index is damaged");
+    /// ```
     pub fn internal(source: impl Into<Source>) -> Self {
         Self {
             status: StatusCode::INTERNAL_SERVER_ERROR,
@@ -128,6 +218,19 @@ impl Error {
 
     /// The same with a `type` of its own (RFC 9457 section 3.1.1): a URI that names this kind of problem, best one where
     /// it is explained. Without, it is `about:blank`.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Error, Request, test::Exchange};
+    ///
+    /// let sold_out = |_: Request| {
+    ///     Error::conflict("2 are left")
+    ///         .with_type("https://shop.example/problems/out-of-stock")
+    ///         .with_title("Out of stock")
+    /// };
+    /// let answer = Exchange::get("/").run(sold_out);
+    /// assert!(answer.text().contains(r#""type":"https://shop.example/problems/out-of-stock""#));
+    /// assert!(answer.text().contains(r#""title":"Out of stock""#));
+    /// ```
     #[must_use]
     pub fn with_type(mut self, uri: impl Into<Cow<'static, str>>) -> Self {
         self.extra().type_uri = Some(uri.into());
@@ -135,7 +238,7 @@ impl Error {
     }
 
     /// The same with this `title` (RFC 9457 section 3.1.3): the same words for every problem of its type. Without, it is
-    /// the status's own phrase.
+    /// the status's own phrase. See [`Self::with_type`].
     #[must_use]
     pub fn with_title(mut self, title: impl Into<Cow<'static, str>>) -> Self {
         self.extra().title = Some(title.into());
@@ -143,31 +246,47 @@ impl Error {
     }
 
     /// The same with a cause, for the log.
+    ///
+    /// ```
+    /// use tidegate_sdk::Error;
+    ///
+    /// let error = Error::bad_request("that is not a number").with_source("x".parse::<u32>().unwrap_err());
+    /// assert_eq!(error.message(), Some("that is not a number"));
+    /// assert_eq!(error.source().unwrap().to_string(), "invalid digit found in string");
+    /// assert_eq!(error.to_string(), "400: that is not a number: invalid digit found in string");
+    /// ```
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Source>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// The status the client gets.
+    /// The status the client gets. See [`Self::status`].
     #[must_use]
     pub fn status_code(&self) -> StatusCode {
         self.status
     }
 
-    /// What the client is shown, if anything.
+    /// What the client is shown, if anything. See [`Self::status`].
     #[must_use]
     pub fn message(&self) -> Option<&str> {
         self.message.as_deref()
     }
 
-    /// The cause, which only the log gets.
+    /// The cause, which only the log gets. See [`Self::with_source`].
     #[must_use]
     pub fn source(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
         self.source.as_deref()
     }
 
     /// The headers that it puts into its response, `Allow` of a 405 for one.
+    ///
+    /// ```
+    /// use tidegate_sdk::Error;
+    ///
+    /// let error = Error::unavailable("we are moving").with_header("retry-after", "120");
+    /// assert!(error.headers().any(|(name, value)| name == "retry-after" && value == "120"));
+    /// ```
     pub fn headers(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
         self.extra.iter().flat_map(|extra| &extra.headers)
     }
@@ -175,9 +294,9 @@ impl Error {
     /// Logs it when it is too late for a response: the body is cut off.
     pub(crate) fn log_late(&self) {
         if self.status.is_server_error() || self.is_unlogged() {
-            crate::error!("the response is cut off: {self}");
+            crate::error!("after the response had begun: {self}");
         } else {
-            crate::debug!("the response is cut off: {self}");
+            crate::debug!("after the response had begun: {self}");
         }
     }
 

@@ -157,6 +157,10 @@ impl Request {
     ///     let form: SignUp = request.form()?;
     ///     Ok(format!("Welcome, {}: {} topics, newsletter {}\n", form.name, form.topics.len(), form.newsletter))
     /// }
+    /// # use tidegate_sdk::test::Exchange;
+    /// # let form = Exchange::post("/").header("content-type", "application/x-www-form-urlencoded");
+    /// # let answer = form.body("name=Ada&topics=a&topics=b&newsletter=on").run(sign_up);
+    /// # assert_eq!(answer.assert_status(200).text(), "Welcome, Ada: 2 topics, newsletter true\n");
     /// ```
     ///
     /// # Errors
@@ -170,6 +174,24 @@ impl Request {
 
     /// As [`Self::form`], up to `bytes_max`.
     ///
+    /// ```
+    /// use serde::Deserialize;
+    /// # use tidegate_sdk::{Request, Result};
+    ///
+    /// #[derive(Deserialize)]
+    /// struct Login {
+    ///     name: String,
+    /// }
+    ///
+    /// fn login(mut request: Request) -> Result<String> {
+    ///     let form: Login = request.form_limited(1 << 10)?;
+    ///     Ok(format!("Hello {}\n", form.name))
+    /// }
+    /// # use tidegate_sdk::test::Exchange;
+    /// # let form = Exchange::post("/").header("content-type", "application/x-www-form-urlencoded");
+    /// # assert_eq!(form.body("name=Ada").run(login).text(), "Hello Ada\n");
+    /// ```
+    ///
     /// # Errors
     /// As [`Self::form`]; 413 above `bytes_max`.
     pub fn form_limited<T: DeserializeOwned>(&mut self, bytes_max: usize) -> Result<T> {
@@ -178,6 +200,24 @@ impl Request {
     }
 
     /// As [`Self::form`], for async handlers.
+    ///
+    /// ```
+    /// use serde::Deserialize;
+    /// # use tidegate_sdk::{Request, Result};
+    ///
+    /// #[derive(Deserialize)]
+    /// struct Login {
+    ///     name: String,
+    /// }
+    ///
+    /// async fn login(mut request: Request) -> Result<String> {
+    ///     let form: Login = request.form_async().await?;
+    ///     Ok(format!("Hello {}\n", form.name))
+    /// }
+    /// # use tidegate_sdk::test::Exchange;
+    /// # let form = Exchange::post("/").header("content-type", "application/x-www-form-urlencoded");
+    /// # assert_eq!(form.body("name=Ada").run(login).text(), "Hello Ada\n");
+    /// ```
     ///
     /// # Errors
     /// As [`Self::form`].
@@ -202,6 +242,8 @@ impl Request {
     ///     let search: Search = request.query_as()?;
     ///     Ok(format!("{}, page {}\n", search.q, search.page.unwrap_or(1)))
     /// }
+    /// # use tidegate_sdk::test::Exchange;
+    /// # assert_eq!(Exchange::get("/?q=chairs").run(search).text(), "chairs, page 1\n");
     /// ```
     ///
     /// # Errors

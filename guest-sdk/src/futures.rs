@@ -15,6 +15,24 @@ use crate::writer::BodyWriter;
 /// A request's body as a stream of pieces: see [`RequestBody::into_stream`].
 ///
 /// After an error or the end it gives `None`.
+///
+/// ```
+/// use futures_core::Stream;
+/// use std::future::poll_fn;
+/// use std::pin::Pin;
+/// use tidegate_sdk::{Request, Result};
+///
+/// async fn count_pieces(request: Request) -> Result<String> {
+///     let mut pieces = request.into_body().into_stream();
+///     let mut count = 0;
+///     while let Some(piece) = poll_fn(|cx| Pin::new(&mut pieces).poll_next(cx)).await {
+///         count += usize::from(!piece?.is_empty());
+///     }
+///     Ok(format!("{count} pieces\n"))
+/// }
+/// # use tidegate_sdk::test::Exchange;
+/// # assert_eq!(Exchange::post("/").chunk("a").chunk("b").run(count_pieces).text(), "2 pieces\n");
+/// ```
 #[derive(Debug)]
 #[must_use = "streams do nothing unless they are read"]
 pub struct BodyStream {
@@ -24,6 +42,16 @@ pub struct BodyStream {
 
 impl BodyStream {
     /// The body, with what is left of it.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, Result};
+    ///
+    /// async fn echo(request: Request) -> Result<Vec<u8>> {
+    ///     let stream = request.into_body().into_stream();
+    ///     stream.into_inner().collect().await
+    /// }
+    /// # assert_eq!(tidegate_sdk::test::Exchange::post("/").body([1, 2]).run(echo).body, [1, 2]);
+    /// ```
     #[must_use]
     pub fn into_inner(self) -> RequestBody {
         self.body
@@ -34,7 +62,7 @@ impl RequestBody {
     /// The body as a stream of its pieces, those of [`Self::chunk`].
     ///
     /// ```
-    /// use tidegate_sdk::{Request, Response};
+    /// use tidegate_sdk::Request;
     ///
     /// fn pieces(request: Request) -> impl futures_core::Stream<Item = std::io::Result<Vec<u8>>> {
     ///     request.into_body().into_stream()

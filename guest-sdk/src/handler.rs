@@ -48,6 +48,21 @@ const FAILED: i32 = 1;
 )]
 pub trait Handler<M>: 'static {
     /// Begins to serve `request`.
+    ///
+    /// A type of your own that implements it writes `()` for `M`:
+    ///
+    /// ```
+    /// use tidegate_sdk::{Answering, Handler, IntoResponse, Request, test::Exchange};
+    ///
+    /// struct Greeter(&'static str);
+    ///
+    /// impl Handler<()> for Greeter {
+    ///     fn call(&self, request: Request) -> Answering {
+    ///         format!("{} {}\n", self.0, request.path()).into_response().into()
+    ///     }
+    /// }
+    /// assert_eq!(Exchange::get("/Ada").run(Greeter("Hello")).text(), "Hello /Ada\n");
+    /// ```
     fn call(&self, request: Request) -> Answering;
 }
 
@@ -91,6 +106,14 @@ where
 /// A response that is there, or a future of one.
 ///
 /// It is a future itself, for async callers, and [`Self::wait`] is for the others.
+///
+/// ```
+/// use tidegate_sdk::{Answering, Response};
+///
+/// let answering = Answering::later(async { Response::text("hi\n") });
+/// let response = answering.map(|response| response.with_header("x-cache", "miss")).wait();
+/// assert_eq!(response.header("x-cache").unwrap(), "miss");
+/// ```
 #[must_use = "an answer that is not waited for may never come"]
 pub struct Answering(State);
 
@@ -264,10 +287,10 @@ fn streamed<E: Into<Error>>(result: Result<(), E>) -> i32 {
     let unlogged = error.is_unlogged().then(|| error.to_string());
     match error.into_response().send() {
         Ok(()) => DONE,
-        // The head had left: all that can be said now is that the response is not whole.
+        // There is a response, whole or not: this is not part of it, and the host is told.
         Err(Unsent::Refused(HostError { errno: errno::EALREADY, .. }) | Unsent::Broken(_)) => {
             if let Some(text) = unlogged {
-                crate::error!("the response is cut off: {text}");
+                crate::error!("after the response had begun: {text}");
             }
             FAILED
         }

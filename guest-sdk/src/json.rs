@@ -57,6 +57,9 @@ impl Request {
     ///     let order: Order = request.json()?;
     ///     Ok(format!("{} of {}\n", order.count, order.item))
     /// }
+    /// # use tidegate_sdk::test::Exchange;
+    /// # let order_of = Exchange::post("/").body(r#"{"item": "chair", "count": 2}"#);
+    /// # assert_eq!(order_of.run(order).text(), "2 of chair\n");
     /// ```
     ///
     /// # Errors
@@ -76,6 +79,8 @@ impl Request {
     ///     let numbers: Vec<i64> = request.json_limited(64 << 10)?;
     ///     Ok(format!("{}\n", numbers.iter().sum::<i64>()))
     /// }
+    /// # use tidegate_sdk::test::Exchange;
+    /// # assert_eq!(Exchange::post("/").body("[1, 2]").run(sum).text(), "3\n");
     /// ```
     ///
     /// # Errors
@@ -93,6 +98,8 @@ impl Request {
     ///     let numbers: Vec<i64> = request.json_async().await?;
     ///     Ok(format!("{}\n", numbers.iter().sum::<i64>()))
     /// }
+    /// # use tidegate_sdk::test::Exchange;
+    /// # assert_eq!(Exchange::post("/").body("[1, 2]").run(sum).text(), "3\n");
     /// ```
     ///
     /// # Errors
@@ -118,6 +125,8 @@ impl Request {
 ///     Json(Greeting { hello: request.path().to_owned() })
 /// }
 /// # assert_eq!(Json(1).into_response().header("content-type").unwrap(), "application/json");
+/// # let answer = tidegate_sdk::test::Exchange::get("/a").run(greet);
+/// # assert_eq!(answer.text(), r#"{"hello":"/a"}"#);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Json<T>(pub T);

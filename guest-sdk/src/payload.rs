@@ -14,6 +14,15 @@ use crate::task;
 use crate::writer::BodyWriter;
 
 /// A body that is there as a whole.
+///
+/// ```
+/// use tidegate_sdk::{Body, Response};
+///
+/// let body = Body::from("hello");
+/// assert_eq!(body.as_bytes(), b"hello");
+/// assert_eq!(Response::text(body.clone()).body(), Some(&body));
+/// assert_eq!(body.into_bytes(), b"hello".to_vec());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Body(Cow<'static, [u8]>);
 

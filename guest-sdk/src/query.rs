@@ -30,7 +30,7 @@ impl Request {
     /// U+FFFD. Empty without a query.
     ///
     /// ```
-    /// use tidegate_sdk::{Request, Response};
+    /// use tidegate_sdk::Request;
     ///
     /// fn show(request: Request) -> String {
     ///     request.query_pairs().map(|(name, value)| format!("{name} is {value}\n")).collect()
@@ -50,6 +50,8 @@ impl Request {
     /// fn page(request: &Request) -> u32 {
     ///     request.query_param("page").and_then(|page| page.parse().ok()).unwrap_or(1)
     /// }
+    /// # let answer = |request: Request| page(&request).to_string();
+    /// # assert_eq!(tidegate_sdk::test::Exchange::get("/?page=3").run(answer).text(), "3");
     /// ```
     #[must_use]
     pub fn query_param(&self, name: &str) -> Option<Cow<'_, str>> {

@@ -18,6 +18,14 @@ use crate::request::Request;
 use crate::response::{IntoResponse, Response};
 
 /// A part of some content, in bytes: from `start` up to, but not including, `end`.
+///
+/// ```
+/// use tidegate_sdk::range::Range;
+///
+/// let part = Range { start: 2, end: 6 };
+/// assert_eq!(part.len(), 4);
+/// assert_eq!(&"a long one"[part.start as usize..part.end as usize], "long");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(clippy::len_without_is_empty)] // It is never empty.
 pub struct Range {
@@ -28,7 +36,7 @@ pub struct Range {
 }
 
 impl Range {
-    /// How many bytes it is.
+    /// How many bytes it is. See [`Range`].
     #[must_use]
     pub fn len(self) -> u64 {
         self.end - self.start
@@ -52,7 +60,7 @@ fn field(text: String) -> HeaderValue {
     HeaderValue::try_from(text).expect("it is plain ASCII")
 }
 
-/// What a client asked for.
+/// What a client asked for. See [`requested`] and [`parse`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requested {
     /// Everything: 200.
@@ -147,7 +155,6 @@ fn merged(mut parts: Vec<Range>) -> Vec<Range> {
 /// ```
 /// use tidegate_sdk::range::{self, Requested};
 /// use tidegate_sdk::{Request, Response, Result, StatusCode};
-/// use std::io::Write;
 ///
 /// /// A mebibyte of zeros, of which clients may fetch any part.
 /// fn zeros(request: Request) -> Result<Response> {
@@ -162,6 +169,9 @@ fn merged(mut parts: Vec<Range>) -> Vec<Range> {
 ///         .with_header("etag", "\"v1\"")
 ///         .with_header("content-range", part.content_range(length)))
 /// }
+/// # use tidegate_sdk::test::Exchange;
+/// # let answer = Exchange::get("/").header("range", "bytes=0-9").run(zeros);
+/// # assert_eq!(answer.assert_status(206).body, [0; 10]);
 /// ```
 #[must_use]
 pub fn requested(request: &Request, length: u64, validators: &[&str]) -> Requested {
@@ -185,6 +195,14 @@ fn is_strong(validator: &str) -> bool {
 }
 
 /// 416 with the length that there is (RFC 9110 section 15.5.17), for content of `length` bytes.
+///
+/// ```
+/// use tidegate_sdk::{IntoResponse, range};
+///
+/// let response = range::unsatisfiable(10).into_response();
+/// assert_eq!(response.status_code(), 416);
+/// assert_eq!(response.header("content-range").unwrap(), "bytes */10");
+/// ```
 #[must_use]
 pub fn unsatisfiable(length: u64) -> Error {
     let message = format!("the content has {length} bytes; none of them was asked for");

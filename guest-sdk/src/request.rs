@@ -33,6 +33,10 @@ const HEAD_BYTES: usize = 2048;
 ///     let language = request.header("accept-language").unwrap_or("en");
 ///     Response::text(format!("{} in {language}\n", request.path()))
 /// }
+/// # use tidegate_sdk::test::Exchange;
+/// # let exchange = Exchange::get("/a").header("accept-language", "fr");
+/// # assert_eq!(exchange.run(handle).text(), "/a in fr\n");
+/// # Exchange::post("/a").run(handle).assert_status(405);
 /// ```
 pub struct Request {
     head: OnceCell<Head>,
@@ -158,7 +162,7 @@ impl Request {
         self.view().response_body()
     }
 
-    /// The method.
+    /// The method. See [`Request`] for an example.
     pub fn method(&self) -> &Method {
         let head = self.head();
         head.method.get_or_init(|| {
@@ -168,6 +172,13 @@ impl Request {
     }
 
     /// The target as the client sent it, mostly path and query. [`Self::path`] and [`Self::query`] are cheaper.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, test::Exchange};
+    ///
+    /// let show = |request: Request| format!("{:?}", request.uri().query());
+    /// assert_eq!(Exchange::get("/items?page=2").run(show).text(), "Some(\"page=2\")");
+    /// ```
     pub fn uri(&self) -> &Uri {
         let head = self.head();
         head.uri.get_or_init(|| {
@@ -178,24 +189,40 @@ impl Request {
 
     /// The path as the client sent it, percent-encoded; `*` for `OPTIONS *`. It has no dot-segments: the host refuses
     /// them.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, test::Exchange};
+    ///
+    /// let show = |request: Request| format!("{} and {:?}", request.path(), request.query());
+    /// assert_eq!(Exchange::get("/a%20b?x=1").run(show).text(), "/a%20b and Some(\"x=1\")");
+    /// assert_eq!(Exchange::get("/").run(show).text(), "/ and None");
+    /// ```
     #[must_use]
     pub fn path(&self) -> &str {
         split_target(text(self.view().target())).0
     }
 
-    /// What follows the first `?`, as the client sent it.
+    /// What follows the first `?`, as the client sent it. See [`Self::path`].
     #[must_use]
     pub fn query(&self) -> Option<&str> {
         split_target(text(self.view().target())).1
     }
 
     /// The part of the path that the app's route covers: `/shop` if the route is `/shop/*`. Empty for an exact route.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, test::Exchange};
+    ///
+    /// let show = |request: Request| format!("{} + {}", request.mount(), request.path_below_mount());
+    /// assert_eq!(Exchange::get("/shop/items").mount("/shop").run(show).text(), "/shop + /items");
+    /// assert_eq!(Exchange::get("/shop").mount("/shop").run(show).text(), "/shop + /");
+    /// ```
     #[must_use]
     pub fn mount(&self) -> &str {
         self.path().get(..self.view().mount_len()).unwrap_or_default()
     }
 
-    /// The rest of the path, never empty: `/` if nothing follows the mount.
+    /// The rest of the path, never empty: `/` if nothing follows the mount. See [`Self::mount`].
     #[must_use]
     pub fn path_below_mount(&self) -> &str {
         let path = self.path();
@@ -207,30 +234,65 @@ impl Request {
     }
 
     /// Host and port, from the target or from `Host`; empty if an HTTP/1.0 client gave none.
+    ///
+    /// ```
+    /// use tidegate_sdk::Request;
+    ///
+    /// /// A link that leads back to this server.
+    /// fn link_to_done(request: Request) -> String {
+    ///     let scheme = if request.is_secure() { "https" } else { "http" };
+    ///     format!("{scheme}://{}/done", request.authority())
+    /// }
+    /// # use tidegate_sdk::test::Exchange;
+    /// # assert_eq!(Exchange::get("/").run(link_to_done).text(), "http://test.example/done");
+    /// ```
     #[must_use]
     pub fn authority(&self) -> &str {
         text(self.view().authority())
     }
 
-    /// True if the client came over https.
+    /// True if the client came over https. See [`Self::authority`].
     #[must_use]
     pub fn is_secure(&self) -> bool {
         self.view().secure()
     }
 
     /// HTTP/1.0 or HTTP/1.1.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, Version, test::Exchange};
+    ///
+    /// let takes_chunks = |request: Request| (request.version() == Version::HTTP_11).to_string();
+    /// assert_eq!(Exchange::get("/").run(takes_chunks).text(), "true");
+    /// ```
     #[must_use]
     pub fn version(&self) -> Version {
         if self.view().http_minor() == 0 { Version::HTTP_10 } else { Version::HTTP_11 }
     }
 
     /// All headers. Values may have bytes above 0x7f.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, test::Exchange};
+    ///
+    /// let count = |request: Request| request.headers().get_all("accept").iter().count().to_string();
+    /// let exchange = Exchange::get("/").header("accept", "text/html").header("accept", "text/plain");
+    /// assert_eq!(exchange.run(count).text(), "2");
+    /// ```
     pub fn headers(&self) -> &HeaderMap {
         let head = self.head();
         head.headers.get_or_init(|| to_map(head.view().fields()))
     }
 
     /// The first header of that name, in any letter case, if its value is UTF-8. It is found without building the map.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, test::Exchange};
+    ///
+    /// let language = |request: Request| request.header("accept-language").unwrap_or("en").to_owned();
+    /// assert_eq!(Exchange::get("/").header("Accept-Language", "fr").run(language).text(), "fr");
+    /// assert_eq!(Exchange::get("/").run(language).text(), "en");
+    /// ```
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head().header(name)
@@ -248,6 +310,18 @@ impl Request {
     ///
     /// Percent-decoded, so that a `/` in it may have been `%2F`: check it before it becomes part of a file's name. `None`
     /// if the route has no such parameter; or, for one of the app's route, if it is not UTF-8.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, Router};
+    ///
+    /// fn show(request: Request) -> String {
+    ///     format!("item {}\n", request.param("id").unwrap_or_default())
+    /// }
+    ///
+    /// let app = Router::new().get("/items/{id}", show);
+    /// # use tidegate_sdk::test::Exchange;
+    /// # assert_eq!(Exchange::get("/items/a%2Fb").run(app).text(), "item a/b\n");
+    /// ```
     #[must_use]
     pub fn param(&self, name: &str) -> Option<&str> {
         find_param(&self.params, name).or_else(|| self.head().param(name))
@@ -313,30 +387,62 @@ impl Request {
         &self.extensions
     }
 
-    /// The same, to change them.
+    /// The same, to change them. See [`Self::extensions`].
     pub fn extensions_mut(&mut self) -> &mut Extensions {
         &mut self.extensions
     }
 
     /// The client's address; `None` for one on a Unix socket.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, test::Exchange};
+    ///
+    /// let ends = |request: Request| {
+    ///     let (from, to) = (request.peer_addr().unwrap(), request.local_addr().unwrap());
+    ///     format!("from {} to port {}", from.ip(), to.port())
+    /// };
+    /// assert_eq!(Exchange::get("/").run(ends).text(), "from 192.0.2.1 to port 8080");
+    /// ```
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         text(self.view().peer()).parse().ok()
     }
 
-    /// The address the client came to; `None` for a Unix socket.
+    /// The address the client came to; `None` for a Unix socket. See [`Self::peer_addr`].
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
         text(self.view().local()).parse().ok()
     }
 
     /// The request's id, the same in the log.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Error, Request};
+    ///
+    /// fn closed(request: Request) -> Error {
+    ///     Error::unavailable(format!("closed for today; if you ask us why, name {}", request.id()))
+    /// }
+    /// # let answer = tidegate_sdk::test::Exchange::get("/").run(closed);
+    /// # assert!(answer.text().contains("name test-1"));
+    /// ```
     #[must_use]
     pub fn id(&self) -> &str {
         text(self.view().request_id())
     }
 
     /// When the response's head is due; past it the host answers 504. `None`: never.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidegate_sdk::{Request, now};
+    ///
+    /// /// True if there is time for a second try.
+    /// fn may_retry(request: &Request) -> bool {
+    ///     request.deadline().is_none_or(|at| at - now() > Duration::from_secs(5))
+    /// }
+    /// # let answer = |request: Request| may_retry(&request).to_string();
+    /// # assert_eq!(tidegate_sdk::test::Exchange::get("/").run(answer).text(), "true");
+    /// ```
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         match self.view().deadline_ns() {
@@ -346,12 +452,34 @@ impl Request {
     }
 
     /// The body.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, Result};
+    ///
+    /// fn shout(mut request: Request) -> Result<String> {
+    ///     Ok(request.body().text()?.to_uppercase())
+    /// }
+    /// # assert_eq!(tidegate_sdk::test::Exchange::post("/").body("hello").run(shout).text(), "HELLO");
+    /// ```
     pub fn body(&mut self) -> &mut RequestBody {
         let head = self.head.get_or_init(Head::load);
         self.body.get_or_insert_with(|| head.body())
     }
 
     /// The body, without the rest.
+    ///
+    /// ```
+    /// use std::io::{BufRead, BufReader};
+    /// use tidegate_sdk::{Request, Result};
+    ///
+    /// fn first_line(request: Request) -> Result<String> {
+    ///     let mut line = String::new();
+    ///     BufReader::new(request.into_body()).read_line(&mut line)?;
+    ///     Ok(line)
+    /// }
+    /// # use tidegate_sdk::test::Exchange;
+    /// # assert_eq!(Exchange::post("/").body("one\ntwo\n").run(first_line).text(), "one\n");
+    /// ```
     #[must_use]
     pub fn into_body(self) -> RequestBody {
         match self.body {
@@ -362,6 +490,16 @@ impl Request {
 
     /// The request in the type of the `http` crate. What that has no place for (parameters, addresses, id) is lost: read it
     /// before.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, test::Exchange};
+    ///
+    /// let show = |request: Request| {
+    ///     let (head, mut body) = request.into_http().into_parts();
+    ///     body.text().map(|text| format!("{} {}: {text}", head.method, head.uri.path()))
+    /// };
+    /// assert_eq!(Exchange::post("/a").body("hello").run(show).text(), "POST /a: hello");
+    /// ```
     #[must_use]
     pub fn into_http(mut self) -> http::Request<RequestBody> {
         let (method, uri, version) = (self.method().clone(), self.uri().clone(), self.version());

@@ -69,21 +69,49 @@ impl Response {
     }
 
     /// 200 with plain text in UTF-8.
+    ///
+    /// ```
+    /// use tidegate_sdk::Response;
+    ///
+    /// let response = Response::text("hello\n");
+    /// assert_eq!(response.header("content-type").unwrap(), "text/plain; charset=utf-8");
+    /// ```
     pub fn text(body: impl Into<Body>) -> Self {
         Self::typed(HeaderValue::from_static("text/plain; charset=utf-8"), body)
     }
 
     /// 200 with HTML in UTF-8.
+    ///
+    /// ```
+    /// use tidegate_sdk::Response;
+    ///
+    /// let response = Response::html("<h1>Hello</h1>");
+    /// assert_eq!(response.header("content-type").unwrap(), "text/html; charset=utf-8");
+    /// ```
     pub fn html(body: impl Into<Body>) -> Self {
         Self::typed(HeaderValue::from_static("text/html; charset=utf-8"), body)
     }
 
     /// 200 with bytes of no particular type.
+    ///
+    /// ```
+    /// use tidegate_sdk::Response;
+    ///
+    /// let response = Response::bytes(vec![0x89, b'P', b'N', b'G']).with_header("content-type", "image/png");
+    /// assert_eq!(response.body().unwrap().as_bytes().len(), 4);
+    /// ```
     pub fn bytes(body: impl Into<Body>) -> Self {
         Self::typed(HeaderValue::from_static("application/octet-stream"), body)
     }
 
     /// 200 with nothing in it.
+    ///
+    /// ```
+    /// use tidegate_sdk::Response;
+    ///
+    /// let response = Response::empty().with_header("x-answer", 42);
+    /// assert!(response.status_code() == 200 && response.body().unwrap().as_bytes().is_empty());
+    /// ```
     #[must_use]
     pub fn empty() -> Self {
         Self::status(StatusCode::OK)
@@ -104,6 +132,13 @@ impl Response {
     }
 
     /// This status, and nothing in it.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Response, StatusCode};
+    ///
+    /// let response = Response::status(StatusCode::NO_CONTENT);
+    /// assert!(response.status_code() == 204 && response.header("content-type").is_none());
+    /// ```
     #[must_use]
     pub fn status(status: StatusCode) -> Self {
         Self::new(status, None, Payload::default())
@@ -113,7 +148,8 @@ impl Response {
     ///
     /// The head leaves first, then `write` runs, then the body is ended. If `write` fails, the body is cut off, so that
     /// the client sees that it is not whole, and the log says why. `write` waits while the client is slower than it is,
-    /// so nothing piles up. For a request of HEAD, and for the statuses 204 and 304, it does not run at all.
+    /// so nothing piles up. For a request of HEAD, and for the statuses 204, 205 and 304, it does not run at
+    /// all.
     ///
     /// ```
     /// use std::io::Write;
@@ -158,6 +194,13 @@ impl Response {
     }
 
     /// The same with this status.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Response, StatusCode};
+    ///
+    /// let response = Response::text("made\n").with_status(StatusCode::CREATED);
+    /// assert_eq!(response.status_code(), StatusCode::CREATED);
+    /// ```
     #[must_use]
     pub fn with_status(mut self, status: StatusCode) -> Self {
         self.status = status;
@@ -166,6 +209,13 @@ impl Response {
 
     /// The same with this header, in place of any of that name. If name or value cannot be sent (RFC 9110 sections 5.1,
     /// 5.5), the whole response becomes a 500 and the log says why; to find out first, use [`Self::headers_mut`].
+    ///
+    /// ```
+    /// use tidegate_sdk::{Response, header};
+    ///
+    /// let response = Response::text("{}").with_header(header::CONTENT_TYPE, "application/json");
+    /// assert_eq!(response.header("content-type").unwrap(), "application/json");
+    /// ```
     #[must_use]
     pub fn with_header<N, V>(mut self, name: N, value: V) -> Self
     where
@@ -186,13 +236,13 @@ impl Response {
         self
     }
 
-    /// Its status.
+    /// Its status. See [`Self::with_status`].
     #[must_use]
     pub fn status_code(&self) -> StatusCode {
         self.status
     }
 
-    /// The first header of that name (in lower case).
+    /// The first header of that name (in lower case). See [`Self::with_header`].
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&HeaderValue> {
         match &self.content_type {
@@ -202,6 +252,16 @@ impl Response {
     }
 
     /// Its headers, to change them.
+    ///
+    /// ```
+    /// use tidegate_sdk::{HeaderValue, Response};
+    ///
+    /// let mut response = Response::text("hello\n");
+    /// for language in ["en", "fr"] {
+    ///     response.headers_mut().append("content-language", HeaderValue::from_static(language));
+    /// }
+    /// assert_eq!(response.headers_mut().get_all("content-language").iter().count(), 2);
+    /// ```
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
         if let Some(value) = self.content_type.take() {
             self.headers.insert(CONTENT_TYPE, value);
@@ -210,6 +270,13 @@ impl Response {
     }
 
     /// Its body; `None` if it is streamed.
+    ///
+    /// ```
+    /// use tidegate_sdk::Response;
+    ///
+    /// assert_eq!(Response::text("hello").body().unwrap().as_bytes(), b"hello");
+    /// assert!(Response::stream(|_| Ok(())).body().is_none());
+    /// ```
     #[must_use]
     pub fn body(&self) -> Option<&Body> {
         match &self.payload {
@@ -219,6 +286,13 @@ impl Response {
     }
 
     /// The same with this body; the headers stay as they are.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Response, StatusCode};
+    ///
+    /// let response = Response::status(StatusCode::NOT_FOUND).with_body("no such thing\n");
+    /// assert_eq!(response.body().unwrap().as_bytes(), b"no such thing\n");
+    /// ```
     #[must_use]
     pub fn with_body(mut self, body: impl Into<Body>) -> Self {
         self.payload = Payload::Whole(body.into());
@@ -227,6 +301,14 @@ impl Response {
 
     /// The error that it was made from, if it was: what a handler returned as `Err`, or the router's own 404 or 405. Middleware
     /// may answer otherwise; [`crate::middleware::on_error`] does.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Error, IntoResponse, Response};
+    ///
+    /// let response = Error::not_found("no such item").into_response();
+    /// assert_eq!(response.error().unwrap().message(), Some("no such item"));
+    /// assert!(Response::text("hello").error().is_none());
+    /// ```
     #[must_use]
     pub fn error(&self) -> Option<&Error> {
         self.error.as_deref()
@@ -234,6 +316,17 @@ impl Response {
 
     pub(crate) fn with_error(mut self, error: Error) -> Self {
         self.error = Some(Box::new(error));
+        self
+    }
+
+    /// The same with the headers of `other` whose names it does not have, but for those that describe a body.
+    pub(crate) fn with_headers_of(mut self, other: &Self) -> Self {
+        let own: Vec<HeaderName> = self.headers.keys().cloned().collect();
+        for (name, value) in &other.headers {
+            if !name.as_str().starts_with("content-") && !own.contains(name) {
+                self.headers.append(name, value.clone());
+            }
+        }
         self
     }
 
@@ -293,9 +386,10 @@ impl Response {
         }
     }
 
-    /// RFC 9110 sections 15.3.5 and 15.4.5.
+    /// RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5.
     fn is_bodiless(&self) -> bool {
-        matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        use StatusCode as S;
+        matches!(self.status, S::NO_CONTENT | S::RESET_CONTENT | S::NOT_MODIFIED)
     }
 
     /// Sends the head of a stream; `None` if no body may follow it, and then that was all.
@@ -325,9 +419,10 @@ impl Response {
     fn send_in_pieces(&self) -> Result<(), HostError> {
         // Looked for in the list: the map's own search would make every module larger for this rare case.
         let given = pairs(&self.headers).any(|(name, _)| name == CONTENT_LENGTH.as_str().as_bytes());
-        let length = (!given && !self.is_bodiless()).then(|| self.payload.bytes().len().to_string());
+        let body = if self.is_bodiless() { &[] } else { self.payload.bytes() };
+        let length = (!given && !self.is_bodiless()).then(|| body.len().to_string());
         let mut writer = self.start(length.as_deref(), request::answering().0)?;
-        let sent = writer.write_all(self.payload.bytes());
+        let sent = writer.write_all(body);
         sent.and_then(|()| writer.finish_plain()).map_err(|error| {
             let inner = error.get_ref().and_then(|e| e.downcast_ref()).copied();
             inner.unwrap_or(HostError { call: "write", errno: errno::EIO })
@@ -394,6 +489,19 @@ impl TryFrom<Response> for http::Response<Body> {
 )]
 pub trait IntoResponse {
     /// The response it stands for.
+    ///
+    /// ```
+    /// use tidegate_sdk::{IntoResponse, Request, Response, test::Exchange};
+    ///
+    /// struct Page(&'static str);
+    ///
+    /// impl IntoResponse for Page {
+    ///     fn into_response(self) -> Response {
+    ///         Response::html(format!("<h1>{}</h1>", self.0))
+    ///     }
+    /// }
+    /// assert_eq!(Exchange::get("/").run(|_: Request| Page("Hello")).text(), "<h1>Hello</h1>");
+    /// ```
     fn into_response(self) -> Response;
 }
 

@@ -20,6 +20,9 @@
 //!         Ok(())
 //!     })
 //! }
+//! # use tidegate_sdk::test::Exchange;
+//! # let answer = Exchange::get("/").header("last-event-id", "8").run(count);
+//! # assert_eq!(answer.text(), "id: 9\ndata: line 9\n\nid: 10\ndata: line 10\n\n");
 //! ```
 
 use http::HeaderValue;
@@ -56,28 +59,58 @@ pub struct Event {
 
 impl Event {
     /// An event with this data, which may have any number of lines. Clients join lines with `\n`, whatever ended them here.
+    ///
+    /// ```
+    /// use tidegate_sdk::sse::Event;
+    /// use tidegate_sdk::{Request, Response, test::Exchange};
+    ///
+    /// let app = |_: Request| Response::sse(|events| events.send(&Event::data("two\nlines")));
+    /// assert_eq!(Exchange::get("/").run(app).text(), "data: two\ndata: lines\n\n");
+    /// ```
     pub fn data(data: impl Into<Text>) -> Self {
         Self { data: Some(data.into()), ..Self::default() }
     }
 
     /// A comment, which clients ignore; it may have several lines.
+    ///
+    /// ```
+    /// use tidegate_sdk::sse::Event;
+    /// use tidegate_sdk::{Request, Response, test::Exchange};
+    ///
+    /// let app = |_: Request| Response::sse(|events| events.send(&Event::comment("nothing yet")));
+    /// assert_eq!(Exchange::get("/").run(app).text(), ": nothing yet\n\n");
+    /// ```
     pub fn comment(text: impl Into<Text>) -> Self {
         Self { comment: Some(text.into()), ..Self::default() }
     }
 
     /// The same under this name: `addEventListener(name, ..)` gets it, `onmessage` does not. One line.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidegate_sdk::sse::Event;
+    /// use tidegate_sdk::{Request, Response, test::Exchange};
+    ///
+    /// let app = |_: Request| {
+    ///     let event = Event::data("rain").event("weather").id("7").retry(Duration::from_secs(5));
+    ///     Response::sse(move |events| events.send(&event))
+    /// };
+    /// assert_eq!(Exchange::get("/").run(app).text(), "event: weather\nid: 7\nretry: 5000\ndata: rain\n\n");
+    /// ```
     pub fn event(mut self, name: impl Into<Text>) -> Self {
         self.event = Some(name.into());
         self
     }
 
-    /// The same with this id, which a client that comes back sends along: [`Request::last_event_id`]. One line.
+    /// The same with this id, which a client that comes back sends along: [`Request::last_event_id`]. One
+    /// line. See [`Self::event`].
     pub fn id(mut self, id: impl Into<Text>) -> Self {
         self.id = Some(id.into());
         self
     }
 
     /// The same, and from now on the client waits this long (in whole milliseconds) before it connects again.
+    /// See [`Self::event`].
     pub fn retry(mut self, after: Duration) -> Self {
         self.retry = Some(after);
         self
@@ -147,6 +180,8 @@ fn push_lines(out: &mut String, name: &str, text: &str) {
 ///     body.finish()?;
 ///     Ok(())
 /// }
+/// # let answer = tidegate_sdk::test::Exchange::get("/").run_streaming(once);
+/// # assert_eq!(answer.text(), "data: hello\n\n");
 /// ```
 #[derive(Debug)]
 pub struct Events<'a> {
@@ -156,12 +191,12 @@ pub struct Events<'a> {
 }
 
 impl<'a> Events<'a> {
-    /// Events into `body`, whose head should be [`head`].
+    /// Events into `body`, whose head should be [`head`]. See [`Events`].
     pub fn new(body: &'a mut BodyWriter) -> Self {
         Self { body, text: String::new() }
     }
 
-    /// Sends one event. Waits while the client is slow.
+    /// Sends one event. Waits while the client is slow. See [`Events`].
     ///
     /// # Errors
     /// A name or an id that has a line break or a NUL: nothing is sent then. A client that is gone.
@@ -171,7 +206,7 @@ impl<'a> Events<'a> {
         Ok(())
     }
 
-    /// As [`Self::send`], for async code.
+    /// As [`Self::send`], for async code. See [`Response::sse_async`].
     ///
     /// # Errors
     /// As [`Self::send`].
@@ -184,6 +219,19 @@ impl<'a> Events<'a> {
     /// Sends a comment without text, so that nobody on the way takes the connection for dead. Every 15 seconds or so
     /// will do.
     ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidegate_sdk::{Request, Response, sleep, test::Exchange};
+    ///
+    /// let quiet = |_: Request| {
+    ///     Response::sse(|events| {
+    ///         sleep(Duration::from_secs(15));
+    ///         events.keep_alive()
+    ///     })
+    /// };
+    /// assert_eq!(Exchange::get("/").run(quiet).text(), ":\n\n");
+    /// ```
+    ///
     /// # Errors
     /// A client that is gone.
     pub fn keep_alive(&mut self) -> Result<()> {
@@ -191,6 +239,30 @@ impl<'a> Events<'a> {
     }
 
     /// As [`Self::keep_alive`], for async code.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidegate_sdk::sse::{Event, Events};
+    /// use tidegate_sdk::{Result, task};
+    ///
+    /// /// Sends what `next` gives, and signs of life while it takes its time.
+    /// async fn send_next(events: &mut Events<'_>, next: impl Future<Output = String>) -> Result<()> {
+    ///     let mut next = std::pin::pin!(next);
+    ///     loop {
+    ///         match task::timeout(Duration::from_secs(15), &mut next).await {
+    ///             Ok(data) => return events.send_async(&Event::data(data)).await,
+    ///             Err(_) => events.keep_alive_async().await?,
+    ///         }
+    ///     }
+    /// }
+    /// # use tidegate_sdk::{Request, Response, test::Exchange};
+    /// # async fn slow() -> String {
+    /// #     task::sleep(Duration::from_secs(20)).await;
+    /// #     "hi".to_owned()
+    /// # }
+    /// # let app = |_: Request| Response::sse_async(async |events| send_next(events, slow()).await);
+    /// # assert_eq!(Exchange::get("/").run(app).text(), ":\n\ndata: hi\n\n");
+    /// ```
     ///
     /// # Errors
     /// A client that is gone.
@@ -206,7 +278,7 @@ impl<'a> Events<'a> {
 
 const KEEP_ALIVE: &[u8] = b":\n\n";
 
-/// The head of a stream of events: 200, `text/event-stream`, not to be stored.
+/// The head of a stream of events: 200, `text/event-stream`, not to be stored. See [`Events`].
 #[must_use]
 pub fn head() -> Response {
     with_head(Response::empty())
@@ -237,6 +309,8 @@ impl Response {
     ///         events.send(&Event::data("").event("lift-off"))
     ///     })
     /// }
+    /// # let answer = tidegate_sdk::test::Exchange::get("/").run(countdown);
+    /// # assert!(answer.text().starts_with("data: 3\n\ndata: 2\n\n"));
     /// ```
     pub fn sse(write: impl FnOnce(&mut Events<'_>) -> Result<()> + 'static) -> Self {
         with_head(Self::stream(move |body| write(&mut Events::new(body))))
@@ -266,6 +340,14 @@ impl Response {
 /// Events, asked for.
 impl Request {
     /// The id of the last event that this client got before its connection was lost (HTML Standard section 9.2.4).
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, test::Exchange};
+    ///
+    /// let seen = |request: Request| request.last_event_id().unwrap_or("nothing").to_owned();
+    /// assert_eq!(Exchange::get("/").header("last-event-id", "7").run(seen).text(), "7");
+    /// assert_eq!(Exchange::get("/").run(seen).text(), "nothing");
+    /// ```
     #[must_use]
     pub fn last_event_id(&self) -> Option<&str> {
         self.header("last-event-id").filter(|id| !id.is_empty())

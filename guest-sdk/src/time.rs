@@ -18,12 +18,14 @@ pub(crate) const NEVER_NS: u64 = u64::MAX;
 
 thread_local! {
     static LIMIT_NS: Cell<u64> = const { Cell::new(NEVER_NS) };
+    /// Whoever awaits something under the limit is dropped at it, by who set it: only what blocks has to end by itself.
+    static IS_DROPPED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Waits for `duration` without holding anything up: other requests run meanwhile, and no CPU time is charged.
 ///
 /// `std::thread::sleep` works as well; this is one crossing less. In async code use [`task::sleep`](crate::task::sleep),
-/// which lets the handler's other futures run.
+/// which lets the handler's other futures run. See [`now`] for an example.
 pub fn sleep(duration: Duration) {
     let mut left_ns = duration.as_nanos();
     while left_ns > 0 {
@@ -57,6 +59,18 @@ pub fn now() -> Instant {
 }
 
 /// What this request has used so far, and what is left of its limits.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate_sdk::usage;
+///
+/// /// True while there is time for the thorough way.
+/// fn may_be_thorough() -> bool {
+///     Duration::from_nanos(usage().cpu_left_ns) > Duration::from_millis(100)
+/// }
+/// # use tidegate_sdk::{Request, test::Exchange};
+/// # assert_eq!(Exchange::get("/").run(|_: Request| may_be_thorough().to_string()).text(), "true");
+/// ```
 #[must_use]
 pub fn usage() -> Usage {
     let mut buf = [0; usage::BYTES];
@@ -88,6 +102,7 @@ pub(crate) fn after_ns(duration: Duration) -> u64 {
 #[must_use = "the limit ends when this is dropped"]
 pub(crate) struct WaitLimit {
     before_ns: u64,
+    was_dropped: bool,
     /// It belongs to the thread it was made on.
     thread: PhantomData<*const ()>,
 }
@@ -98,6 +113,25 @@ impl WaitLimit {
         Self::set_ns(sys::ns_of(at))
     }
 
+    /// As [`Self::set`], around a poll of a future that the caller drops at `at` if it is not done: what it awaits need not
+    /// end, what it waits for while blocking does.
+    pub(crate) fn set_for_poll(at: Instant) -> Self {
+        let limit = Self::set_ns(sys::ns_of(at));
+        IS_DROPPED.set(true);
+        limit
+    }
+
+    /// The same limit, for what blocks: whoever awaits something from here on ends with it.
+    pub(crate) fn block() -> Self {
+        Self::replace(LIMIT_NS.get())
+    }
+
+    /// In place of the limit there is.
+    fn replace(at_ns: u64) -> Self {
+        let (before_ns, was_dropped) = (LIMIT_NS.replace(at_ns), IS_DROPPED.replace(false));
+        Self { before_ns, was_dropped, thread: PhantomData }
+    }
+
     /// Ends waits `duration` from now.
     #[cfg(test)]
     fn after(duration: Duration) -> Self {
@@ -105,9 +139,12 @@ impl WaitLimit {
     }
 
     fn set_ns(at_ns: u64) -> Self {
-        let before_ns = LIMIT_NS.get();
-        LIMIT_NS.set(before_ns.min(at_ns));
-        Self { before_ns, thread: PhantomData }
+        Self::replace(LIMIT_NS.get().min(at_ns))
+    }
+
+    /// No limit while this lives, whatever there is around it.
+    pub(crate) fn suspend() -> Self {
+        Self::replace(NEVER_NS)
     }
 
     /// The error of a wait that came to its limit.
@@ -123,6 +160,11 @@ impl WaitLimit {
     /// True if there is a limit and it has passed.
     pub(crate) fn is_over() -> bool {
         limit_left_ns() == Some(0)
+    }
+
+    /// True if it has passed, and async sleeps end by it.
+    pub(crate) fn ends_sleeps() -> bool {
+        !IS_DROPPED.get() && Self::is_over()
     }
 }
 
@@ -141,6 +183,7 @@ impl std::error::Error for TimeOver {}
 impl Drop for WaitLimit {
     fn drop(&mut self) {
         LIMIT_NS.set(self.before_ns);
+        IS_DROPPED.set(self.was_dropped);
     }
 }
 

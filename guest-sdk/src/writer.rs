@@ -17,6 +17,19 @@ use crate::sys::{self, check};
 use crate::task;
 
 /// The response before its head: what the streaming form of a handler is given.
+///
+/// ```
+/// use std::io::Write;
+/// use tidegate_sdk::{Request, Response, ResponseWriter, Result};
+///
+/// fn numbers(_request: Request, response: ResponseWriter) -> Result<()> {
+///     let mut body = response.start(Response::text("numbers:\n"))?;
+///     writeln!(body, "{}", 1)?;
+///     body.finish()?;
+///     Ok(())
+/// }
+/// # assert_eq!(tidegate_sdk::test::Exchange::get("/").run_streaming(numbers).text(), "numbers:\n1\n");
+/// ```
 #[derive(Debug)]
 pub struct ResponseWriter {
     handle: u32,
@@ -28,6 +41,18 @@ impl ResponseWriter {
     }
 
     /// Sends `103 Early Hints` (RFC 8297), any number of times before the head. Clients on HTTP/1.0 get none.
+    ///
+    /// ```
+    /// use tidegate_sdk::{HeaderMap, HeaderValue, Request, Response, ResponseWriter, Result};
+    ///
+    /// fn page(_request: Request, mut response: ResponseWriter) -> Result<()> {
+    ///     let style = HeaderValue::from_static("</style.css>; rel=preload; as=style");
+    ///     response.early_hints(&HeaderMap::from_iter([("link".parse()?, style)]))?;
+    ///     response.respond(Response::html("<h1>Hello</h1>"))
+    /// }
+    /// # let answer = tidegate_sdk::test::Exchange::get("/").run_streaming(page);
+    /// # assert!(answer.hints[0].contains_key("link") && answer.text() == "<h1>Hello</h1>");
+    /// ```
     ///
     /// # Errors
     /// A header that may not be sent.
@@ -41,6 +66,19 @@ impl ResponseWriter {
     ///
     /// With a Content-Length the body must be as long as that; without, the host frames it.
     ///
+    /// ```
+    /// use tidegate_sdk::{Request, ResponseWriter, Result, StatusCode};
+    ///
+    /// fn accept(mut request: Request, response: ResponseWriter) -> Result<()> {
+    ///     let mut body = response.start((StatusCode::ACCEPTED, "you sent: "))?;
+    ///     body.forward(request.body())?;
+    ///     body.finish()?;
+    ///     Ok(())
+    /// }
+    /// # let answer = tidegate_sdk::test::Exchange::post("/").body("hello").run_streaming(accept);
+    /// # assert_eq!(answer.assert_status(202).text(), "you sent: hello");
+    /// ```
+    ///
     /// # Errors
     /// A header that may not be sent (`Transfer-Encoding`, for one: framing is the host's), or a head above 32 KiB.
     /// Returned by the handler, the error becomes the response.
@@ -49,6 +87,19 @@ impl ResponseWriter {
     }
 
     /// Sends a whole response, for the cases where there is nothing to stream.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, ResponseWriter, Result, StatusCode};
+    ///
+    /// fn find(request: Request, response: ResponseWriter) -> Result<()> {
+    ///     if request.path() != "/" {
+    ///         return response.respond((StatusCode::NOT_FOUND, "nothing here\n"));
+    ///     }
+    ///     response.start(StatusCode::OK)?.finish()?;
+    ///     Ok(())
+    /// }
+    /// # tidegate_sdk::test::Exchange::get("/x").run_streaming(find).assert_status(404);
+    /// ```
     ///
     /// # Errors
     /// As [`Self::start`].
@@ -83,6 +134,9 @@ impl ResponseWriter {
 ///         Err(e) => Err(e.into()),
 ///     }
 /// }
+/// # use tidegate_sdk::{Request, Response, test::Exchange};
+/// # let frames = |_: Request| Response::stream(|body| send_if_room(body, b"frame").map(drop));
+/// # assert_eq!(Exchange::get("/").run(frames).text(), "frame");
 /// ```
 #[derive(Debug)]
 #[must_use = "a body that is dropped without `finish` is cut off"]
@@ -98,7 +152,7 @@ impl BodyWriter {
         Self { handle, finished: false, trailers: HeaderMap::new() }
     }
 
-    /// Writes what there is room for, and says how much that was.
+    /// Writes what there is room for, and says how much that was. See [`BodyWriter`] for an example.
     ///
     /// # Errors
     /// `WouldBlock` if there is no room: [`Self::writable`] tells when. `ConnectionReset` if the client is gone,
@@ -112,6 +166,26 @@ impl BodyWriter {
 
     /// The drain event: waits until there is room again, which after full means a good deal of it.
     ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use tidegate_sdk::{BodyWriter, Result};
+    ///
+    /// /// Sends the level as it is when there is room for it.
+    /// fn send_level(body: &mut BodyWriter, level: impl Fn() -> u8) -> Result<()> {
+    ///     while let Err(error) = body.try_write(&[level()]) {
+    ///         if error.kind() != ErrorKind::WouldBlock {
+    ///             return Err(error.into());
+    ///         }
+    ///         body.writable()?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # use tidegate_sdk::{Request, Response, test::Exchange};
+    /// # let send_twice = |body: &mut BodyWriter| (0..2).try_for_each(|_| send_level(body, || b'5'));
+    /// # let twice = move |_: Request| Response::stream(send_twice);
+    /// # assert_eq!(Exchange::get("/").pipe_bytes(1).run(twice).text(), "55");
+    /// ```
+    ///
     /// # Errors
     /// Only if waiting itself fails.
     pub fn writable(&mut self) -> io::Result<()> {
@@ -120,6 +194,20 @@ impl BodyWriter {
 
     /// Sends all that is left of a request's body, and returns how many bytes that was. They are moved inside the host
     /// and never pass through this sandbox.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, ResponseWriter, Result, StatusCode};
+    ///
+    /// fn echo(mut request: Request, response: ResponseWriter) -> Result<()> {
+    ///     let mut body = response.start(StatusCode::OK)?;
+    ///     let moved = body.forward(request.body())?;
+    ///     tidegate_sdk::info!("{moved} bytes went back");
+    ///     body.finish()?;
+    ///     Ok(())
+    /// }
+    /// # let answer = tidegate_sdk::test::Exchange::post("/").body("hello").run_streaming(echo);
+    /// # assert_eq!((answer.text(), answer.logs[0].1.as_str()), ("hello", "5 bytes went back"));
+    /// ```
     ///
     /// # Errors
     /// Those of [`RequestBody::try_read`] and [`Self::try_write`], except that it waits.
@@ -156,6 +244,8 @@ impl BodyWriter {
     ///         Ok(())
     ///     })
     /// }
+    /// # let answer = tidegate_sdk::test::Exchange::get("/").run_streaming(count);
+    /// # assert!(answer.finished && answer.text().ends_with("\n999\n"));
     /// ```
     ///
     /// # Errors
@@ -171,6 +261,20 @@ impl BodyWriter {
 
     /// The drain event for async code: waits until there is room again, which after full means a good deal of it.
     ///
+    /// ```
+    /// use tidegate_sdk::{BodyWriter, Result};
+    ///
+    /// /// Sends what is newest when there is room for it.
+    /// async fn send_newest(body: &mut BodyWriter, newest: impl Fn() -> String) -> Result<()> {
+    ///     body.ready().await?;
+    ///     Ok(body.send(newest().as_bytes()).await?)
+    /// }
+    /// # use tidegate_sdk::{Request, Response, test::Exchange};
+    /// # let hi = || "hi".to_owned();
+    /// # let app = move |_: Request| Response::stream_async(async move |body| send_newest(body, hi).await);
+    /// # assert_eq!(Exchange::get("/").run(app).text(), "hi");
+    /// ```
+    ///
     /// # Errors
     /// Only if waiting itself fails.
     pub async fn ready(&mut self) -> io::Result<()> {
@@ -178,6 +282,19 @@ impl BodyWriter {
     }
 
     /// [`Self::forward`] for async code.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, ResponseWriter, Result, StatusCode};
+    ///
+    /// async fn echo(mut request: Request, response: ResponseWriter) -> Result<()> {
+    ///     let mut body = response.start(StatusCode::OK)?;
+    ///     body.forward_async(request.body()).await?;
+    ///     body.finish()?;
+    ///     Ok(())
+    /// }
+    /// # let answer = tidegate_sdk::test::Exchange::post("/").body("hello").run_streaming(echo);
+    /// # assert!(answer.finished && answer.text() == "hello");
+    /// ```
     ///
     /// # Errors
     /// As [`Self::forward`].
@@ -203,11 +320,36 @@ impl BodyWriter {
 
     /// Trailers (RFC 9110 section 6.5), which [`Self::finish`] sends after the body. They only reach clients for which
     /// the body is chunked.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use tidegate_sdk::{HeaderMap, HeaderValue, Request, Response, test::Exchange};
+    ///
+    /// let counted = |_: Request| {
+    ///     Response::stream(|body| {
+    ///         body.write_all(b"data")?;
+    ///         body.set_trailers(HeaderMap::from_iter([("bytes".parse()?, HeaderValue::from(4))]));
+    ///         Ok(())
+    ///     })
+    /// };
+    /// assert_eq!(Exchange::get("/").run(counted).trailers["bytes"], "4");
+    /// ```
     pub fn set_trailers(&mut self, trailers: HeaderMap) {
         self.trailers = trailers;
     }
 
     /// Ends the response cleanly. The handler may go on after it.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, ResponseWriter, Result, StatusCode, test::Exchange};
+    ///
+    /// fn done(_request: Request, response: ResponseWriter) -> Result<()> {
+    ///     response.start(StatusCode::OK)?.finish()?;
+    ///     tidegate_sdk::info!("the client has it all");
+    ///     Ok(())
+    /// }
+    /// assert!(Exchange::get("/").run_streaming(done).finished);
+    /// ```
     ///
     /// # Errors
     /// A body shorter than its Content-Length (the connection is then cut), or a client that is gone; and for a field
@@ -217,6 +359,17 @@ impl BodyWriter {
     }
 
     /// Ends the response cleanly with these trailers.
+    ///
+    /// ```
+    /// use tidegate_sdk::{HeaderMap, HeaderValue, Request, ResponseWriter, Result, test::Exchange};
+    ///
+    /// fn counted(_request: Request, response: ResponseWriter) -> Result<()> {
+    ///     let body = response.start("data")?;
+    ///     body.finish_with_trailers(HeaderMap::from_iter([("bytes".parse()?, HeaderValue::from(4))]))?;
+    ///     Ok(())
+    /// }
+    /// assert_eq!(Exchange::get("/").run_streaming(counted).trailers["bytes"], "4");
+    /// ```
     ///
     /// # Errors
     /// As [`Self::finish`].

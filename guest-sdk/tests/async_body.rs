@@ -181,8 +181,8 @@ fn who_gives_up_waiting_is_not_woken_for_it() {
         body.collect_text().await
     });
     assert_eq!(answer.assert_status(200).text(), "late");
-    // One for each of the four waits, and one for the body.
-    assert_eq!(count(&answer, "poll"), 5);
+    // One for each of the four waits; the body came during the last.
+    assert_eq!(count(&answer, "poll"), 4);
 }
 
 #[test]

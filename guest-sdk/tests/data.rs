@@ -61,6 +61,10 @@ fn other_types_are_415_and_the_body_is_not_read() {
         refused(&answer, 415, &["application/json is expected", content_type.trim_matches(';')]);
         assert!(!answer.calls.contains(&"read"), "{content_type:?}: {:?}", answer.calls);
     }
+    for content_type in ["", ";"] {
+        let answer = post(Some(content_type), "{}").run(order);
+        refused(&answer, 415, &["the body is of an empty type; application/json is expected"]);
+    }
     let unreadable = Exchange::post("/").body("{}").header("content-type", b"application/json\xff");
     refused(&unreadable.run(order), 415, &["application/json is expected"]);
 }

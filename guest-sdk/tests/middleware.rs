@@ -8,7 +8,7 @@ use tidegate_sdk::log::Level;
 use tidegate_sdk::middleware::{self, Next};
 use tidegate_sdk::test::{Answer, Exchange, app};
 use tidegate_sdk::{
-    Answering, Error, IntoResponse, Method, Request, Response, Result, Router, StatusCode, sleep, task,
+    Answering, Error, IntoResponse, Method, Request, Response, Result, Router, StatusCode, now, sleep, task,
 };
 
 /// What happened, in order.
@@ -325,6 +325,55 @@ fn of_two_timeouts_the_shorter_counts() {
 }
 
 #[test]
+fn a_limit_beyond_the_clock_is_none_and_one_of_no_time_is_for_waits_only() {
+    async fn later(_: Request) -> &'static str {
+        task::sleep(Duration::from_secs(2)).await;
+        "later"
+    }
+    let answer = |limit, path| {
+        let router = Router::new().get("/", |_: Request| "now").get("/later", later);
+        Exchange::get(path).run(router.with(middleware::timeout(limit)))
+    };
+    for (limit, path, status) in [
+        (Duration::MAX, "/", 200),
+        (Duration::MAX, "/later", 200),
+        (Duration::ZERO, "/", 200),
+        (Duration::ZERO, "/later", 503),
+    ] {
+        assert_eq!(answer(limit, path).status.unwrap(), status, "{limit:?} {path}");
+    }
+}
+
+#[test]
+fn a_limit_is_not_that_of_the_tasks_that_run_meanwhile() {
+    fn blocking(_: Request) -> String {
+        let start = now();
+        task::block_on(task::sleep(Duration::from_secs(5)));
+        format!("{:?}", now() - start)
+    }
+    async fn beside(request: Request, next: Next) -> String {
+        let start = now();
+        let slept = task::spawn(async move {
+            task::sleep(Duration::from_secs(10)).await;
+            now() - start
+        });
+        let paused = async {
+            task::sleep(Duration::from_secs(7)).await;
+            now() - start
+        };
+        // The pause begins first, so that it waits already when the limit is over.
+        let (paused, answer) = task::join(paused, next.run_async(request)).await;
+        let body = String::from_utf8_lossy(answer.body().unwrap().as_bytes()).into_owned();
+        format!("{body} {paused:?} {:?}", slept.await)
+    }
+    let inner = Router::new().get("/", blocking).with(middleware::timeout(Duration::from_secs(1)));
+    let answer = Exchange::get("/").run(Router::new().nest("/", inner).with(beside));
+    assert_eq!(answer.text(), "1s 7s 10s");
+    // Those that wait while nobody is under a limit any more are asked about once each, not over and over.
+    assert!(answer.calls.len() < 20, "{:?}", answer.calls);
+}
+
+#[test]
 fn a_streamed_body_is_not_under_the_timeout() {
     let slow = |_: Request| {
         Response::stream_async(async |body| {
@@ -383,6 +432,33 @@ fn the_error_handler_has_the_last_word_on_headers() {
         (answer.headers["retry-after"].as_bytes(), answer.headers["x-a"].as_bytes()),
         (&b"9"[..], &b"1"[..])
     );
+}
+
+#[test]
+fn what_middleware_put_on_an_error_outlives_the_error_handler() {
+    fn marked(request: Request, next: Next) -> Response {
+        let mut response =
+            next.run(request).with_header("x-request", "7").with_header("content-language", "en");
+        response.headers_mut().append("set-cookie", "a=1".parse().unwrap());
+        response.headers_mut().append("set-cookie", "b=2".parse().unwrap());
+        response
+    }
+    let page = |error: &Error| Response::html("sorry").with_status(error.status_code());
+    let app = app(Router::new()
+        .with(middleware::on_error(page))
+        .with(middleware::cors().origins([SHOP]))
+        .with(marked)
+        .get("/", |_: Request| Err::<&str, _>(Error::bad_request("no"))));
+    let answer = app.send(Exchange::get("/").header("origin", SHOP));
+    assert_eq!((answer.status.unwrap().as_u16(), answer.text()), (400, "sorry"));
+    assert_eq!(answer.headers["access-control-allow-origin"], SHOP);
+    assert_eq!(answer.headers["x-request"], "7");
+    assert_eq!(answer.headers.get_all("set-cookie").iter().count(), 2);
+    assert_eq!(
+        answer.headers.get_all("content-type").iter().collect::<Vec<_>>(),
+        ["text/html; charset=utf-8"]
+    );
+    assert!(!answer.headers.contains_key("content-language"));
 }
 
 const SHOP: &str = "https://shop.example";

@@ -258,13 +258,23 @@ fn where_no_body_may_be_a_stream_does_not_run() {
     let never_async =
         || Response::stream_async(async |_| panic!("it must not run")).with_header("etag", "\"1\"");
     for response in [&never as &dyn Fn() -> Response, &never_async] {
-        for (method, status) in [("HEAD", 200), ("HEAD", 404), ("GET", 204), ("GET", 304)] {
+        for (method, status) in [("HEAD", 200), ("HEAD", 404), ("GET", 204), ("GET", 205), ("GET", 304)] {
             let sent = Exchange::new(method, "/")
                 .run_once(|_| response().with_status(StatusCode::from_u16(status).unwrap()));
             assert_eq!(sent.status.unwrap(), status);
             assert!(sent.finished && !sent.failed && sent.body.is_empty(), "{method} {status}");
             assert_eq!(sent.headers.len(), 1);
         }
+    }
+}
+
+#[test]
+fn where_no_body_may_be_a_large_one_is_not_written() {
+    for status in [204, 205, 304] {
+        let status = StatusCode::from_u16(status).unwrap();
+        let sent = answer(Response::bytes(vec![0; 3 << 20]).with_status(status));
+        assert!(sent.finished && !sent.failed && sent.body.is_empty(), "{status}");
+        assert!(!sent.calls.contains(&"write"), "{status}: {:?}", sent.calls);
     }
 }
 
@@ -289,7 +299,8 @@ fn a_stream_that_fails_is_cut_off_and_the_log_says_why() {
         assert_eq!(sent.logs.len(), 1);
         assert_eq!(sent.logs[0].0, Level::Error);
         assert!(
-            sent.logs[0].1.contains("cut off") && sent.logs[0].1.contains("disk on fire"),
+            sent.logs[0].1.contains("after the response had begun")
+                && sent.logs[0].1.contains("disk on fire"),
             "{:?}",
             sent.logs
         );
@@ -432,6 +443,6 @@ fn whatever_cuts_a_response_off_is_in_the_log() {
     let stream = |_: Request| Response::stream(|_| Err(Error::conflict("taken")));
     for sent in [Exchange::get("/").run_streaming(late), Exchange::get("/").run(stream)] {
         assert!(sent.failed && !sent.finished);
-        assert_eq!(sent.logs, [(Level::Error, "the response is cut off: 409: taken".to_owned())]);
+        assert_eq!(sent.logs, [(Level::Error, "after the response had begun: 409: taken".to_owned())]);
     }
 }

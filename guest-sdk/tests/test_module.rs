@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tidegate_sdk::test::{self, Answer, App, Exchange};
 use tidegate_sdk::{Error, Request, ResponseWriter, Result, Router, StatusCode};
 
@@ -156,6 +156,18 @@ fn an_early_answer_does_not_wait_for_the_upload() {
     });
     let (answer, ()) = server.ask(Exchange::post("/").body(vec![0; 16 << 20]));
     answer.assert_status(413);
+}
+
+#[test]
+fn an_early_answer_does_not_wait_for_what_was_to_come_later() {
+    let server = Server::new(|mut stream| {
+        stream.write_all(b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n").unwrap();
+        std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+    });
+    let start = Instant::now();
+    let (answer, ()) = server.ask(Exchange::post("/").chunk_after(Duration::from_secs(3600), "late"));
+    answer.assert_status(503);
+    assert!(start.elapsed() < Duration::from_secs(60));
 }
 
 #[test]
@@ -335,4 +347,30 @@ fn chunks_keep_their_distance_and_the_clock_is_the_hosts() {
             Ok(format!("{times:?}"))
         });
     assert_eq!(answer.text(), "[10, 15, 14]");
+}
+
+#[test]
+fn the_client_goes_on_while_the_handler_sleeps() {
+    let second = Duration::from_secs(1);
+    let exchange =
+        Exchange::post("/").chunk_after(3 * second, "abc").chunk_after(2 * second, "d").pipe_bytes(2);
+    let answer = exchange.run_streaming(|mut request, response| -> Result<()> {
+        let mut body = response.start(StatusCode::OK)?;
+        let (mut buf, mut left) = ([0; 8], Vec::new());
+        for seconds in 0..20_u8 {
+            if let Ok(n) = request.body().try_read(&mut buf) {
+                left.extend_from_slice(&buf[..n]);
+            }
+            if let Ok(n) = body.try_write(&left) {
+                left.drain(..n);
+            }
+            tidegate_sdk::info!("{seconds}: {}", left.len());
+            tidegate_sdk::sleep(second);
+        }
+        body.finish()?;
+        Ok(())
+    });
+    assert_eq!(answer.text(), "abcd");
+    let seen: Vec<&str> = answer.logs.iter().map(|(_, text)| text.as_str()).collect();
+    assert_eq!(seen[2..6], ["2: 0", "3: 1", "4: 0", "5: 0"]);
 }

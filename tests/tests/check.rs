@@ -60,6 +60,10 @@ fn files_of_all_kinds() {
         ("notes", 1, &["it is no WebAssembly"]),
         ("cut", 1, &["it is not valid: ", "(at byte "]),
     ];
+    // What may never end, or is larger than any module: refused before it is read.
+    project.run(&["check", "/dev/zero"]).ends_with(2).complains("is not a regular file");
+    std::fs::File::create(project.path("huge.wasm")).unwrap().set_len(2 << 30).unwrap();
+    project.run(&["check", "huge.wasm"]).ends_with(2).complains("larger than a module may be");
     for (name, status, says) in table {
         let said = project.run(&["check", &format!("{name}.wasm")]).ends_with(status);
         for part in says {
@@ -118,6 +122,11 @@ fn every_app_of_a_manifest_is_checked() {
         "{}",
         said.out
     );
+    // By its own name, and a manifest of another name.
+    project.write("other.toml", &app("good"));
+    assert_eq!(project.run(&["check", "tidegate.toml"]).ends_with(1).out, said.out);
+    let other = project.run(&["check", "other.toml"]).ends_with(0);
+    assert!(other.out.contains("good.wasm: a module"), "{}", other.out);
     let json = project.run(&["check", "--json"]).ends_with(1);
     let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!((json[0]["servable"].as_bool(), json[1]["servable"].as_bool()), (Some(true), Some(false)));

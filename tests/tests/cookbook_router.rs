@@ -62,7 +62,7 @@ fn every_request_gets_its_answer() {
 fn text_is_text() {
     let server = shop();
     for (request, headers, text) in [
-        ("GET /files/a/b%20c.txt", "", "the file \"a/b%20c.txt\" would be here\n"),
+        ("GET /files/a/b%20c.txt", "", "the file \"a/b c.txt\" would be here\n"),
         ("GET /files", "", "the file \"\" would be here\n"),
         ("GET /admin/whoami", "Authorization: Bearer open-sesame\r\n", "ada\n"),
         ("GET /admin/whoami", "Authorization: Bearer hocus-pocus\r\n", "bob\n"),

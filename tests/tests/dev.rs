@@ -1,7 +1,7 @@
 //! `tidegate dev`: edits go live without a connection being dropped, and what does not build is shown until it does.
 
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tidegate_tests::logs::LineLog;
 use tidegate_tests::project::answering;
-use tidegate_tests::wait::{poll_for, until};
-use tidegate_tests::{Addr, Client, Project, Response};
+use tidegate_tests::wait::{PATIENCE, poll_for, until};
+use tidegate_tests::{Addr, Client, Project, Response, artifacts};
 
 /// Cargo may be compiling the SDK, and other tests beside it.
 const BUILD: Duration = Duration::from_secs(180);
@@ -202,6 +202,34 @@ fn what_is_edited_during_a_build_is_built_again() {
 }
 
 #[test]
+fn the_last_of_many_edits_during_builds_is_live() {
+    let versions = ["many0", "many1", "many2", "many3"].map(answering);
+    let project = Project::copied("many", &versions[0], "watch = [\"src\"]");
+    // It has read its source already when it waits to be let go.
+    project.write(
+        "build.sh",
+        "cp src/handler.wasm out.wasm; echo x >> begun; while [ ! -e go ]; do sleep 0.01; done; rm go",
+    );
+    let begun = |builds: usize| {
+        let lines = || std::fs::read_to_string(project.path("begun")).unwrap_or_default().lines().count();
+        until("a build has begun", || lines() == builds);
+    };
+    project.write("go", "");
+    let dev = Dev::start(&project, &[]);
+    dev.wait_for("many0");
+    project.put("src/handler.wasm", &versions[1]);
+    for (builds, version) in (2..).zip(&versions[2..]) {
+        begun(builds);
+        project.put("src/handler.wasm", version);
+        project.write("go", "");
+        until("it goes", || !project.path("go").exists());
+    }
+    begun(4);
+    project.write("go", "");
+    dev.wait_for("many3");
+}
+
+#[test]
 fn a_build_that_writes_beside_its_sources_comes_to_rest() {
     let project = Project::copied("messy", &answering("messy1"), "");
     project.write("build.sh", "cp src/handler.wasm out.wasm; date +%s%N > stamp; echo x >> ../builds");
@@ -286,6 +314,44 @@ fn a_signal_ends_it_and_what_it_runs() {
 fn runs(pid: &str) -> bool {
     let status = std::fs::read_to_string(Path::new("/proc").join(pid).join("status")).unwrap_or_default();
     status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
+}
+
+#[test]
+fn nobody_needs_to_read_what_it_says() {
+    let project = Project::copied("unread", &answering("unread1"), "");
+    let mut command = project.command(&["dev", "--listen", "127.0.0.1:0"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // As `2>&1 | head` does in the end.
+    drop(child.stderr.take());
+    let out = LineLog::collect(child.stdout.take().unwrap());
+    let mut dev = Dev { child, out, err: LineLog::collect(std::io::empty()), addr: Addr::Unix("".into()) };
+    let line = dev.out.wait_for(BUILD, |line| line.starts_with("listening on http://")).unwrap();
+    dev.addr = Addr::Tcp(line.trim_start_matches("listening on http://").parse().unwrap());
+    dev.wait_for("unread1");
+    project.put("src/handler.wasm", &answering("unread2"));
+    dev.wait_for("unread2");
+    dev.signal(Signal::TERM);
+    assert_eq!(dev.ended(), Some(0));
+}
+
+#[test]
+fn a_terminal_that_is_closed_during_the_start_ends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pipe, socket) = (folder.path().join("pipe"), folder.path().join("s"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut command = artifacts::tidegate();
+    command.arg("serve").arg(answering("closed")).arg("--listen").arg(format!("unix:{}", socket.display()));
+    // The start waits for somebody who reads it, and nobody does.
+    command.arg("--access-log").arg(&pipe);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stderr.take());
+    until("the address is claimed", || socket.exists());
+    kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
+    let status = poll_for(PATIENCE, || child.try_wait().unwrap());
+    let _ = child.kill();
+    let _ = child.wait();
+    assert_eq!(status.and_then(|status| status.code()), Some(1));
 }
 
 #[test]

@@ -96,6 +96,30 @@ fn a_cut_body_is_a_reset_where_the_end_is_the_connections_end() {
     cut(&ask(&server, "unfinished.test", "/", 0));
 }
 
+/// Also if nothing of it had left by then: what the guest ended is its answer, and only the log hears of the rest.
+#[test]
+fn an_answer_that_was_ended_before_its_guest_failed_stands() {
+    let server = Server::builder().wat("ended_then_trap").option("--workers", "1").start();
+    let mut client = server.client();
+    for _ in 0..3 {
+        let response = client.get("a", "/").unwrap();
+        success(&response);
+        assert_eq!(response.body, b"whole");
+    }
+    assert!(server.wait_for_log(|line| line.contains("after the response had ended")).is_some());
+}
+
+/// A response without content drains nothing: what is written to it must not wait for room.
+#[test]
+fn content_of_a_response_that_has_none_is_thrown_away() {
+    let server = Server::builder().wat("reset_content").option("--workers", "1").start();
+    let mut client = server.client();
+    for _ in 0..3 {
+        let response = client.get("a", "/").unwrap();
+        assert_eq!((response.status(), response.body.len()), (205, 0));
+    }
+}
+
 #[test]
 fn a_failing_app_leaves_the_others_alone() {
     let server = zoo();

@@ -121,6 +121,28 @@ fn there_is_no_repository_within_a_repository() {
     assert!(!project.path("inner/.git").exists());
 }
 
+/// A project is a workspace of its own: a workspace around it that takes it for a member has to leave it out, as it is
+/// told.
+#[test]
+fn a_workspace_around_it_is_told_what_it_needs() {
+    let project = Project::empty("around");
+    let outer = "[workspace]\nresolver = \"3\"\nmembers = [\"crates/*\"]\n";
+    project.write("Cargo.toml", outer);
+    project.write("crates/other/Cargo.toml", "[package]\nname = \"other\"\nedition = \"2024\"\n");
+    project.write("crates/other/src/lib.rs", "");
+    let metadata = ["metadata", "--no-deps", "--format-version", "1"];
+    let exclude = "exclude = [\"crates/shop\"]";
+    project.run(&["new", "crates/shop"]).ends_with(0).complains(exclude);
+    project.cargo(&metadata).ends_with(101);
+    project.write("Cargo.toml", &format!("{outer}{exclude}\n"));
+    let said = project.cargo(&metadata).ends_with(0);
+    assert!(
+        said.out.contains("\"name\":\"other\"") && !said.out.contains("\"name\":\"shop\""),
+        "{}",
+        said.out
+    );
+}
+
 #[test]
 fn what_is_there_stays() {
     let project = Project::empty("full");

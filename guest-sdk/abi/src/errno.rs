@@ -8,6 +8,13 @@ macro_rules! errnos {
         $(#[doc = $text] pub const $name: Errno = $value;)*
 
         /// The symbol and a short text, for messages.
+        ///
+        /// ```
+        /// use tidegate_abi::errno::{EAGAIN, describe};
+        ///
+        /// assert_eq!(describe(EAGAIN).0, "EAGAIN");
+        /// assert_eq!(describe(-1).0, "EUNKNOWN");
+        /// ```
         #[must_use]
         pub const fn describe(errno: Errno) -> (&'static str, &'static str) {
             match errno {

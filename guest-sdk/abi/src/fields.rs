@@ -26,6 +26,13 @@ pub const LIST_BYTES_MAX: usize = 128 * 1024;
 pub const ENTRIES_MAX: usize = 1024;
 
 /// Why a host does not take a list.
+///
+/// ```
+/// use tidegate_abi::fields::{FieldList, LIST_BYTES_MAX, ListError};
+///
+/// assert_eq!(FieldList::bounded(&[0; 15]).unwrap_err(), ListError::Malformed);
+/// assert_eq!(FieldList::bounded(&[0; LIST_BYTES_MAX + 1]).unwrap_err(), ListError::TooLarge);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListError {
     /// Longer than [`LIST_BYTES_MAX`], or of more than [`ENTRIES_MAX`] entries: `-EMSGSIZE`.
@@ -35,12 +42,31 @@ pub enum ListError {
 }
 
 /// Bytes that a list of `count` fields with `text_bytes` of names and values takes when packed.
+///
+/// ```
+/// use tidegate_abi::fields::{measure, packed_bytes};
+///
+/// let fields: [(&[u8], &[u8]); 1] = [(b"host", b"a.example")];
+/// assert_eq!(measure(fields.into_iter()), (1, 13));
+/// assert_eq!(packed_bytes(1, 13), 16 + 16 + 13);
+/// ```
 #[must_use]
 pub const fn packed_bytes(count: usize, text_bytes: usize) -> usize {
     FIXED_BYTES + count * ENTRY_BYTES + text_bytes
 }
 
 /// Packs `fields` into `out`. Returns the bytes written, or `None` if `out` is shorter than [`packed_bytes`].
+///
+/// ```
+/// use tidegate_abi::fields::{FieldList, pack};
+///
+/// let fields: [(&[u8], &[u8]); 1] = [(b"host", b"a.example")];
+/// let mut out = [0; 64];
+/// let size = pack(fields.iter().copied(), &mut out).unwrap();
+/// let list = FieldList::parse(&out[..size]).unwrap();
+/// assert_eq!(list.iter().next(), Some(Some(fields[0])));
+/// assert_eq!(pack(fields.iter().copied(), &mut out[..8]), None);
+/// ```
 pub fn pack<'a, I>(fields: I, out: &mut [u8]) -> Option<usize>
 where
     I: Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
@@ -58,7 +84,7 @@ where
     w.finish()
 }
 
-/// Number of fields and bytes of their text.
+/// Number of fields and bytes of their text. See [`packed_bytes`].
 pub fn measure<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> (usize, usize) {
     fields.fold((0, 0), |(n, bytes), (name, value)| (n + 1, bytes + name.len() + value.len()))
 }
@@ -83,6 +109,19 @@ pub(crate) fn put_bytes<'a>(w: &mut Writer<'_>, fields: impl Iterator<Item = (&'
 }
 
 /// A packed list that has been checked for its outline; each entry is checked as it is read.
+///
+/// ```
+/// use tidegate_abi::fields::{FieldList, pack};
+///
+/// let fields: [(&[u8], &[u8]); 2] = [(b"host", b"a.example"), (b"accept", b"*/*")];
+/// let mut out = [0; 128];
+/// let size = pack(fields.iter().copied(), &mut out).unwrap();
+///
+/// let list = FieldList::bounded(&out[..size]).unwrap();
+/// assert_eq!(list.len(), 2);
+/// assert!(list.iter().flatten().eq(fields));
+/// assert!(FieldList::EMPTY.is_empty());
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct FieldList<'a> {
     bytes: &'a [u8],
@@ -95,6 +134,13 @@ impl<'a> FieldList<'a> {
     pub const EMPTY: FieldList<'static> = FieldList { bytes: &[], table: 0, count: 0 };
 
     /// Checks the outline of `bytes`. `None`: it is too short, of another version, or its table leaves it.
+    ///
+    /// ```
+    /// use tidegate_abi::fields::FieldList;
+    ///
+    /// assert!(FieldList::parse(&[]).unwrap().is_empty());
+    /// assert!(FieldList::parse(&[45, 0, 0, 0]).is_none());
+    /// ```
     #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         if bytes.is_empty() {
@@ -110,7 +156,8 @@ impl<'a> FieldList<'a> {
     }
 
     /// Checks a list that comes from the other side: besides its outline its size, and that the entries share no
-    /// bytes, by their sum. Whoever goes through the fields then looks at no more bytes than were given.
+    /// bytes, by their sum. Whoever goes through the fields then looks at no more bytes than were given. See
+    /// [`FieldList`] for an example.
     ///
     /// # Errors
     /// See [`ListError`].
@@ -143,19 +190,19 @@ impl<'a> FieldList<'a> {
         (end <= bytes.len()).then_some(Self { bytes, table, count })
     }
 
-    /// Number of entries.
+    /// Number of entries. See [`FieldList`].
     #[must_use]
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// True if there are none.
+    /// True if there are none. See [`FieldList`].
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// The entries in order; `None` stands for one whose bytes lie outside the layout.
+    /// The entries in order; `None` stands for one whose bytes lie outside the layout. See [`FieldList`].
     pub fn iter(&self) -> impl Iterator<Item = Option<(&'a [u8], &'a [u8])>> + use<'a> {
         let Self { bytes, table, count } = *self;
         (0..count).map(move |i| {

@@ -18,6 +18,15 @@ pub const HANGUP: u16 = 8;
 pub const FOREVER: i64 = -1;
 
 /// One entry.
+///
+/// ```
+/// use tidegate_abi::poll::{Entry, READABLE};
+///
+/// let entry = Entry::new(3, READABLE);
+/// assert_eq!(entry.to_bytes(), [3, 0, 0, 0, 1, 0, 0, 0]);
+/// let answered = Entry::from_bytes([3, 0, 0, 0, 1, 0, 1, 0]);
+/// assert_eq!(answered, Entry { ready: READABLE, ..entry });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Entry {
@@ -30,13 +39,13 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// An entry that asks for `interest`.
+    /// An entry that asks for `interest`. See [`Entry`].
     #[must_use]
     pub const fn new(handle: u32, interest: u16) -> Self {
         Self { handle, interest, ready: 0 }
     }
 
-    /// Reads an entry from its eight bytes.
+    /// Reads an entry from its eight bytes. See [`Entry`].
     #[must_use]
     pub const fn from_bytes(b: [u8; ENTRY_BYTES]) -> Self {
         Self {
@@ -46,7 +55,7 @@ impl Entry {
         }
     }
 
-    /// The entry's eight bytes.
+    /// The entry's eight bytes. See [`Entry`].
     #[must_use]
     pub const fn to_bytes(self) -> [u8; ENTRY_BYTES] {
         let (h, i, r) = (self.handle.to_le_bytes(), self.interest.to_le_bytes(), self.ready.to_le_bytes());

@@ -34,6 +34,33 @@ pub const FIXED_BYTES: usize = 88;
 pub const FLAG_BODY: u16 = 1;
 
 /// What the host packs.
+///
+/// ```
+/// use tidegate_abi::request::RequestHead;
+///
+/// let fields: [(&[u8], &[u8]); 1] = [(b"host", b"a.example")];
+/// let params: [(&[u8], &[u8]); 1] = [(b"id", b"42")];
+/// let head = RequestHead {
+///     http_minor: 1,
+///     secure: true,
+///     has_body: false,
+///     request_body: 3,
+///     response_body: 4,
+///     mount_len: 5,
+///     deadline_ns: 30_000_000_000,
+///     method: b"GET",
+///     target: b"/shop/42",
+///     authority: b"a.example",
+///     peer: b"192.0.2.1:4711",
+///     local: b"192.0.2.2:443",
+///     request_id: b"r-1",
+///     params: params.into_iter(),
+///     fields: fields.into_iter(),
+/// };
+/// let size = head.pack(&mut []).unwrap();
+/// let mut out = vec![0; size as usize];
+/// assert_eq!(head.pack(&mut out), Some(size));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'a, P, F> {
     /// 0 for HTTP/1.0, 1 for HTTP/1.1.
@@ -78,7 +105,7 @@ where
     }
 
     /// Packs the head into `out` if it fits. Returns its size in bytes either way: more than `out.len()` means that
-    /// nothing was written. `None` if the head is larger than the layout can say.
+    /// nothing was written. `None` if the head is larger than the layout can say. See [`RequestHead`].
     pub fn pack(&self, out: &mut [u8]) -> Option<u32> {
         let (params, params_text) = fields::measure(self.params.clone());
         let (count, fields_text) = fields::measure(self.fields.clone());
@@ -116,6 +143,40 @@ where
 }
 
 /// A packed head as the guest reads it.
+///
+/// ```
+/// use tidegate_abi::request::RequestView;
+///
+/// # use tidegate_abi::request::RequestHead;
+/// # let head = RequestHead {
+/// #     http_minor: 1,
+/// #     secure: true,
+/// #     has_body: false,
+/// #     request_body: 3,
+/// #     response_body: 4,
+/// #     mount_len: 5,
+/// #     deadline_ns: 30_000_000_000,
+/// #     method: b"GET",
+/// #     target: b"/shop/42",
+/// #     authority: b"a.example",
+/// #     peer: b"192.0.2.1:4711",
+/// #     local: b"192.0.2.2:443",
+/// #     request_id: b"r-1",
+/// #     params: [(&b"id"[..], &b"42"[..])].into_iter(),
+/// #     fields: [(&b"host"[..], &b"a.example"[..])].into_iter(),
+/// # };
+/// # let mut packed = [0; 512];
+/// # head.pack(&mut packed).unwrap();
+/// let view = RequestView::parse(&packed).unwrap();
+/// assert_eq!((view.method(), view.target(), view.http_minor()), (&b"GET"[..], &b"/shop/42"[..], 1));
+/// assert_eq!((view.secure(), view.authority()), (true, &b"a.example"[..]));
+/// assert_eq!((view.peer(), view.local()), (&b"192.0.2.1:4711"[..], &b"192.0.2.2:443"[..]));
+/// assert_eq!((view.has_body(), view.request_body(), view.response_body()), (false, 3, 4));
+/// assert_eq!(&view.target()[..view.mount_len()], b"/shop");
+/// assert_eq!((view.deadline_ns(), view.request_id()), (30_000_000_000, &b"r-1"[..]));
+/// assert!(view.params().iter().flatten().eq([(&b"id"[..], &b"42"[..])]));
+/// assert!(view.fields().iter().flatten().eq([(&b"host"[..], &b"a.example"[..])]));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct RequestView<'a> {
     bytes: &'a [u8],
@@ -125,6 +186,12 @@ pub struct RequestView<'a> {
 
 impl<'a> RequestView<'a> {
     /// Checks the outline. `None`: cut off, of another version, or a table that leaves it.
+    ///
+    /// ```
+    /// use tidegate_abi::request::RequestView;
+    ///
+    /// assert!(RequestView::parse(&[88, 0, 0, 0]).is_none());
+    /// ```
     #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let bytes = bytes.get(..get_u32(bytes, 0)? as usize)?;

@@ -15,6 +15,15 @@ use crate::bytes::{Writer, get_u16, get_u32, get_u64};
 pub const BYTES: usize = 48;
 
 /// What a request has used so far.
+///
+/// ```
+/// use tidegate_abi::usage::Usage;
+///
+/// let usage = Usage { cpu_used_ns: 1_500_000, ..Usage::default() };
+/// let packed = usage.to_bytes();
+/// assert_eq!(Usage::parse(&packed), Some(usage));
+/// assert_eq!(Usage::parse(&packed[..8]), None);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// CPU time used, in nanoseconds.
@@ -30,7 +39,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// The packed layout.
+    /// The packed layout. See [`Usage`].
     #[must_use]
     pub fn to_bytes(self) -> [u8; BYTES] {
         let mut out = [0; BYTES];
@@ -46,7 +55,7 @@ impl Usage {
         out
     }
 
-    /// Reads a packed layout; `None` if it is cut off or of another version.
+    /// Reads a packed layout; `None` if it is cut off or of another version. See [`Usage`].
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         if (get_u32(bytes, 0)? as usize) < BYTES || get_u16(bytes, 4)? != VERSION {

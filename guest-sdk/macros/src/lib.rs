@@ -16,6 +16,38 @@ use syn::{Error, FnArg, Ident, ItemFn, ReturnType, Signature};
 /// - `fn() -> Router`, which is called once per instance, before its first request.
 ///
 /// On targets other than wasm the function stays what it was, so that it can be called from tests.
+///
+/// ```standalone_crate
+/// # // The SDK builds on this crate, not the other way round: what is hidden here stands in for it.
+/// # extern crate self as tidegate_sdk;
+/// # pub use tidegate_macros::handler;
+/// # pub struct Request;
+/// # impl Request {
+/// #     pub fn path(&self) -> &str {
+/// #         "/"
+/// #     }
+/// # }
+/// # pub struct Response;
+/// # impl Response {
+/// #     pub fn text(_: String) -> Self {
+/// #         Self
+/// #     }
+/// # }
+/// # pub mod __private {
+/// #     pub fn run<R>(_: impl FnOnce(crate::Request) -> R) -> i32 {
+/// #         0
+/// #     }
+/// # }
+/// # mod module {
+/// use tidegate_sdk::{Request, Response, handler};
+///
+/// #[handler]
+/// fn hello(request: Request) -> Response {
+///     Response::text(format!("Hello from {}\n", request.path()))
+/// }
+/// # }
+/// # fn main() {}
+/// ```
 #[proc_macro_attribute]
 pub fn handler(attribute: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     expand(attribute.into(), item.into()).into()

@@ -61,7 +61,7 @@ impl Cors {
     }
 
     /// Lets in these origins alone, each as a browser writes it: `https://shop.example`, with a port if it is not the
-    /// scheme's own, without a path.
+    /// scheme's own, without a path. See [`cors`].
     ///
     /// # Panics
     /// If one is not written so: it would never match.
@@ -77,14 +77,14 @@ impl Cors {
         self.change(|rules| rules.origins = Some(origins))
     }
 
-    /// The methods that a preflight allows. GET, HEAD and POST need none.
+    /// The methods that a preflight allows. GET, HEAD and POST need none. See [`cors`].
     pub fn methods(self, methods: impl IntoIterator<Item = Method>) -> Self {
         let methods: Vec<Method> = methods.into_iter().collect();
         let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
         self.change(|rules| rules.methods = names.join(", "))
     }
 
-    /// The request headers that a preflight allows; without this, those that are asked for.
+    /// The request headers that a preflight allows; without this, those that are asked for. See [`cors`].
     ///
     /// # Panics
     /// If one is not a header's name.
@@ -96,6 +96,14 @@ impl Cors {
 
     /// The response headers that pages may read besides the harmless ones.
     ///
+    /// ```
+    /// use tidegate_sdk::{Request, Router, middleware, test::Exchange};
+    ///
+    /// let app = Router::new().get("/", |_: Request| "hi\n").with(middleware::cors().expose(["x-total"]));
+    /// let answer = Exchange::get("/").header("origin", "https://shop.example").run(app);
+    /// assert_eq!(answer.headers["access-control-expose-headers"], "x-total");
+    /// ```
+    ///
     /// # Panics
     /// If one is not a header's name.
     #[track_caller]
@@ -104,7 +112,7 @@ impl Cors {
         self.change(|rules| rules.expose = Some(headers))
     }
 
-    /// Lets requests bring cookies and other credentials.
+    /// Lets requests bring cookies and other credentials. See [`cors`].
     ///
     /// # Panics
     /// Before [`Self::origins`]: any page of the web could then act as whoever visits it.
@@ -117,7 +125,8 @@ impl Cors {
         self.change(|rules| rules.credentials = true)
     }
 
-    /// How long a browser may remember a preflight; it has a limit of its own, two hours or less.
+    /// How long a browser may remember a preflight; it has a limit of its own, two hours or less. See
+    /// [`cors`].
     pub fn max_age(self, age: Duration) -> Self {
         self.change(|rules| rules.max_age_secs = Some(age.as_secs()))
     }

@@ -84,7 +84,7 @@ use crate::router::{Table, Target};
     note = "a closure names the types of its arguments: `|request: Request, next: Next|`"
 )]
 pub trait Middleware<M>: 'static {
-    /// Begins to serve `request`, with the help of what is inside or without it.
+    /// Begins to serve `request`, with the help of what is inside or without it. See [`Middleware`].
     fn handle(&self, request: Request, next: Next) -> Answering;
 }
 
@@ -111,6 +111,20 @@ where
 }
 
 /// Everything inside a middleware: the next one, or the handler.
+///
+/// ```
+/// use tidegate_sdk::middleware::Next;
+/// use tidegate_sdk::{Request, Response, Router, test::Exchange};
+///
+/// /// Answers favicons itself, and leaves all else to what is inside.
+/// fn no_icon(request: Request, next: Next) -> Response {
+///     if request.path() == "/favicon.ico" { Response::empty() } else { next.run(request) }
+/// }
+///
+/// let app = || Router::new().get("/", |_: Request| "hi\n").with(no_icon);
+/// Exchange::get("/favicon.ico").run(app()).assert_status(200);
+/// assert_eq!(Exchange::get("/").run(app()).text(), "hi\n");
+/// ```
 #[must_use = "what is inside does not run by itself"]
 pub struct Next {
     table: Rc<Table>,
@@ -126,17 +140,33 @@ impl Next {
     }
 
     /// Runs it and waits for the response. In async middleware use [`Self::run_async`]: this would hold up everything else
-    /// the handler does.
+    /// the handler does. See [`Next`].
     pub fn run(self, request: Request) -> Response {
         self.call(request).wait()
     }
 
     /// Runs it; the response comes when the future is awaited.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidegate_sdk::middleware::Next;
+    /// use tidegate_sdk::{Request, Response, Router, task, test::Exchange};
+    ///
+    /// /// Gives who guesses passwords little to do.
+    /// async fn slow(request: Request, next: Next) -> Response {
+    ///     task::sleep(Duration::from_secs(1)).await;
+    ///     next.run_async(request).await
+    /// }
+    ///
+    /// let app = Router::new().get("/", |_: Request| "hi\n").with(slow);
+    /// assert_eq!(Exchange::get("/").run(app).text(), "hi\n");
+    /// ```
     pub async fn run_async(self, request: Request) -> Response {
         self.call(request).await
     }
 
     /// Begins to run it. This is for types that implement [`Middleware`]: it waits only if what is inside does.
+    /// See there for an example.
     pub fn call(mut self, request: Request) -> Answering {
         let table = Rc::clone(&self.table);
         if let Some(layer) = table.layer(self.scope, self.step) {

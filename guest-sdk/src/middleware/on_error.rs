@@ -10,8 +10,8 @@ use std::rc::Rc;
 /// The error handler: has `f` make the response to every error of what is inside: those that handlers return, the router's
 /// own 404 and 405, and those of middleware further in.
 ///
-/// The error has been logged by then. Headers that it carries, such as `Allow` of a 405, are put into the response unless
-/// `f` sets them itself. Responses that only have a status of an error, [`Response::status`] for one, are left as they are.
+/// The error has been logged by then. Headers that it carries, such as `Allow` of a 405, and those that middleware further
+/// in has put on it are kept, unless `f` sets them itself or they describe the body that it replaces (`Content-*`). Responses that only have a status of an error, [`Response::status`] for one, are left as they are.
 ///
 /// ```
 /// use tidegate_sdk::{Error, Request, Response, Router, middleware, test::Exchange};
@@ -38,13 +38,7 @@ impl Middleware<Own> for OnError {
         let f = Rc::clone(&self.0);
         next.call(request).map(move |response| {
             let Some(error) = response.error() else { return response };
-            let mut answer = f(error);
-            for (name, value) in error.headers() {
-                if answer.header(name.as_str()).is_none() {
-                    answer = answer.with_header(name, value.clone());
-                }
-            }
-            answer
+            f(error).with_headers_of(&response)
         })
     }
 }

@@ -52,7 +52,8 @@ pub struct Timeout {
 impl Middleware<Own> for Timeout {
     fn handle(&self, request: Request, next: Next) -> Answering {
         let limit = self.limit;
-        let until = crate::now() + limit;
+        // Further off than the clock goes is no limit.
+        let Some(until) = crate::now().checked_add(limit) else { return next.call(request) };
         let guard = WaitLimit::set(until);
         let answering = next.call(request);
         drop(guard);
@@ -88,7 +89,7 @@ impl Future for Limited {
     type Output = Response;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
-        let _limit = WaitLimit::set(self.until);
+        let _limit = WaitLimit::set_for_poll(self.until);
         self.inner.as_mut().poll(cx)
     }
 }

@@ -126,6 +126,12 @@ macro_rules! methods {
 
 impl Router {
     /// No routes: everything is a 404.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Router, test::Exchange};
+    ///
+    /// Exchange::get("/").run(Router::new()).assert_status(404);
+    /// ```
     pub fn new() -> Self {
         let own = Scope { parent: None, prefix: Cow::Borrowed(""), layers: Vec::new(), fallback: None };
         Self { table: Rc::new(Table { routes: Vec::new(), scopes: vec![own] }) }
@@ -133,22 +139,68 @@ impl Router {
 
     methods! {
         /// Serves GET on this path, and HEAD where it has no route of its own.
+        ///
+        /// ```
+        /// use tidegate_sdk::{Request, Router, StatusCode, test::Exchange};
+        ///
+        /// fn done(_request: Request) -> StatusCode {
+        ///     StatusCode::NO_CONTENT
+        /// }
+        ///
+        /// fn note() -> Router {
+        ///     let note = Router::new().get("/note", |_: Request| "buy milk\n");
+        ///     note.put("/note", done).patch("/note", done).delete("/note", done)
+        /// }
+        /// assert_eq!(Exchange::get("/note").run(note()).text(), "buy milk\n");
+        /// Exchange::new("DELETE", "/note").run(note()).assert_status(204);
+        /// Exchange::post("/note").run(note()).assert_status(405);
+        /// ```
         get => GET,
         /// Serves POST on this path.
+        ///
+        /// ```
+        /// use tidegate_sdk::{Request, Router, test::Exchange};
+        ///
+        /// let app = Router::new().post("/", |mut request: Request| request.body().text());
+        /// assert_eq!(Exchange::post("/").body("hello").run(app).text(), "hello");
+        /// ```
         post => POST,
-        /// Serves PUT on this path.
+        /// Serves PUT on this path. See [`Self::get`].
         put => PUT,
-        /// Serves PATCH on this path.
+        /// Serves PATCH on this path. See [`Self::get`].
         patch => PATCH,
-        /// Serves DELETE on this path.
+        /// Serves DELETE on this path. See [`Self::get`].
         delete => DELETE,
         /// Serves HEAD on this path.
+        ///
+        /// ```
+        /// use tidegate_sdk::{Request, Response, Router, test::Exchange};
+        ///
+        /// let size = |_: Request| Response::empty().with_header("x-minutes", 94);
+        /// let app = Router::new().head("/film", size);
+        /// assert_eq!(Exchange::new("HEAD", "/film").run(app).header("x-minutes"), Some("94"));
+        /// ```
         head => HEAD,
         /// Serves OPTIONS on this path, in place of the router's own answer.
+        ///
+        /// ```
+        /// use tidegate_sdk::{Request, Router, test::Exchange};
+        ///
+        /// let app = Router::new().options("/", |_: Request| "GET, or nothing\n");
+        /// assert_eq!(Exchange::new("OPTIONS", "/").run(app).text(), "GET, or nothing\n");
+        /// ```
         options => OPTIONS,
     }
 
     /// Serves this method on this path.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Method, Request, Router, test::Exchange};
+    ///
+    /// let purge = Method::from_bytes(b"PURGE").unwrap();
+    /// let app = Router::new().method(purge, "/*", |_: Request| "purged\n");
+    /// assert_eq!(Exchange::new("PURGE", "/a/b").run(app).text(), "purged\n");
+    /// ```
     #[track_caller]
     pub fn method<M>(
         self,
@@ -160,6 +212,13 @@ impl Router {
     }
 
     /// Serves every method on this path that has no route of its own.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, Router, test::Exchange};
+    ///
+    /// let app = Router::new().any("/hook", |request: Request| format!("{}\n", request.method()));
+    /// assert_eq!(Exchange::new("PUT", "/hook").run(app).text(), "PUT\n");
+    /// ```
     #[track_caller]
     pub fn any<M>(self, pattern: impl Into<Cow<'static, str>>, handler: impl Handler<M>) -> Self {
         self.add(None, pattern.into(), endpoint(handler))
@@ -171,6 +230,18 @@ impl Router {
     ///
     /// What is below the prefix and no route's is a 404 of `nested`: its fallback, if it has one, else this router's. With
     /// `/` as prefix the routes are put beside those of this router, and only their middleware is apart.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, Router, test::Exchange};
+    ///
+    /// fn show(request: Request) -> String {
+    ///     format!("{:?} of {:?}", request.param("part"), request.param("id"))
+    /// }
+    ///
+    /// let parts = Router::new().get("/{part}", show);
+    /// let app = Router::new().nest("/items/{id}/parts", parts);
+    /// assert_eq!(Exchange::get("/items/7/parts/lid").run(app).text(), "Some(\"lid\") of Some(\"7\")");
+    /// ```
     ///
     /// # Panics
     /// If the prefix is not valid, or if a route is there already.
@@ -205,6 +276,14 @@ impl Router {
     /// Puts `middleware` around everything of this router: its routes, those nested in it, its 404 and 405, its answers to
     /// OPTIONS. The first one added is outermost: it sees a request first and its response last. Whether it is added before or
     /// after a route makes no difference.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, Router, middleware, middleware::Next, test::Exchange};
+    ///
+    /// let hide = |request: Request, next: Next| next.run(request).with_header("x-robots-tag", "noindex");
+    /// let app = Router::new().get("/", |_: Request| "hi\n").with(middleware::logger()).with(hide);
+    /// assert_eq!(Exchange::get("/").run(app).header("x-robots-tag"), Some("noindex"));
+    /// ```
     pub fn with<M>(mut self, middleware: impl Middleware<M>) -> Self {
         let layer: Layer = Box::new(move |request, next| middleware.handle(request, next));
         self.building().scopes[0].layers.push(layer);
@@ -212,6 +291,14 @@ impl Router {
     }
 
     /// Has `handler` answer what is no route's path, in place of the 404.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, Router, StatusCode, test::Exchange};
+    ///
+    /// let lost = |request: Request| (StatusCode::NOT_FOUND, format!("no {} here\n", request.path()));
+    /// let app = Router::new().fallback(lost);
+    /// assert_eq!(Exchange::get("/x").run(app).text(), "no /x here\n");
+    /// ```
     pub fn fallback<M>(mut self, handler: impl Handler<M>) -> Self {
         self.building().scopes[0].fallback = Some(endpoint(handler));
         self

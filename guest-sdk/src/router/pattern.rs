@@ -149,7 +149,7 @@ pub(super) fn check(prefix: &str, pattern: &str) -> Result<u32, Fault> {
 
 fn check_slowly(prefix: &str, pattern: &str) -> Result<(), Fault> {
     if !pattern.starts_with('/') {
-        return Err(Fault::Syntax("it begins with a `/`"));
+        return Err(Fault::Syntax("it must begin with a `/`"));
     }
     let before = prefix.matches('/').count();
     let mut ended = false;
@@ -206,6 +206,9 @@ fn check_segment(part: &str) -> Result<Option<&str>, &'static str> {
 
 /// RFC 3986 section 3.3: pchar, apart from `*`. What no request can carry would be a route that never matches.
 fn check_literal(part: &str) -> Result<(), &'static str> {
+    if part.starts_with(':') {
+        return Err("a parameter is written `{name}`, not `:name` (a literal `:` in front is `%3A`)");
+    }
     if is_dots(part) {
         return Err("dot segments are refused in requests, so this would never match");
     }

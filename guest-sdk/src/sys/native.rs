@@ -364,19 +364,25 @@ impl Host {
         let over_ns = u64::try_from(timeout_ns).ok().map(|timeout_ns| self.now_ns.saturating_add(timeout_ns));
         let due_ns = entries.iter().filter_map(|entry| self.due_ns(entry)).min();
         let next_ns = due_ns.into_iter().chain(over_ns).min().unwrap_or(self.now_ns);
+        // While time passes the client goes on, whether or not the handler waits for that.
+        let passes = next_ns > self.now_ns;
         self.now_ns = self.now_ns.max(next_ns);
-        for entry in entries {
-            if self.due_ns(entry).is_none_or(|due_ns| due_ns > self.now_ns) {
-                continue;
-            }
-            if entry.handle == REQUEST_BODY && self.arrived.is_empty() {
-                self.arrived.extend(self.chunks.pop_front().map(|chunk| chunk.bytes).unwrap_or_default());
-                self.arrived_ns = self.now_ns;
-            }
-            if entry.handle == RESPONSE_BODY && !self.stalled {
-                self.queued_bytes = 0;
-                self.full = false;
-            }
+        let is_due = |entry: Entry| {
+            let is_waited_for =
+                entries.iter().any(|e| e.handle == entry.handle && e.interest & entry.interest != 0);
+            (passes || is_waited_for) && self.due_ns(&entry).is_some_and(|due_ns| due_ns <= self.now_ns)
+        };
+        let (arrives, drains) = (
+            is_due(Entry::new(REQUEST_BODY, poll::READABLE)),
+            is_due(Entry::new(RESPONSE_BODY, poll::WRITABLE)),
+        );
+        if arrives && self.arrived.is_empty() {
+            self.arrived.extend(self.chunks.pop_front().map(|chunk| chunk.bytes).unwrap_or_default());
+            self.arrived_ns = self.now_ns;
+        }
+        if drains && !self.stalled {
+            self.queued_bytes = 0;
+            self.full = false;
         }
     }
 

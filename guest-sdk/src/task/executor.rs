@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::{coop, reactor};
+use crate::time::WaitLimit;
 
 /// Turns with something to do before the host is asked what else has become ready.
 const LOOK_EVERY: u32 = 4;
@@ -113,9 +114,11 @@ impl Wake for Flag {
 ///         Ok(text.to_uppercase())
 ///     })
 /// }
+/// # assert_eq!(tidegate_sdk::test::Exchange::post("/").body("hi").run(handle).text(), "HI");
 /// ```
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let _entered = Entered::new();
+    let _limit = WaitLimit::block();
     let mut future = pin!(future);
     let flag = Arc::new(Flag(AtomicBool::new(true)));
     let waker = Waker::from(Arc::clone(&flag));
@@ -289,6 +292,8 @@ fn run_woken() {
         task.waker.queued.store(false, Ordering::Release);
         let waker = Waker::from(Arc::clone(&task.waker));
         coop::refill();
+        // A task is nobody's part: what limits the code that happens to run it is not its limit.
+        let _unlimited = WaitLimit::suspend();
         let done = task.future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
         let over = if done { Some(task) } else { EXECUTOR.with(|executor| executor.put_back(slot, task)) };
         if let Some(task) = over {
@@ -337,6 +342,18 @@ impl<T> Drop for Ended<T> {
 
 /// A task that was started with [`spawn`]. Awaited, it gives the task's output; dropped, it lets the task go on alone.
 ///
+/// ```
+/// use tidegate_sdk::task;
+///
+/// task::block_on(async {
+///     let task = task::spawn(async { 42 });
+///     assert!(!task.is_finished());
+///     task::yield_now().await;
+///     assert!(task.is_finished());
+///     assert_eq!(task.await, 42);
+/// });
+/// ```
+///
 /// # Panics
 /// When it is awaited after the [`block_on`] that its task ran in.
 pub struct JoinHandle<T> {
@@ -345,13 +362,30 @@ pub struct JoinHandle<T> {
 
 impl<T> JoinHandle<T> {
     /// Ends the task where it waits: its future is dropped.
+    ///
+    /// ```
+    /// use std::{cell::Cell, rc::Rc, time::Duration};
+    /// use tidegate_sdk::task;
+    ///
+    /// let done = Rc::new(Cell::new(false));
+    /// let is_done = Rc::clone(&done);
+    /// task::block_on(async {
+    ///     let task = task::spawn(async move {
+    ///         task::sleep(Duration::from_secs(1)).await;
+    ///         done.set(true);
+    ///     });
+    ///     task.abort();
+    ///     task::sleep(Duration::from_secs(5)).await;
+    /// });
+    /// assert!(!is_done.get());
+    /// ```
     pub fn abort(self) {
         if self.shared.is_running() {
             EXECUTOR.with(|executor| executor.abort(self.shared.slot.get()));
         }
     }
 
-    /// True if the task is done, so that awaiting it would not wait.
+    /// True if the task is done, so that awaiting it would not wait. See [`JoinHandle`].
     #[must_use]
     pub fn is_finished(&self) -> bool {
         !self.shared.is_running()

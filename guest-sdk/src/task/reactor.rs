@@ -65,6 +65,8 @@ struct Reactor {
     next_timer: u64,
     /// Where the next long wait begins, with more handles than one call takes.
     next_part: usize,
+    /// The limit on waits that everybody has been woken at. What waits since then is not under it.
+    told_ns: u64,
 }
 
 thread_local! {
@@ -73,6 +75,7 @@ thread_local! {
         timers: Wakers::new(),
         next_timer: 0,
         next_part: 0,
+        told_ns: NEVER_NS,
     }) };
 }
 
@@ -110,6 +113,7 @@ pub(super) fn disarm_timer(key: TimerKey) {
 /// Forgets all registrations.
 pub(super) fn clear() {
     let (waits, timers) = REACTOR.with_borrow_mut(|reactor| {
+        reactor.told_ns = NEVER_NS;
         (std::mem::take(&mut reactor.waits.0), std::mem::take(&mut reactor.timers.0))
     });
     drop((waits, timers));
@@ -127,24 +131,26 @@ pub(super) fn look() {
 }
 
 fn turn(may_wait: bool) -> bool {
-    let (mut entries, first_ns, part) = REACTOR.with_borrow_mut(|reactor| {
+    let (mut entries, first_ns, part, limit_ns) = REACTOR.with_borrow_mut(|reactor| {
         let entry = |&((handle, interest), _): &(Interest, Waker)| Entry::new(handle, interest);
         let entries: Vec<Entry> = reactor.waits.0.iter().rev().map(entry).collect();
         let part = reactor.next_part;
         reactor.next_part = part.wrapping_add(1);
-        (entries, reactor.timers.0.last().map(|(key, _)| key.0), part)
+        let limit_ns = Some(WaitLimit::at_ns()).filter(|&at_ns| at_ns != reactor.told_ns);
+        let first_ns = reactor.timers.0.last().map(|(key, _)| key.0);
+        (entries, first_ns, part, limit_ns.unwrap_or(NEVER_NS))
     });
     if entries.is_empty() && first_ns.is_none() {
         return false;
     }
-    let due_ns = first_ns.unwrap_or(NEVER_NS).min(WaitLimit::at_ns());
+    let due_ns = first_ns.unwrap_or(NEVER_NS).min(limit_ns);
     let timeout_ns = match due_ns {
         _ if !may_wait => 0,
         NEVER_NS => FOREVER,
         due_ns => left_ns(due_ns),
     };
     poll_parts(&mut entries, timeout_ns, part);
-    wake(take_fired(&entries, due_ns));
+    wake(take_fired(&entries, due_ns, limit_ns));
     true
 }
 
@@ -169,11 +175,14 @@ fn poll_parts(entries: &mut [Entry], timeout_ns: i64, part: usize) {
     }
 }
 
-/// The wakers of all that is ready or due. At the limit on waits that is everybody: they find out for themselves.
-fn take_fired(entries: &[Entry], due_ns: u64) -> Vec<Waker> {
+/// The wakers of all that is ready or due. At the limit on waits that is everybody, once: they find out for themselves.
+fn take_fired(entries: &[Entry], due_ns: u64, limit_ns: u64) -> Vec<Waker> {
     let now_ns = if due_ns == NEVER_NS { 0 } else { sys::monotonic_ns() };
-    let all = now_ns >= WaitLimit::at_ns();
+    let all = now_ns >= limit_ns;
     REACTOR.with_borrow_mut(|reactor| {
+        if all {
+            reactor.told_ns = limit_ns;
+        }
         let ready = entries.iter().filter(|entry| all || entry.ready != 0);
         let mut fired: Vec<Waker> =
             ready.filter_map(|entry| reactor.waits.remove(&(entry.handle, entry.interest))).collect();

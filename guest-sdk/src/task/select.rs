@@ -8,6 +8,13 @@ use std::task::Poll;
 use super::coop;
 
 /// One of two.
+///
+/// ```
+/// use tidegate_sdk::task::{self, Either};
+///
+/// let first = task::block_on(task::select(async { 1 }, std::future::pending::<&str>()));
+/// assert_eq!(first, Either::Left(1));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Either<A, B> {
     /// The first.
@@ -18,6 +25,13 @@ pub enum Either<A, B> {
 
 impl<T> Either<T, T> {
     /// What it holds, if both are of one type.
+    ///
+    /// ```
+    /// use tidegate_sdk::task;
+    ///
+    /// let first = task::block_on(task::select(async { 1 }, std::future::pending()));
+    /// assert_eq!(first.into_inner(), 1);
+    /// ```
     pub fn into_inner(self) -> T {
         match self {
             Self::Left(inner) | Self::Right(inner) => inner,

@@ -67,10 +67,13 @@ impl Future for Sleep {
                 return Poll::Pending;
             }
             self.key = None;
-            self.at_ns = 0;
-            return Poll::Ready(());
+            // Everybody is woken at a limit on waits: also who is not under it, and goes on waiting.
+            if WaitLimit::ends_sleeps() || sys::monotonic_ns() >= self.at_ns {
+                self.at_ns = 0;
+                return Poll::Ready(());
+            }
         }
-        if self.at_ns == 0 || WaitLimit::is_over() {
+        if self.at_ns == 0 || WaitLimit::ends_sleeps() {
             return coop::proceed(cx);
         }
         // One that is past fires at the next look: that is cheaper than a look at the clock here.
@@ -121,6 +124,17 @@ pub struct Interval {
 
 impl Interval {
     /// Waits for the next tick, and says when it was due. Dropped before, it loses no tick.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidegate_sdk::task;
+    ///
+    /// task::block_on(async {
+    ///     let mut ticks = task::interval(Duration::from_secs(2));
+    ///     let first = ticks.tick().await;
+    ///     assert_eq!(ticks.tick().await - first, Duration::from_secs(2));
+    /// });
+    /// ```
     pub async fn tick(&mut self) -> Instant {
         let at_ns = self.next_ns;
         Sleep::until(at_ns).await;
@@ -132,6 +146,14 @@ impl Interval {
 }
 
 /// A future took longer than [`timeout`] allowed.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate_sdk::task;
+///
+/// let elapsed = task::block_on(task::timeout(Duration::from_secs(5), std::future::pending::<()>()));
+/// assert_eq!(elapsed.unwrap_err().to_string(), "not done within 5s");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed {
     after: Duration,

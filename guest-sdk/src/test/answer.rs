@@ -10,6 +10,20 @@ use crate::log::Level;
 use crate::sys::native::{End, Host};
 
 /// What the client got, and what the host saw.
+///
+/// ```
+/// use tidegate_sdk::{Request, StatusCode, test::Exchange};
+///
+/// let hello = |_: Request| {
+///     tidegate_sdk::info!("somebody is here");
+///     "hi\n"
+/// };
+/// let answer = Exchange::get("/").run(hello);
+/// assert_eq!((answer.status, answer.text()), (Some(StatusCode::OK), "hi\n"));
+/// assert_eq!(answer.header("content-type"), Some("text/plain; charset=utf-8"));
+/// assert!(answer.finished && !answer.failed);
+/// assert_eq!(answer.logs[0].1, "somebody is here");
+/// ```
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Answer {
@@ -64,7 +78,7 @@ impl Answer {
         }
     }
 
-    /// The body as text.
+    /// The body as text. See [`Answer`].
     ///
     /// # Panics
     /// If it is not UTF-8.
@@ -98,7 +112,7 @@ impl Answer {
         }
     }
 
-    /// The first header of that name, if it is text.
+    /// The first header of that name, if it is text. See [`Answer`].
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()

@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -37,8 +38,12 @@ pub(super) fn send(path: &Path, exchange: Exchange) -> Answer {
         panic!("the server at {} ({SOCKET_VARIABLE}) cannot be reached: {error}", path.display())
     });
     thread::scope(|scope| {
-        let writer = scope.spawn(|| write_request(&stream, &exchange));
-        let answer = read_response(&stream, &exchange);
+        // Dropped when the answer is there: nobody waits for what was still to be sent.
+        let (answered, is_over) = mpsc::channel();
+        let (stream, exchange) = (&stream, &exchange);
+        let writer = scope.spawn(move || write_request(stream, exchange, &is_over));
+        let answer = read_response(stream, exchange);
+        drop(answered);
         // Whatever is not written yet has nobody to read it.
         let _ = stream.shutdown(Shutdown::Both);
         if let Err(error) = writer.join().expect("writing does not panic")
@@ -63,7 +68,7 @@ fn push_fields(out: &mut Vec<u8>, fields: &[super::exchange::Field], keep: impl 
     }
 }
 
-fn write_request(mut stream: &UnixStream, exchange: &Exchange) -> io::Result<()> {
+fn write_request(mut stream: &UnixStream, exchange: &Exchange, is_over: &Receiver<()>) -> io::Result<()> {
     let has_length = exchange.headers.iter().any(|(name, _)| name == b"content-length");
     // Trailers need chunks, whatever length was declared.
     let is_chunked = exchange.has_body && (!has_length || !exchange.trailers.is_empty());
@@ -76,8 +81,9 @@ fn write_request(mut stream: &UnixStream, exchange: &Exchange) -> io::Result<()>
     stream.write_all(&head)?;
 
     for chunk in &exchange.host.chunks {
-        if chunk.delay_ns > 0 {
-            thread::sleep(Duration::from_nanos(chunk.delay_ns));
+        let delay = Duration::from_nanos(chunk.delay_ns);
+        if !delay.is_zero() && is_over.recv_timeout(delay) != Err(RecvTimeoutError::Timeout) {
+            return Ok(());
         }
         if is_chunked {
             let size = format!("{:x}\r\n", chunk.bytes.len()).into_bytes();

@@ -51,6 +51,13 @@ fn field(name: &str, value: impl AsRef<[u8]>) -> Field {
 
 impl Exchange {
     /// A request without a body.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, test::Exchange};
+    ///
+    /// let show = |request: Request| format!("{} {}", request.method(), request.path());
+    /// assert_eq!(Exchange::new("PUT", "/a").run(show).text(), "PUT /a");
+    /// ```
     #[must_use]
     pub fn new(method: &str, target: &str) -> Self {
         Self {
@@ -65,19 +72,26 @@ impl Exchange {
         }
     }
 
-    /// A GET.
+    /// A GET. See [`Self::header`].
     #[must_use]
     pub fn get(target: &str) -> Self {
         Self::new("GET", target)
     }
 
-    /// A POST; give it a body with [`Self::body`] or [`Self::chunk`].
+    /// A POST; give it a body with [`Self::body`] or [`Self::chunk`]. See [`Self::body`].
     #[must_use]
     pub fn post(target: &str) -> Self {
         Self::new("POST", target)
     }
 
     /// With this header too.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, test::Exchange};
+    ///
+    /// let who = |request: Request| request.header("x-user").unwrap_or("nobody").to_owned();
+    /// assert_eq!(Exchange::get("/").header("x-user", "Ada").run(who).text(), "Ada");
+    /// ```
     #[must_use]
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.headers.push(field(name, value));
@@ -85,19 +99,40 @@ impl Exchange {
     }
 
     /// With a body of known length.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, test::Exchange};
+    ///
+    /// let length = |mut request: Request| format!("{:?}", request.body().declared_bytes());
+    /// assert_eq!(Exchange::post("/").body("hello").run(length).text(), "Some(5)");
+    /// assert_eq!(Exchange::post("/").chunk("hel").chunk("lo").run(length).text(), "None");
+    /// ```
     #[must_use]
     pub fn body(self, bytes: impl Into<Vec<u8>>) -> Self {
         let bytes = bytes.into();
         self.header("content-length", bytes.len().to_string()).chunk(bytes)
     }
 
-    /// With a piece of body that arrives on its own: the handler has to wait for it.
+    /// With a piece of body that arrives on its own: the handler has to wait for it. See [`Self::body`].
     #[must_use]
     pub fn chunk(self, bytes: impl Into<Vec<u8>>) -> Self {
         self.chunk_after(Duration::ZERO, bytes)
     }
 
     /// With a piece of body that arrives so much later than the one before, or than the request.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidegate_sdk::{Request, Result, now, test::Exchange};
+    ///
+    /// fn waited(mut request: Request) -> Result<String> {
+    ///     let start = now();
+    ///     request.body().bytes()?;
+    ///     Ok(format!("{:?}", now() - start))
+    /// }
+    /// let exchange = Exchange::post("/").chunk("a").chunk_after(Duration::from_secs(3600), "b");
+    /// assert_eq!(exchange.run(waited).text(), "3600s");
+    /// ```
     #[must_use]
     pub fn chunk_after(mut self, delay: Duration, bytes: impl Into<Vec<u8>>) -> Self {
         let bytes = bytes.into();
@@ -110,7 +145,7 @@ impl Exchange {
         self
     }
 
-    /// With this field after the body.
+    /// With this field after the body. See [`RequestBody::trailers`](crate::RequestBody::trailers).
     #[must_use]
     pub fn trailer(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.trailers.push(field(name, value));
@@ -118,6 +153,13 @@ impl Exchange {
     }
 
     /// With this parameter, as if it came from the app's route.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, test::Exchange};
+    ///
+    /// let show = |request: Request| request.param("shop").unwrap_or("none").to_owned();
+    /// assert_eq!(Exchange::get("/paris/items").param("shop", "paris").run(show).text(), "paris");
+    /// ```
     #[must_use]
     pub fn param(mut self, name: &str, value: &str) -> Self {
         self.params.push((name.into(), value.into()));
@@ -125,6 +167,13 @@ impl Exchange {
     }
 
     /// As if the app's route were `mount/*`.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, Router, test::Exchange};
+    ///
+    /// let app = Router::new().get("/items", |_: Request| "chairs\n");
+    /// assert_eq!(Exchange::get("/shop/items").mount("/shop").run(app).text(), "chairs\n");
+    /// ```
     #[must_use]
     pub fn mount(mut self, mount: &str) -> Self {
         mount.clone_into(&mut self.mount);
@@ -132,6 +181,13 @@ impl Exchange {
     }
 
     /// The client does not end its body; it goes away.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, test::Exchange};
+    ///
+    /// let echo = |mut request: Request| request.body().bytes();
+    /// Exchange::post("/").chunk("hel").body_cut_off().run(echo).assert_status(400);
+    /// ```
     #[must_use]
     pub fn body_cut_off(self) -> Self {
         self.body_fails(errno::ECONNRESET)
@@ -144,6 +200,14 @@ impl Exchange {
     }
 
     /// A slow client: after this many bytes of response the handler has to wait for it. By default 64 KiB.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, Response, test::Exchange};
+    ///
+    /// let large = |_: Request| Response::stream_async(async |body| Ok(body.send(&[0; 100_000]).await?));
+    /// let answer = Exchange::get("/").pipe_bytes(1000).run(large);
+    /// assert_eq!((answer.body.len(), answer.queued_bytes_max), (100_000, 1000));
+    /// ```
     #[must_use]
     pub fn pipe_bytes(mut self, bytes: usize) -> Self {
         self.host.pipe_bytes = bytes;
@@ -151,6 +215,14 @@ impl Exchange {
     }
 
     /// The largest body that the host takes whole; larger ones are streamed. By default 64 KiB.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, test::Exchange};
+    ///
+    /// let answer = Exchange::get("/").respond_bytes_max(4).run(|_: Request| "hello");
+    /// assert_eq!((answer.text(), answer.header("content-length")), ("hello", Some("5")));
+    /// assert!(answer.calls.contains(&"write"));
+    /// ```
     #[must_use]
     pub fn respond_bytes_max(mut self, bytes: usize) -> Self {
         self.host.respond_bytes_max = bytes;
@@ -158,6 +230,19 @@ impl Exchange {
     }
 
     /// The client goes away when it has had this many bytes of response.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, Response, test::Exchange};
+    ///
+    /// let endless = |_: Request| {
+    ///     Response::stream(|body| {
+    ///         loop {
+    ///             std::io::Write::write_all(body, b"and so on\n")?;
+    ///         }
+    ///     })
+    /// };
+    /// assert!(Exchange::get("/").hang_up_after(1000).run(endless).failed);
+    /// ```
     #[must_use]
     pub fn hang_up_after(mut self, bytes: usize) -> Self {
         self.host.client_bytes_max = bytes;
@@ -168,6 +253,20 @@ impl Exchange {
     ///
     /// [`Answer::queued_bytes_max`] tells how much was waiting for it: never more than the pipe holds
     /// ([`Self::pipe_bytes`]), however much the handler has to say.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, Response, test::Exchange};
+    ///
+    /// let endless = |_: Request| {
+    ///     Response::stream(|body| {
+    ///         loop {
+    ///             std::io::Write::write_all(body, b"and so on\n")?;
+    ///         }
+    ///     })
+    /// };
+    /// let answer = Exchange::get("/").pipe_bytes(1000).stalled_client().run(endless);
+    /// assert_eq!(answer.queued_bytes_max, 1000);
+    /// ```
     #[must_use]
     pub fn stalled_client(mut self) -> Self {
         self.host.stalled = true;
@@ -206,7 +305,7 @@ impl Exchange {
         Answer::of_host(code, host)
     }
 
-    /// Runs a handler, natively: a function, an async function, or a router.
+    /// Runs a handler, natively: a function, an async function, or a router. See [`Exchange`].
     pub fn run<M>(self, handler: impl Handler<M>) -> Answer {
         self.run_here(|| handler::serve(&handler))
     }
@@ -228,6 +327,18 @@ impl Exchange {
     }
 
     /// Runs a handler that streams its response, natively; plain or async.
+    ///
+    /// ```
+    /// use tidegate_sdk::{Request, ResponseWriter, Result, StatusCode, test::Exchange};
+    ///
+    /// async fn hello(_request: Request, response: ResponseWriter) -> Result<()> {
+    ///     let mut body = response.start(StatusCode::OK)?;
+    ///     body.send(b"hello\n").await?;
+    ///     body.finish()?;
+    ///     Ok(())
+    /// }
+    /// assert_eq!(Exchange::get("/").run_streaming(hello).text(), "hello\n");
+    /// ```
     pub fn run_streaming<R: StreamingResult<M>, M>(
         self,
         handler: impl FnOnce(Request, ResponseWriter) -> R,
@@ -246,7 +357,8 @@ impl Exchange {
     }
 }
 
-/// What a handler that streams its response returns: `Result<()>`, or a future of one. `M` is always inferred.
+/// What a handler that streams its response returns: `Result<()>`, or a future of one. `M` is always
+/// inferred. See [`Exchange::run_streaming`].
 pub trait StreamingResult<M>: Sized {
     /// Runs a handler of that kind.
     #[doc(hidden)]

@@ -57,6 +57,17 @@ use crate::writer::ResponseWriter;
 const SOCKET_VARIABLE: &str = "TIDEGATE_TEST_SOCKET";
 
 /// A handler to send requests to: see the [module](self).
+///
+/// ```
+/// use tidegate_sdk::test::{self, Exchange};
+/// use tidegate_sdk::{Request, Router};
+///
+/// let echo = |mut request: Request| request.body().text();
+/// let app = test::app(Router::new().get("/", |_: Request| "hi\n").post("/", echo));
+/// assert_eq!(app.get("/").text(), "hi\n");
+/// assert_eq!(app.post("/", "hello").text(), "hello");
+/// app.send(Exchange::new("DELETE", "/")).assert_status(405);
+/// ```
 pub struct App {
     serve: Serve,
 }
@@ -127,7 +138,7 @@ impl App {
         Self { serve }
     }
 
-    /// Sends a request and waits for the answer.
+    /// Sends a request and waits for the answer. See [`App`].
     ///
     /// # Panics
     /// If the handler does (natively), waits for ever, or if the server cannot be reached or does not speak HTTP.
@@ -141,12 +152,12 @@ impl App {
         }
     }
 
-    /// Sends a GET.
+    /// Sends a GET. See [`App`].
     pub fn get(&self, target: &str) -> Answer {
         self.send(Exchange::get(target))
     }
 
-    /// Sends a POST with this body.
+    /// Sends a POST with this body. See [`App`].
     pub fn post(&self, target: &str, body: impl Into<Vec<u8>>) -> Answer {
         self.send(Exchange::post(target).body(body))
     }

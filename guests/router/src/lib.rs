@@ -60,7 +60,7 @@ fn add(mut request: Request) -> Result<Response> {
 
 /// What `*` stood for is the rest of the path.
 fn file(request: Request) -> String {
-    let name = request.path_below_mount().trim_start_matches("/files").trim_start_matches('/');
+    let name = request.param("*").unwrap_or_default();
     format!("the file {name:?} would be here\n")
 }
 
@@ -127,7 +127,7 @@ mod tests {
         for (method, target, status, body) in [
             ("GET", "/items/2", 200, r#"{"id":2,"name":"teapot","cents":2450}"#),
             ("GET", "/items/9", 404, missing),
-            ("GET", "/files/a/b%20c.txt", 200, "the file \"a/b%20c.txt\" would be here\n"),
+            ("GET", "/files/a/b%20c.txt", 200, "the file \"a/b c.txt\" would be here\n"),
             ("GET", "/nowhere", 404, r#"{"error":"nothing is at this path","status":404}"#),
             ("DELETE", "/items", 405, r#"{"error":"this path takes GET, HEAD, OPTIONS","status":405}"#),
             ("GET", "/admin/whoami", 401, r#"{"error":"show a token","status":401}"#),

@@ -91,8 +91,8 @@ pub(super) struct DevArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
-    /// A module, or a project's folder.
-    #[arg(value_name = "FILE.wasm|FOLDER", default_value = ".")]
+    /// A module, a manifest, or a project's folder.
+    #[arg(value_name = "FILE.wasm|MANIFEST.toml|FOLDER", default_value = ".")]
     pub(super) target: PathBuf,
     /// Say it in JSON
     #[arg(long)]

@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::config::{ConfigError, Problem, ValueError};
+use crate::observe::log::say;
 use crate::server::LoadFailures;
 use args::{Cli, Verb};
 
@@ -105,7 +106,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !matches!(failure, Failure::Said(_)) {
-                eprintln!("{failure}");
+                say(format_args!("{failure}"));
             }
             ExitCode::from(failure.status())
         }

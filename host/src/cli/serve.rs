@@ -68,6 +68,10 @@ fn of_target(target: &Path) -> Result<Settings, Failure> {
         };
         return Err(Failure::usage(format!("there is no {MANIFEST} in the folder `{shown}`"), Some(help)));
     }
+    // A pipe may never say anything, nor a device ever end.
+    if target.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(Failure::usage(format!("`{shown}` is not a regular file"), None));
+    }
     let mut start = [0; 4];
     let read = File::open(target).and_then(|file| file.take(4).read(&mut start));
     let len = read.map_err(|error| Failure::usage(format!("`{shown}` cannot be read: {error}"), None))?;
@@ -159,6 +163,7 @@ mod tests {
         for (target, message) in [
             ("text.wasm", "neither a WebAssembly module nor a manifest"),
             ("empty.wasm", "neither a WebAssembly module nor a manifest"),
+            ("/dev/null", "is not a regular file"),
             ("missing.wasm", "cannot be read"),
             ("missing.toml", "cannot be read"),
         ] {

@@ -151,8 +151,9 @@ impl Response {
         self.fault.is_some() || self.stage != Stage::Head || self.discards() || self.pipe.permit() > 0
     }
 
+    /// True if what is written is thrown away: a response that has no content never drains a pipe.
     fn discards(&self) -> bool {
-        self.head_request || matches!(self.head.status(), 204 | 304)
+        self.head_request || matches!(self.head.status(), 204 | 205 | 304)
     }
 
     fn alive(&self) -> Result<(), Refusal> {

@@ -5,12 +5,14 @@
 //! child, through a pipe, or from where the cache put it.
 
 use std::io::{self, Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, set_parent_process_death_signal, setrlimit};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::engine::{self, Mode};
 
@@ -31,7 +33,7 @@ const DEV_FLAG: &str = "--dev";
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CompileError {
     /// The child could not be run.
-    #[error("cannot run the compiler: {0}")]
+    #[error("cannot run the compiler")]
     Spawn(#[source] io::Error),
     /// The module is not valid, or needs a feature that is off.
     #[error("{0}")]
@@ -40,6 +42,9 @@ pub(crate) enum CompileError {
     #[error("compiling took more than {CPU_SECONDS_MAX} s of CPU time, {} s in all or {} GiB of memory",
         WALL_MAX.as_secs(), ADDRESS_BYTES_MAX >> 30)]
     Limits,
+    /// Somebody ended the child, as Ctrl-C ends all that runs in its terminal.
+    #[error("the compiler was ended by a signal")]
+    Ended,
 }
 
 /// Compiles by running `program compile`.
@@ -93,10 +98,19 @@ impl Compiler {
         let (code, message) = exchange.map_err(|_| CompileError::Limits)?;
         match status.code() {
             Some(0) => Ok(code),
-            Some(_) => Err(CompileError::Refused(message.trim().to_owned())),
-            None => Err(CompileError::Limits),
+            Some(_) => Err(CompileError::Refused(reason(&message).to_owned())),
+            None => Err(match status.signal() {
+                Some(SIGINT | SIGTERM | SIGHUP) => CompileError::Ended,
+                _ => CompileError::Limits,
+            }),
         }
     }
+}
+
+/// Why the child refused, out of what it said as every verb does.
+fn reason(message: &str) -> &str {
+    let message = message.trim();
+    message.strip_prefix("error: ").unwrap_or(message)
 }
 
 /// The child took too long.

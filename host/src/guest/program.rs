@@ -1,8 +1,11 @@
 //! A guest's compiled module, linked and ready to be instantiated, with the limits of its app.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use anyhow::Context;
 use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, ModuleExport};
 
 use super::cache::{Cache, EntryId, Found};
@@ -39,7 +42,7 @@ pub(crate) enum LoadError {
     #[error("this file is larger than {} MiB", WASM_BYTES_MAX >> 20)]
     TooLarge,
     /// Not valid, or it could not be compiled.
-    #[error("this module can not be compiled: {0}")]
+    #[error("this module can not be compiled")]
     Compile(#[from] CompileError),
     /// Compiled, and then not loadable.
     #[error("the compiled module can not be loaded: {0:#}")]
@@ -183,6 +186,21 @@ impl Loader {
             nobody: Exchange::new(self.clock),
         })
     }
+}
+
+/// What is in a file that is to be a guest. A pipe or a device may never end, and what is larger than any module is none:
+/// neither is read.
+///
+/// # Errors
+/// It cannot be read, is no regular file, or too large.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let shown = path.display();
+    let metadata = fs::metadata(path).with_context(|| format!("`{shown}` cannot be read"))?;
+    anyhow::ensure!(metadata.is_file(), "`{shown}` is not a regular file");
+    if metadata.len() > WASM_BYTES_MAX as u64 {
+        return Err(anyhow::Error::new(LoadError::TooLarge).context(format!("`{shown}`")));
+    }
+    fs::read(path).with_context(|| format!("`{shown}` cannot be read"))
 }
 
 /// Tells modules, components and other files apart by their first bytes.

@@ -59,8 +59,8 @@ fn open(mailbox: &Shared) -> MutexGuard<'_, Mailbox> {
 /// What one poll of a runner came to.
 #[derive(Debug)]
 pub(crate) enum Ran {
-    /// The call is over.
-    Done(Outcome),
+    /// The call is over. Beside it, where somebody is to be told: how it failed.
+    Done(Outcome, Option<Box<Crash>>),
     /// The guest waits, or its slice is over.
     Pending,
     /// The host panicked in a hostcall: a bug, contained. The runner must be dropped.
@@ -88,11 +88,6 @@ impl Runner {
         open(&self.mailbox).job = Some(job);
     }
 
-    /// How the call that is over has failed, where somebody is to be told.
-    pub(crate) fn take_crash(&mut self) -> Option<Box<Crash>> {
-        open(&self.mailbox).crash.take()
-    }
-
     /// True if it holds an instance that can serve another request of its app.
     pub(crate) fn is_warm(&self) -> bool {
         open(&self.mailbox).warm
@@ -105,10 +100,13 @@ impl Runner {
         let polled = catch_unwind(AssertUnwindSafe(|| self.future.as_mut().poll(&mut cx)));
         match polled {
             Err(panic) => Ran::Panicked(panic_text(&*panic)),
-            Ok(_) => match open(&self.mailbox).outcome.take() {
-                Some(outcome) => Ran::Done(outcome),
-                None => Ran::Pending,
-            },
+            Ok(_) => {
+                let mut mail = open(&self.mailbox);
+                match mail.outcome.take() {
+                    Some(outcome) => Ran::Done(outcome, mail.crash.take()),
+                    None => Ran::Pending,
+                }
+            }
         }
     }
 }

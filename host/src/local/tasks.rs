@@ -280,15 +280,14 @@ impl Local {
         let used = task.exchange.slice.end(self.now);
         self.cpu_floor += used;
         let session = task.session;
-        let (outcome, sound) = match ran {
-            Ran::Pending => (None, true),
-            Ran::Done(outcome) => (Some(outcome), true),
+        let (outcome, crash, sound) = match ran {
+            Ran::Pending => (None, None, true),
+            Ran::Done(outcome, crash) => (Some(outcome), crash, true),
             Ran::Panicked(text) => {
                 tracing::error!(app = &*task.app.program.name, panic = text, "the host panicked: a bug");
-                (Some(Outcome::Trapped(format!("the host panicked: {text}"))), false)
+                (Some(Outcome::Trapped(format!("the host panicked: {text}"))), None, false)
             }
         };
-        let crash = outcome.as_ref().and_then(|_| task.runner.take_crash());
         match &outcome {
             Some(outcome) => {
                 if let Some(crash) = &crash {

@@ -109,7 +109,7 @@ impl Bench {
         let give_up = self.loader.clock.now() + 20_000 * MS;
         while self.loader.clock.now() < give_up {
             match runner.poll() {
-                Ran::Done(outcome) => return outcome,
+                Ran::Done(outcome, _) => return outcome,
                 Ran::Pending => {}
                 Ran::Panicked(text) => panic!("{calls}: the host panicked: {text}"),
             }
@@ -315,7 +315,7 @@ fn a_parked_guest_names_what_wakes_it() {
     assert!(!exchange.lock().wakes_guest());
     exchange.lock().request.pipe.write(b"x");
     assert!(exchange.lock().wakes_guest());
-    assert!(matches!(runner.poll(), Ran::Done(Outcome::Returned(1))));
+    assert!(matches!(runner.poll(), Ran::Done(Outcome::Returned(1), _)));
 }
 
 #[test]
@@ -325,7 +325,7 @@ fn yielding_gives_the_slice_up() {
     let mut runner = bench.runner(&guest("(call $yield)"));
     assert!(matches!(runner.poll(), Ran::Pending));
     assert!(bench.exchange.slice.has_yielded());
-    assert!(matches!(runner.poll(), Ran::Done(Outcome::Returned(0))));
+    assert!(matches!(runner.poll(), Ran::Done(Outcome::Returned(0), _)));
 }
 
 #[test]
@@ -339,7 +339,7 @@ fn a_start_function_may_not_call_the_host() {
         (start $start)
         (func (export "tidegate_handle") (result i32) (i32.const 0)))"#;
     let mut runner = bench.runner(wat);
-    let Ran::Done(Outcome::Trapped(text)) = runner.poll() else { panic!("not trapped") };
+    let Ran::Done(Outcome::Trapped(text), _) = runner.poll() else { panic!("not trapped") };
     assert!(text.contains("start function"), "{text}");
 }
 
@@ -382,7 +382,7 @@ fn a_list_is_bounded_before_it_is_looked_at() {
         ] {
             bench.request(b"", false);
             let ran = bench.runner(&with_list(count, len, &calls)).poll();
-            let Ran::Done(outcome) = ran else { panic!("{calls}: {ran:?}") };
+            let Ran::Done(outcome, _) = ran else { panic!("{calls}: {ran:?}") };
             assert_eq!(outcome, Outcome::Returned(expected), "{count} x {len} in {size}: {calls}");
         }
     }
@@ -404,7 +404,7 @@ fn host_calls_in_a_row_do_not_hold_a_worker() {
     let before = thread_cpu();
     let ran = runner.poll();
     let took = thread_cpu() - before;
-    let Ran::Done(Outcome::Trapped(text)) = ran else { panic!("{ran:?}") };
+    let Ran::Done(Outcome::Trapped(text), _) = ran else { panic!("{ran:?}") };
     assert!(text.contains("held its worker"), "{text}");
     assert!(took < 100 * MS, "{took} ns");
 }
@@ -418,7 +418,7 @@ fn host_calls_in_a_row_end_with_the_cpu_time() {
     let before = thread_cpu();
     let ran = runner.poll();
     let took = thread_cpu() - before;
-    assert!(matches!(ran, Ran::Done(Outcome::CpuExceeded)), "{ran:?}");
+    assert!(matches!(ran, Ran::Done(Outcome::CpuExceeded, _)), "{ran:?}");
     assert!(took < 50 * MS, "{took} ns");
 }
 

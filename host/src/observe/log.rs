@@ -64,6 +64,12 @@ impl Drop for Guard {
     }
 }
 
+/// Prints a line on standard error for whoever sits there. Where nobody does any more, the terminal closed or the reader
+/// of a pipe gone, nothing happens; `eprintln!` would panic.
+pub(crate) fn say(line: fmt::Arguments<'_>) {
+    let _ = io::Write::write_all(&mut io::stderr().lock(), format!("{line}\n").as_bytes());
+}
+
 /// Sends all events of the process to standard error. The level is `info` unless [`FILTER_VARIABLE`] says otherwise. In
 /// `dev` the text format gives the words to guests.
 pub fn init(format: LogFormat, dev: bool) -> Result<Guard, InitError> {

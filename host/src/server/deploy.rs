@@ -15,7 +15,7 @@ use crate::config::{AppSettings, ServerSettings};
 use crate::guest::cache::Cache;
 use crate::guest::compile::Compiler;
 use crate::guest::places::Places;
-use crate::guest::program::{Loader, Program, Spec};
+use crate::guest::program::{self, Loader, Program, Spec};
 use crate::guest::task::Reaper;
 use crate::module_abi;
 use crate::shared::Shared;
@@ -161,8 +161,7 @@ impl Stock {
 
     fn load_app(&self, settings: &AppSettings, served: &Registry) -> Result<Part> {
         let (name, shown) = (&settings.name, settings.source.display());
-        let wasm = std::fs::read(&settings.source)
-            .with_context(|| format!("app `{name}`: `{shown}` cannot be read"))?;
+        let wasm = program::read(&settings.source).with_context(|| format!("app `{name}`"))?;
         let origin = Origin { settings: settings.clone(), hash: blake3::hash(&wasm) };
         if let Some(same) = served.apps().iter().find(|app| app.is_made_from(&origin)) {
             return Ok(Part::Kept(Arc::clone(same)));

@@ -12,6 +12,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 
+use crate::observe::log::say;
 use crate::reactor::listener::Bound;
 use crate::shared::Shared;
 
@@ -93,7 +94,7 @@ fn on_signal(state: &mut State, signal: i32) {
     let name = signal_name(signal).unwrap_or("a signal");
     match std::mem::replace(&mut state.stage, Stage::Draining) {
         Stage::Starting => {
-            eprintln!("error: {name} ended the server while it was starting");
+            say(format_args!("error: {name} ended the server while it was starting"));
             std::process::exit(ENDED);
         }
         Stage::Serving(shared) => {

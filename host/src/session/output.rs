@@ -42,10 +42,10 @@ impl Session {
         }
         let failed = outcome.filter(|o| **o != Outcome::Returned(0));
         let unset = inner.response.stage() == Stage::Unset;
-        // Nothing of a held head has left yet: a client whose guest fails then is told what happened instead.
-        if let Some(outcome) =
-            outcome.filter(|_| unset || (failed.is_some() && self.conn.send() == Send::Await))
-        {
+        // Nothing of a held head has left yet: a client whose guest fails then is told what happened instead. A response that
+        // is complete stands.
+        let held = self.conn.send() == Send::Await && inner.response.stage() != Stage::Ended;
+        if let Some(outcome) = outcome.filter(|_| unset || (failed.is_some() && held)) {
             let failure = outcome.failure(inner.response.refused().is_some());
             let detail = self.explain(outcome, inner);
             return self.fail_explained(local, inner, failure, &detail, crash);

@@ -263,6 +263,8 @@ fn patterns_are_checked() {
     }
     assert!(message(&"/a".repeat(65)).contains("64 segments"));
     assert!(message("/{a}/{a}").contains("`a` twice"));
+    assert!(message("/items/:id").contains("written `{name}`"));
+    drop(router(&["GET /%3Aid"]));
     drop(router(&[&format!("GET {}", "/a".repeat(64))]));
     for good in ["/", "//", "/a//b", "/%41", "/a:b@c;d=e", "/...", "/.well-known/x", "/%2e%2e%2e"] {
         drop(router(&[&format!("GET {good}")]));

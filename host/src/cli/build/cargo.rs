@@ -38,10 +38,13 @@ impl Crate {
         if !manifest.is_file() {
             let help =
                 "name the folder of a handler crate, or one whose tidegate.toml has a `[build]`".to_owned();
-            return Err(Failure::usage(
-                format!("there is no Cargo.toml in `{}`", folder.display()),
-                Some(help),
-            ));
+            let shown = folder.display();
+            let message = if folder.is_dir() {
+                format!("there is no Cargo.toml in `{shown}`")
+            } else {
+                format!("there is no folder `{shown}`")
+            };
+            return Err(Failure::usage(message, Some(help)));
         }
         let manifest = manifest.canonicalize().context("the crate's folder cannot be read")?;
         let folder = manifest.parent().unwrap_or(folder).to_path_buf();
@@ -236,6 +239,14 @@ not json
         assert_eq!(artifact(messages, Path::new("/c/Cargo.toml")), Some(PathBuf::from("/c/c.wasm")));
         assert_eq!(artifact(messages, Path::new("/x/Cargo.toml")), None);
         assert_eq!(artifact(b"", Path::new("/c/Cargo.toml")), None);
+    }
+
+    #[test]
+    fn a_folder_without_a_crate_is_told_from_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let told = |folder: &Path| Crate::open(folder).unwrap_err().to_string();
+        assert!(told(folder.path()).contains("there is no Cargo.toml in `"));
+        assert!(told(&folder.path().join("shpo")).contains("there is no folder `"));
     }
 
     #[test]

@@ -25,6 +25,9 @@ use imports::{Grant, Judge, Verdict};
 use inspect::{Facts, HANDLE, Kind};
 use report::{Objection, Report};
 
+/// What no module is larger than, as those who compile them see it too. What is larger is not read at all.
+const MODULE_BYTES_MAX: u64 = 1 << 30;
+
 pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let Settings { server, apps } = settings(&args.target)?;
     let judge = Judge::new().map_err(|error| anyhow::anyhow!("{error:#}"))?;
@@ -49,7 +52,15 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
 
 /// The apps to check: of a file, that file; of a project, what it builds; of a manifest without one, its apps.
 fn settings(target: &Path) -> Result<Settings, Failure> {
+    if target.file_name().is_some_and(|name| name == MANIFEST) && target.is_file() {
+        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+        return settings(folder.unwrap_or(Path::new(".")));
+    }
     if !target.is_dir() {
+        // What `serve` takes for a manifest is one here.
+        if target.extension().is_some_and(|extension| extension == "toml") {
+            return Ok(manifest::load(target)?);
+        }
         let stem = target.file_stem().unwrap_or_default().to_string_lossy();
         return serve::of_module(target.to_path_buf(), &stem);
     }
@@ -67,8 +78,7 @@ fn settings(target: &Path) -> Result<Settings, Failure> {
 
 fn check(judge: &Judge, server: &ServerSettings, app: AppSettings) -> Result<Report, Failure> {
     let shown = app.source.display().to_string();
-    let bytes = fs::read(&app.source)
-        .map_err(|error| Failure::usage(format!("`{shown}` cannot be read: {error}"), None))?;
+    let bytes = read(&app.source)?;
     let facts = Facts::of(&bytes);
     let verdicts: Vec<Verdict> = match facts.kind {
         Kind::Module => facts.imports.iter().map(|import| judge.verdict(import)).collect(),
@@ -90,6 +100,20 @@ fn check(judge: &Judge, server: &ServerSettings, app: AppSettings) -> Result<Rep
         objections.push(Objection { what: reason(&error), help: String::new() });
     }
     Ok(Report { file: shown, servable, objections, abi: facts.abi(), facts, verdicts, limits })
+}
+
+/// What is in a file, if it is one: a pipe or a device may never end, and what is larger than any module is none.
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let shown = path.display();
+    let unreadable = |error| Failure::usage(format!("`{shown}` cannot be read: {error}"), None);
+    let metadata = fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(Failure::usage(format!("`{shown}` is not a regular file"), None));
+    }
+    if metadata.len() > MODULE_BYTES_MAX {
+        return Err(Failure::usage(format!("`{shown}` is larger than a module may be, 1 GiB"), None));
+    }
+    fs::read(path).map_err(unreadable)
 }
 
 /// Why a server would not take it, without the app and the file.
@@ -127,7 +151,11 @@ fn objections(facts: &Facts, verdicts: &[Verdict], app: &AppSettings) -> Vec<Obj
             return found;
         }
         Kind::Other => {
-            object("it is no WebAssembly: it does not begin with the bytes `\\0asm`".to_owned(), "");
+            let what = match facts.bytes {
+                0 => "it is empty",
+                _ => "it is no WebAssembly: it does not begin with the bytes `\\0asm` and a version",
+            };
+            object(what.to_owned(), "name the `.wasm` that was built, or a folder to build");
             return found;
         }
     }
@@ -195,6 +223,31 @@ mod tests {
         let app = AppSettings::new("x".into(), "x.wasm".into());
         let found = objections(&facts, &verdicts, &app);
         found.into_iter().map(|objection| format!("{} / {}", objection.what, objection.help)).collect()
+    }
+
+    #[test]
+    fn what_may_never_end_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.wasm");
+        let told = |path: &Path| read(path).unwrap_err().to_string();
+        assert!(told(&path).contains("cannot be read: No such file"));
+        assert!(told(Path::new("/dev/zero")).contains("not a regular file"));
+        // Without blocks on the disk.
+        let file = fs::File::create(&path).unwrap();
+        file.set_len(MODULE_BYTES_MAX + 1).unwrap();
+        assert!(told(&path).contains("larger than a module may be"));
+        file.set_len(4).unwrap();
+        assert_eq!(read(&path).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn what_is_no_module_is_told_apart() {
+        let what = |bytes: &[u8]| {
+            let app = AppSettings::new("x".into(), "x.wasm".into());
+            objections(&Facts::of(bytes), &[], &app).remove(0).what
+        };
+        assert_eq!(what(b""), "it is empty");
+        assert!(what(b"\0asm").ends_with("`\\0asm` and a version"), "cut off within its first eight bytes");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! build is on its way. Each build that succeeds is swapped in without dropping a connection. One that does not is shown
 //! in its place, until it does.
 
+mod made;
 mod page;
 mod watch;
 
@@ -22,8 +23,10 @@ use super::project::{Maker, Project};
 use super::{Failure, serve};
 use crate::config::manifest::MANIFEST;
 use crate::config::{LogTarget, ServerSettings, Settings};
+use crate::observe::log::say;
 use crate::server::{Deployer, Server};
-use watch::{Event, Roots, Snapshot, Watch};
+use made::Made;
+use watch::{Event, Roots, Snapshot, Waited, Watch};
 
 /// How long running requests may take once it is to end: someone is waiting for the prompt.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
@@ -94,10 +97,9 @@ impl Dev<'_> {
     fn serve(&mut self, urls: &[String]) -> Result<(), Failure> {
         let mut since = Instant::now();
         let mut told = false;
-        // What changed while the last build ran, if that is why there is another.
-        let mut during = BTreeSet::new();
-        // What builds change each time by themselves.
-        let mut made = BTreeSet::new();
+        let mut made = Made::default();
+        // Whether it is built again for no other reason than what changed while it was.
+        let mut again = false;
         let (mut before, _) = self.watch.widen(self.roots(), Snapshot::default());
         loop {
             self.turn(since);
@@ -109,20 +111,20 @@ impl Dev<'_> {
                 told = true;
             }
             let after = self.watch.look();
-            let changed = before.changes(&after);
-            made.extend(changed.intersection(&during).cloned());
-            during = changed.difference(&made).cloned().collect();
+            let mut during = made.sort(&before.changes(&after), again);
             let (after, meanwhile) = self.watch.widen(self.roots(), after);
             during.extend(meanwhile);
-            if !during.is_empty() {
-                // Edited while it was being built, or made by the build: the next one will tell.
-                self.note_changes(&during);
-                (before, since) = (self.watch.look(), Instant::now());
-                continue;
+            // Edited while it was being built, or made by the build: the next one will tell.
+            self.note_changes(&during);
+            let within = (!during.is_empty()).then(|| made.patience(&during));
+            match self.watch.wait(&after, within) {
+                Waited::Changed(now, at) => {
+                    self.note_changes(&after.changes(&now));
+                    (before, since, again) = (now, at, false);
+                }
+                Waited::Quiet => (before, since, again) = (self.watch.look(), Instant::now(), true),
+                Waited::Stopped => return Ok(()),
             }
-            let Some((now, at)) = self.watch.wait(&after) else { return Ok(()) };
-            self.note_changes(&after.changes(&now));
-            (before, since) = (now, at);
         }
     }
 
@@ -137,6 +139,8 @@ impl Dev<'_> {
                         self.tell(&settings, since, built);
                         return;
                     }
+                    // The compiler belongs to the terminal, too, and ends with the same Ctrl-C.
+                    Err(_) if self.children.is_over() => return,
                     Err(error) => Broken::from(error),
                 }
             }
@@ -144,7 +148,7 @@ impl Dev<'_> {
             Err(_) if self.children.is_over() => return,
             Err(broken) => broken,
         };
-        eprintln!("{}", broken.failure);
+        say(format_args!("{}", broken.failure));
         self.deployer.show(page::broken(&self.project.name, &broken.failure, &broken.said));
     }
 
@@ -170,10 +174,12 @@ impl Dev<'_> {
         };
         let verb = if self.serves { "reloaded" } else { "loaded" };
         let (whole, built) = (since.elapsed().as_secs_f64(), built.as_secs_f64());
-        eprintln!("{verb} {name} in {whole:.1} s (build {built:.1} s)");
+        say(format_args!("{verb} {name} in {whole:.1} s (build {built:.1} s)"));
         self.serves = true;
         if settings.server != self.started {
-            eprintln!("note: `[server]` of {MANIFEST} has changed; restart `tidegate dev` to take that up");
+            say(format_args!(
+                "note: `[server]` of {MANIFEST} has changed; restart `tidegate dev` to take that up"
+            ));
             // Once is enough.
             self.started.clone_from(&settings.server);
         }

@@ -122,7 +122,8 @@ const PAGE: &str = r#"<!doctype html>
 <footer>tidegate dev; this page comes again by itself.</footer>
 <script>
   const mark = document.querySelector('meta[name=tidegate-mark]').content;
-  const page = location.pathname + location.search;
+  // Not by its path alone, which may begin with two slashes and would name another host.
+  const page = location.origin + location.pathname + location.search;
   const ask = (method) => fetch(page, { method, cache: 'no-store', headers: { accept: 'text/html' } });
   const look = async () => {
     try {

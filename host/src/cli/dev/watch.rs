@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
+use crate::observe::log::say;
+
 /// So long nothing must happen before it counts as quiet.
 const QUIET: Duration = Duration::from_millis(60);
 /// Who never is quiet is looked at all the same.
@@ -68,6 +70,17 @@ impl Snapshot {
     }
 }
 
+/// What waiting came to.
+#[derive(Debug)]
+pub(super) enum Waited {
+    /// How things are now, and when the first hint came.
+    Changed(Snapshot, Instant),
+    /// Nothing has changed for as long as was asked.
+    Quiet,
+    /// A signal came.
+    Stopped,
+}
+
 /// Looks at files, and has the system tell when to.
 pub(super) struct Watch {
     roots: Roots,
@@ -106,10 +119,10 @@ impl Watch {
 
     /// Goes on without being told.
     fn fall_back(&mut self, error: &notify::Error) {
-        eprintln!(
+        say(format_args!(
             "note: the system does not tell of changes ({error}): looking for them every {} ms",
             POLL.as_millis()
-        );
+        ));
         self.watcher = None;
         self.folders.clear();
     }
@@ -133,22 +146,15 @@ impl Watch {
     /// How things are now. Every folder is put under watch before it is read, so that nothing falls in between.
     pub(super) fn look(&mut self) -> Snapshot {
         let roots = self.roots.clone();
-        let mut seen = Seen { snapshot: Snapshot::default(), folders: HashSet::new(), made: &roots.made };
+        let mut seen = Seen { made: &roots.made, ..Seen::default() };
         for path in &roots.paths {
+            if !path.is_dir() {
+                self.above(path, &mut seen);
+            }
             match fs::metadata(path) {
                 Ok(meta) if meta.is_dir() => self.folder(path, &mut seen),
-                found => {
-                    // Files are renamed into place: their folder is what tells.
-                    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-                    let parent = parent.unwrap_or(Path::new("."));
-                    if let Ok(meta) = fs::metadata(parent) {
-                        self.tell_about(parent, &meta);
-                        seen.folders.insert(parent.to_path_buf());
-                    }
-                    if let Ok(meta) = found {
-                        seen.file(path, &meta);
-                    }
-                }
+                Ok(meta) => seen.file(path, &meta),
+                Err(_) => {}
             }
         }
         let gone: Vec<PathBuf> =
@@ -161,11 +167,28 @@ impl Watch {
         seen.snapshot
     }
 
+    /// Files are renamed into place: their folder is what tells. Where that is gone, too, as when a project is moved away
+    /// and back, the nearest one above it tells that it comes again.
+    fn above(&mut self, path: &Path, seen: &mut Seen<'_>) {
+        loop {
+            let mut folders = path.ancestors().skip(1).map(or_here);
+            let there =
+                |folder| fs::metadata(folder).ok().filter(Metadata::is_dir).map(|meta| (folder, meta));
+            let Some((folder, meta)) = folders.find_map(there) else { return };
+            if !seen.folders.insert(folder.to_path_buf()) {
+                return;
+            }
+            self.tell_about(folder, &meta);
+            // A nearer one may have come before this was told about.
+        }
+    }
+
     fn folder(&mut self, folder: &Path, seen: &mut Seen<'_>) {
         let Ok(meta) = fs::metadata(folder) else { return };
-        if !seen.folders.insert(folder.to_path_buf()) {
+        if !seen.read.insert(folder.to_path_buf()) {
             return;
         }
+        seen.folders.insert(folder.to_path_buf());
         self.tell_about(folder, &meta);
         let Ok(entries) = fs::read_dir(folder) else { return };
         for entry in entries.flatten() {
@@ -201,25 +224,30 @@ impl Watch {
         }
     }
 
-    /// Waits until something is not as it was in `before`. None: a signal came first. Otherwise how things are now, and
-    /// when the first hint came.
-    pub(super) fn wait(&mut self, before: &Snapshot) -> Option<(Snapshot, Instant)> {
+    /// Waits until something is not as it was in `before`, for so long at most.
+    pub(super) fn wait(&mut self, before: &Snapshot, within: Option<Duration>) -> Waited {
+        let deadline = within.map(|within| Instant::now() + within);
         loop {
-            let event = match self.watcher {
-                Some(_) => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                None => self.inbox.recv_timeout(POLL),
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let next = self.watcher.is_none().then_some(POLL).into_iter().chain(left).min();
+            let event = match next {
+                Some(next) => self.inbox.recv_timeout(next),
+                None => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             let since = Instant::now();
             match event {
                 Ok(Event::Hint) | Err(RecvTimeoutError::Timeout) => {}
-                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
+                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return Waited::Stopped,
             }
             if event.is_ok() && !self.settle(since) {
-                return None;
+                return Waited::Stopped;
             }
             let now = self.look();
             if !before.changes(&now).is_empty() {
-                return Some((now, since));
+                return Waited::Changed(now, since);
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Waited::Quiet;
             }
         }
     }
@@ -241,10 +269,19 @@ impl Watch {
     }
 }
 
+/// An empty path is the current folder to us, and an error to the system.
+fn or_here(folder: &Path) -> &Path {
+    if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
+}
+
 /// A snapshot in the making.
+#[derive(Default)]
 struct Seen<'r> {
     snapshot: Snapshot,
+    /// The folders that tell.
     folders: HashSet<PathBuf>,
+    /// Those of them that were read with all that is below.
+    read: HashSet<PathBuf>,
     made: &'r [PathBuf],
 }
 
@@ -308,7 +345,7 @@ mod tests {
 
         /// What changed by the time that it is noticed.
         fn noticed(&mut self, before: &Snapshot) -> Vec<String> {
-            let (now, _) = self.watch.wait(before).unwrap();
+            let Waited::Changed(now, _) = self.watch.wait(before, None) else { panic!("nothing") };
             let root = self.folder.path();
             let name = |path: PathBuf| path.strip_prefix(root).unwrap().display().to_string();
             before.changes(&now).into_iter().map(name).collect()
@@ -416,6 +453,36 @@ mod tests {
     }
 
     #[test]
+    fn a_file_may_be_named_beside_its_folder() {
+        let mut scene = scene(false);
+        let paths = vec![scene.path("src/lib.rs"), scene.path("src"), scene.path("Makefile")];
+        let before = scene.watch.look();
+        let (before, _) = scene.watch.widen(Roots { paths, made: Vec::new() }, before);
+        fs::write(scene.path("src/other.rs"), "").unwrap();
+        assert_eq!(scene.noticed(&before), ["src/other.rs"]);
+    }
+
+    #[test]
+    fn what_is_gone_with_the_folders_above_it_may_come_back() {
+        for poll in [false, true] {
+            let mut scene = scene(poll);
+            let (above, aside) = (scene.path("a"), scene.path("b"));
+            fs::create_dir_all(above.join("shop/src")).unwrap();
+            fs::write(above.join("shop/src/lib.rs"), "").unwrap();
+            let paths = vec![above.join("shop/src"), above.join("shop/tidegate.toml")];
+            let (whole, _) = scene.watch.widen(Roots { paths, made: Vec::new() }, Snapshot::default());
+            fs::rename(&above, &aside).unwrap();
+            assert_eq!(scene.noticed(&whole), ["a/shop/src/lib.rs"], "poll: {poll}");
+            let gone = scene.watch.look();
+            fs::rename(&aside, &above).unwrap();
+            assert_eq!(scene.noticed(&gone), ["a/shop/src/lib.rs"], "poll: {poll}");
+            let back = scene.watch.look();
+            fs::write(above.join("shop/src/lib.rs"), "edited").unwrap();
+            assert_eq!(scene.noticed(&back), ["a/shop/src/lib.rs"], "poll: {poll}");
+        }
+    }
+
+    #[test]
     fn nothing_is_lost_when_more_counts() {
         let mut scene = scene(false);
         let other = tempfile::tempdir().unwrap();
@@ -430,8 +497,21 @@ mod tests {
         assert_eq!(changed, BTreeSet::from(["src/lib.rs", "src/new.rs"].map(|name| scene.path(name))));
         assert_eq!(scene.watch.widen(roots, now.clone()), (now.clone(), BTreeSet::new()));
         fs::write(other.path().join("dep.rs"), "changed").unwrap();
-        let (later, _) = scene.watch.wait(&now).unwrap();
+        let Waited::Changed(later, _) = scene.watch.wait(&now, None) else { panic!("nothing") };
         assert_eq!(now.changes(&later), BTreeSet::from([other.path().join("dep.rs")]));
+    }
+
+    #[test]
+    fn waiting_may_have_an_end() {
+        for poll in [false, true] {
+            let mut scene = scene(poll);
+            let before = scene.watch.look();
+            for within in [Duration::ZERO, Duration::from_millis(20)] {
+                assert!(matches!(scene.watch.wait(&before, Some(within)), Waited::Quiet));
+            }
+            fs::write(scene.path("src/lib.rs"), "changed").unwrap();
+            assert!(matches!(scene.watch.wait(&before, Some(Duration::ZERO)), Waited::Changed(..)));
+        }
     }
 
     #[test]
@@ -441,7 +521,7 @@ mod tests {
             let before = scene.watch.look();
             let events = scene.events.clone();
             let sender = thread::spawn(move || events.send(Event::Stop));
-            assert!(scene.watch.wait(&before).is_none());
+            assert!(matches!(scene.watch.wait(&before, None), Waited::Stopped));
             sender.join().unwrap().unwrap();
         }
     }

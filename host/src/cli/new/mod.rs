@@ -102,7 +102,13 @@ pub(super) fn run(args: &NewArgs) -> Result<(), Failure> {
         }
     }
     start_repository(&args.path);
-    announce(&args.path, &name, template)
+    announce(&args.path, &name, template)?;
+    if template.needs_sdk()
+        && let Some(outer) = workspace_around(&args.path)
+    {
+        announce_workspace(&outer, &args.path);
+    }
+    Ok(())
 }
 
 fn template(name: &str) -> Result<&'static Template, Failure> {
@@ -131,8 +137,8 @@ fn check_name(name: &str) -> Result<(), Failure> {
     let fits = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     if !fits || !name.starts_with(|first: char| first.is_ascii_alphabetic()) || name.len() > 64 {
         return refuse(
-            format!("`{}` cannot be the name of a crate", name.escape_default()),
-            "up to 64 letters, digits, `-` and `_`, a letter first",
+            format!("`{}` cannot be the name of a crate", name.escape_debug()),
+            "up to 64 letters of ASCII, digits, `-` and `_`, a letter first",
         );
     }
     let plain = name.to_ascii_lowercase().replace('_', "-");
@@ -215,6 +221,30 @@ fn announce(path: &Path, name: &str, template: &Template) -> Result<(), Failure>
     Ok(out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("standard output")?)
 }
 
+/// The manifest of the workspace that the project lies in, if it lies in one. Cargo takes the nearest that has a table
+/// for it.
+fn workspace_around(path: &Path) -> Option<PathBuf> {
+    let whole = path.canonicalize().ok()?;
+    whole.ancestors().skip(1).map(|folder| folder.join("Cargo.toml")).find(|manifest| {
+        let text = fs::read_to_string(manifest).unwrap_or_default();
+        text.parse::<toml::Table>().is_ok_and(|manifest| manifest.contains_key("workspace"))
+    })
+}
+
+/// A project is a workspace of its own. One around it that takes it for a member would not build any more.
+fn announce_workspace(outer: &Path, path: &Path) {
+    let folder = outer.parent().unwrap_or(Path::new("/"));
+    let inside = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let inside = inside.strip_prefix(folder).unwrap_or(&inside);
+    let text = format!(
+        "note: `{}` is another workspace; where its `members` reach this folder, it needs `exclude = [{}]`\n",
+        outer.display(),
+        toml::Value::from(inside.to_string_lossy().into_owned())
+    );
+    // The project is there, whether this is read or not.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// A word for the shell.
 fn quoted(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./+,:@".contains(&byte);
@@ -246,6 +276,8 @@ mod tests {
             let told = check_name(bad).unwrap_err();
             assert!(told.to_string().contains("help: ") && told.status() == 2, "{bad}: {told}");
         }
+        let told = check_name("sh\u{f6}p\u{1b}").unwrap_err().to_string();
+        assert!(told.contains("`sh\u{f6}p\\u{1b}` cannot be"), "as it was typed, and steers nothing: {told}");
     }
 
     #[test]
@@ -264,6 +296,19 @@ mod tests {
     fn words_for_the_shell() {
         assert_eq!(quoted("../shop"), "../shop");
         assert_eq!(quoted("a b'c"), "'a b'\\''c'");
+    }
+
+    #[test]
+    fn the_workspace_around_it_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let whole = folder.path().canonicalize().unwrap();
+        let project = whole.join("crates/shop");
+        fs::create_dir_all(&project).unwrap();
+        fs::write(project.join("Cargo.toml"), "[workspace]").unwrap();
+        fs::write(whole.join("crates/Cargo.toml"), "[package]\nname = \"no-workspace\"\n").unwrap();
+        assert_ne!(workspace_around(&project), Some(project.join("Cargo.toml")), "its own");
+        fs::write(whole.join("Cargo.toml"), "[workspace]\nmembers = [\"crates/*\"]\n").unwrap();
+        assert_eq!(workspace_around(&project), Some(whole.join("Cargo.toml")));
     }
 
     #[test]

@@ -93,6 +93,12 @@ fn source(
             Err(ValueError::new(format!("`{}`: {error}", path.display()))
                 .help(format!("`tidegate build {}` makes it", shown(folder).display())))
         }
+        Err(error) if folder.join("Cargo.toml").is_file() => {
+            Err(ValueError::new(format!("`{}`: {error}", path.display())).help(format!(
+                "`tidegate build {}` makes it; paths are relative to the manifest",
+                shown(folder).display()
+            )))
+        }
         Err(error) => Err(ValueError::new(format!("`{}`: {error}", path.display()))
             .help("paths are relative to the manifest")),
     };
