@@ -221,7 +221,7 @@ fn a_folder_that_is_no_handler_crate_is_refused_before_building() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     fails(folder, &["build", ".", "--out", "x.wasm"], 2, &["there is no Cargo.toml", "help: "]);
-    fails(folder, &["dev", "missing"], 2, &["there is no Cargo.toml in `missing`"]);
+    fails(folder, &["dev", "missing"], 2, &["there is no folder `missing`"]);
     std::fs::write(folder.join("Cargo.toml"), "[workspace]\n").unwrap();
     fails(folder, &["build", ".", "--out", "x.wasm"], 2, &["is a workspace", "help: name the folder"]);
     write_crate(folder, "", "");
