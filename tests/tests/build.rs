@@ -1,7 +1,7 @@
 //! `tidegate build` and `serve` with a `[build]` of a project's own.
 
 use tidegate_tests::project::answering;
-use tidegate_tests::{Project, Server};
+use tidegate_tests::{Project, Server, wat_guest};
 
 #[test]
 fn a_command_builds_what_the_manifest_serves() {
@@ -75,4 +75,15 @@ fn a_crate_is_built_to_where_its_manifest_says() {
     project.run(&["build"]).ends_with(0).complains("built served.wasm (placed)");
     let server = Server::builder().module(project.path("")).start();
     assert_eq!(server.get("x", "/").text(), "Hello from /\n");
+}
+
+/// It is built, as asked; what to do about it is not left to the server to tell.
+#[test]
+fn a_module_that_would_not_be_served_is_told_of() {
+    let project = Project::copied("commanded", &wat_guest("start_only"), "");
+    let said = project.run(&["build"]).ends_with(0);
+    said.complains("warning: it would not be served: it is a command").complains("help: ");
+    let project = Project::copied("served", &answering("x"), "");
+    let said = project.run(&["build"]).ends_with(0);
+    assert!(!said.err.contains("warning"), "{}", said.err);
 }

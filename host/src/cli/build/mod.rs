@@ -11,6 +11,7 @@ use anyhow::Context;
 
 use super::Failure;
 use super::args::BuildArgs;
+use super::check;
 use super::child::Children;
 use super::project::{Maker, Project};
 
@@ -47,6 +48,12 @@ pub(super) fn run(args: &BuildArgs) -> Result<(), Failure> {
         put(&built, &out)?;
     }
     eprintln!("built {} ({})", out.display(), project.name);
+    for complaint in check::complaints(&out)? {
+        eprintln!("warning: it would not be served: {}", complaint.what);
+        if !complaint.help.is_empty() {
+            eprintln!("help: {}", complaint.help);
+        }
+    }
     Ok(())
 }
 

@@ -76,6 +76,14 @@ fn settings(target: &Path) -> Result<Settings, Failure> {
     project.settings(&module)
 }
 
+/// What stands against a module that was just built, as far as it shows without loading it.
+pub(super) fn complaints(module: &Path) -> Result<Vec<Objection>, Failure> {
+    let facts = Facts::of(&read(module)?);
+    let judge = Judge::new().map_err(|error| anyhow::anyhow!("{error:#}"))?;
+    let verdicts: Vec<Verdict> = facts.imports.iter().map(|import| judge.verdict(import)).collect();
+    Ok(objections(&facts, &verdicts, &AppSettings::new(String::new(), module.to_path_buf())))
+}
+
 fn check(judge: &Judge, server: &ServerSettings, app: AppSettings) -> Result<Report, Failure> {
     let shown = app.source.display().to_string();
     let bytes = read(&app.source)?;
@@ -120,11 +128,12 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 fn reason(error: &anyhow::Error) -> String {
     match error.downcast_ref::<LoadFailures>() {
         Some(LoadFailures(all)) => {
-            // The outermost names the app and the file; what is behind the next is in its own words already.
-            let reasons = all
-                .iter()
-                .map(|error| error.chain().nth(1).map_or_else(|| error.to_string(), ToString::to_string));
-            reasons.collect::<Vec<_>>().join("\n")
+            // The outermost names the app and the file.
+            let reason = |error: &anyhow::Error| {
+                let causes: Vec<_> = error.chain().skip(1).map(ToString::to_string).collect();
+                if causes.is_empty() { error.to_string() } else { causes.join(": ") }
+            };
+            all.iter().map(reason).collect::<Vec<_>>().join("\n")
         }
         None => format!("{error:#}"),
     }

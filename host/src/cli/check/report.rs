@@ -12,10 +12,10 @@ use super::inspect::{Facts, Kind};
 
 /// Something that stands against serving a module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Objection {
-    pub(super) what: String,
+pub(in crate::cli) struct Objection {
+    pub(in crate::cli) what: String,
     /// What to do about it; may be empty.
-    pub(super) help: String,
+    pub(in crate::cli) help: String,
 }
 
 /// Everything that is known about a file.
