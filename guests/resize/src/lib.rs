@@ -108,6 +108,28 @@ mod tests {
     }
 
     #[test]
+    fn halves_stay_on_their_sides_and_nothing_is_made_larger() {
+        let halves =
+            image::RgbImage::from_fn(90, 360, |x, _| image::Rgb([if x < 45 { 250 } else { 0 }, 0, 0]));
+        for (target, size) in [("/?width=500", (90, 360)), ("/?width=100", (25, 100))] {
+            let mut bytes = Cursor::new(Vec::new());
+            halves.write_to(&mut bytes, ImageFormat::Png).unwrap();
+            let thumbnail =
+                image::load_from_memory(&sent(target, bytes.into_inner()).body).unwrap().to_rgb8();
+            assert_eq!(thumbnail.dimensions(), size);
+            assert!(thumbnail[(0, 0)][0] > 230 && thumbnail[(size.0 - 1, size.1 - 1)][0] < 25);
+        }
+    }
+
+    /// Under `tidegate test`: it fits into the memory that handlers have by default.
+    #[test]
+    fn the_largest_picture_that_is_taken() {
+        let mut bytes = Cursor::new(Vec::new());
+        DynamicImage::new_rgba16(2000, 2000).write_to(&mut bytes, ImageFormat::Png).unwrap();
+        sent("/?width=512", bytes.into_inner()).assert_status(200);
+    }
+
+    #[test]
     fn what_is_no_picture_for_us_has_a_status_that_says_so() {
         let png = encoded(20, 10, ImageFormat::Png);
         let large = encoded(2001, 2000, ImageFormat::Png);
