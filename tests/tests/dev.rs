@@ -347,7 +347,8 @@ fn a_terminal_that_is_closed_during_the_start_ends_it() {
     let mut child = command.spawn().unwrap();
     drop(child.stderr.take());
     until("the address is claimed", || socket.exists());
-    kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
+    // As SIGHUP does, which is left alone where these tests run under `nohup`.
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     let status = poll_for(PATIENCE, || child.try_wait().unwrap());
     let _ = child.kill();
     let _ = child.wait();
