@@ -13,6 +13,7 @@ mod units;
 
 pub(crate) use keys::{APP_FLAG_KEYS, HTTP_KEYS, set_from_flag};
 pub use manifest::{BuildCommand, BuildSettings};
+pub(crate) use problem::escaped;
 pub use problem::{ConfigError, Problem, ValueError};
 pub use settings::{
     AppLimits, AppSettings, Instances, ListenAddr, LogFormat, LogTarget, ServerSettings, Settings,

@@ -49,11 +49,11 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("error: ")?;
         if let Some(place) = &self.place {
-            write!(f, "{}: ", shown(place))?;
+            write!(f, "{}: ", escaped(place))?;
         }
-        f.write_str(&shown(&self.message))?;
+        f.write_str(&escaped(&self.message))?;
         if let Some(help) = &self.help {
-            write!(f, "\nhelp: {}", shown(help))?;
+            write!(f, "\nhelp: {}", escaped(help))?;
         }
         Ok(())
     }
@@ -88,7 +88,7 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 /// Text with its control characters escaped, apart from the line feeds of a message that has several lines.
-fn shown(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() && character != '\n' {

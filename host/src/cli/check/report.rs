@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::AppLimits;
+use crate::config::{AppLimits, escaped};
 
 use super::imports::{Grant, Verdict};
 use super::inspect::{Facts, Kind};
@@ -214,19 +214,6 @@ fn ms(time: Duration) -> u64 {
 
 fn time(ms: u64) -> String {
     humantime::format_duration(Duration::from_millis(ms)).to_string()
-}
-
-/// Control characters as escapes, line feeds apart.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() && character != '\n' {
-            out.extend(character.escape_default());
-        } else {
-            out.push(character);
-        }
-    }
-    out
 }
 
 #[cfg(test)]
