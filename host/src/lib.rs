@@ -15,4 +15,6 @@ pub mod server;
 mod session;
 mod shared;
 mod tenants;
+mod wasi;
+mod wasi_http;
 mod worker;

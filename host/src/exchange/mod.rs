@@ -15,7 +15,7 @@ use tidegate_proto::pipe::Watermarks;
 
 pub(crate) use self::facts::{Ends, Facts, RequestId};
 pub(crate) use self::request::{Fault, RequestBody};
-pub(crate) use self::response::{Refusal, Response, Stage};
+pub(crate) use self::response::{Field, Refusal, Response, Stage};
 pub(crate) use self::slice::{Epoch, Overrun, Pace, Slice};
 use crate::clock::{Clock, Nanos};
 

@@ -152,7 +152,7 @@ impl Response {
     }
 
     /// True if what is written is thrown away: a response that has no content never drains a pipe.
-    fn discards(&self) -> bool {
+    pub(crate) fn discards(&self) -> bool {
         self.head_request || matches!(self.head.status(), 204 | 205 | 304)
     }
 

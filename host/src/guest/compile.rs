@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, set_parent_process_death_signal, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use wasmtime::Engine;
 
 use super::engine::{self, Mode};
+use super::program::{self, Kind};
 
 /// CPU seconds of one compilation.
 const CPU_SECONDS_MAX: u64 = 120;
@@ -77,7 +79,7 @@ impl Compiler {
     pub(crate) fn compile(&self, wasm: &[u8]) -> Result<Vec<u8>, CompileError> {
         #[cfg(test)]
         if self.program.as_os_str().is_empty() {
-            let code = engine::compiling(self.mode).and_then(|engine| engine.precompile_module(wasm));
+            let code = engine::compiling(self.mode).and_then(|engine| precompile(&engine, wasm));
             return code.map_err(|error| CompileError::Refused(format!("{error:#}")));
         }
         let mut child = Command::new(&self.program)
@@ -140,6 +142,15 @@ fn converse(child: &mut Child, wasm: &[u8]) -> Result<(Vec<u8>, String), TooLong
     wait.recv_timeout(WALL_MAX).map_err(|_| TooLong)
 }
 
+/// Code for a module or a component, whichever it is.
+fn precompile(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
+    match program::kind(wasm) {
+        Ok(Kind::Module) => engine.precompile_module(wasm),
+        Ok(Kind::Component) => engine.precompile_component(wasm),
+        Err(error) => Err(wasmtime::Error::msg(error.to_string())),
+    }
+}
+
 /// The child's whole life: a module on standard input, its code on standard output. `parent` is the server's process,
 /// `dev` whether it serves the guest's author.
 ///
@@ -157,7 +168,7 @@ pub fn compile_child(parent: u32, dev: bool) -> anyhow::Result<()> {
     let mut wasm = Vec::new();
     io::stdin().lock().read_to_end(&mut wasm)?;
     let code = engine::compiling(Mode::of(dev))
-        .and_then(|engine| engine.precompile_module(&wasm))
+        .and_then(|engine| precompile(&engine, &wasm))
         .map_err(|error| anyhow::anyhow!("{error:#}"))?;
     let mut out = io::stdout().lock();
     out.write_all(&code)?;

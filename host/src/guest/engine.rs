@@ -15,6 +15,10 @@ pub(crate) const MEMORIES_PER_MODULE_MAX: u32 = 8;
 pub(crate) const TABLES_PER_MODULE_MAX: u32 = 16;
 /// Tables that come with a place in the pools; a module with more takes more places.
 pub(crate) const TABLES_PER_PLACE: u32 = 4;
+/// Core instances that come with a place in the pools: a component has several, one of Python fourteen.
+pub(crate) const CORE_INSTANCES_PER_PLACE: u32 = 16;
+/// Bytes of the engine's own state of a component: it grows with what the component imports.
+const COMPONENT_BYTES_MAX: usize = 4 << 20;
 /// Elements of one table; apps may set less.
 pub(crate) const TABLE_ELEMENTS_MAX: usize = 20_000;
 /// Stack that WebAssembly may use of a fiber's; the rest is for host calls.
@@ -76,11 +80,15 @@ fn tunables(mode: Mode) -> Config {
 pub(crate) fn serving(mode: Mode) -> wasmtime::Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_stacks(INSTANCES_MAX)
-        .total_core_instances(INSTANCES_MAX)
+        .total_core_instances(INSTANCES_MAX * CORE_INSTANCES_PER_PLACE)
+        .total_component_instances(INSTANCES_MAX)
+        .max_component_instance_size(COMPONENT_BYTES_MAX)
         .total_memories(INSTANCES_MAX)
         .total_tables(INSTANCES_MAX * TABLES_PER_PLACE)
         .max_memories_per_module(MEMORIES_PER_MODULE_MAX)
         .max_tables_per_module(TABLES_PER_MODULE_MAX)
+        .max_memories_per_component(MEMORIES_PER_MODULE_MAX)
+        .max_tables_per_component(TABLES_PER_MODULE_MAX)
         .max_memory_size(4 << 30)
         .table_elements(TABLE_ELEMENTS_MAX)
         .pagemap_scan(Enabled::Auto)

@@ -4,9 +4,14 @@
 
 pub(crate) mod cache;
 pub(crate) mod compile;
+pub(crate) mod component;
+pub(crate) mod cost;
 pub(crate) mod crash;
+pub(crate) mod desk;
 pub(crate) mod engine;
+mod exports;
 pub(crate) mod limiter;
+pub(crate) mod module;
 pub(crate) mod outcome;
 pub(crate) mod places;
 pub(crate) mod program;

@@ -5,6 +5,8 @@
 pub(crate) enum Outcome {
     /// It returned; 0 says that all went well.
     Returned(i32),
+    /// It answered with an error of its own: which, for the log.
+    Reported(String),
     /// It trapped: what the trap was, for the log.
     Trapped(String),
     /// It met its memory limit.
@@ -46,7 +48,7 @@ impl Outcome {
         match self {
             Self::Returned(0) if refused_head => BAD_RESPONSE,
             Self::Returned(0) => NO_RESPONSE,
-            Self::Returned(_) => GUEST_ERROR,
+            Self::Returned(_) | Self::Reported(_) => GUEST_ERROR,
             Self::Trapped(_) => GUEST_TRAP,
             Self::OutOfMemory(_) => GUEST_MEMORY,
             Self::CpuExceeded => CPU_LIMIT,
@@ -57,7 +59,7 @@ impl Outcome {
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::Returned(0) => "ok",
-            Self::Returned(_) => GUEST_ERROR.code,
+            Self::Returned(_) | Self::Reported(_) => GUEST_ERROR.code,
             Self::Trapped(_) => GUEST_TRAP.code,
             Self::OutOfMemory(_) => GUEST_MEMORY.code,
             Self::CpuExceeded => CPU_LIMIT.code,
@@ -67,7 +69,7 @@ impl Outcome {
     /// What the log says besides the word.
     pub(crate) fn detail(&self) -> Option<&str> {
         match self {
-            Self::Trapped(text) | Self::OutOfMemory(text) => Some(text),
+            Self::Reported(text) | Self::Trapped(text) | Self::OutOfMemory(text) => Some(text),
             _ => None,
         }
     }

@@ -1,22 +1,26 @@
 //! A guest's compiled module, linked and ready to be instantiated, with the limits of its app.
 
+use std::fmt::{self, Display, Formatter};
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, ModuleExport};
+use wasmtime::component::{self, Component, ComponentExportIndex};
+use wasmtime::{Engine, InstancePre, Linker, Module, ModuleExport, ResourcesRequired};
 
 use super::cache::{Cache, EntryId, Found};
 use super::compile::{CompileError, Compiler};
+use super::component::ComponentState;
+use super::exports;
 use super::places;
 use super::state::GuestState;
 use crate::clock::Clock;
 use crate::config::{AppLimits, Instances, about_bytes};
 use crate::exchange::Exchange;
 use crate::observe::guest_log::GuestLog;
-use tidegate_abi::names;
 
 /// Bytes of a page of linear memory.
 const WASM_PAGE_BYTES: u64 = 64 * 1024;
@@ -27,74 +31,132 @@ const WASM_BYTES_MAX: usize = 256 << 20;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadError {
     /// Not WebAssembly at all.
-    #[error("this is not a WebAssembly module: it does not begin with the bytes `\\0asm`")]
+    #[error("this is not WebAssembly: it does not begin with the bytes `\\0asm`")]
     NotWasm,
     /// The text format.
     #[error("this is WebAssembly in its text format; turn it into a binary first (`wat2wasm`)")]
     Text,
-    /// A component.
-    #[error(
-        "this is a WebAssembly component; this version serves modules built for wasm32-wasip1 with tidegate-sdk, \
-         and not yet components"
-    )]
-    Component,
     /// Too large to read.
     #[error("this file is larger than {} MiB", WASM_BYTES_MAX >> 20)]
     TooLarge,
     /// Not valid, or it could not be compiled.
-    #[error("this module can not be compiled")]
+    #[error("this guest can not be compiled")]
     Compile(#[from] CompileError),
     /// Compiled, and then not loadable.
-    #[error("the compiled module can not be loaded: {0:#}")]
+    #[error("the compiled guest can not be loaded: {0:#}")]
     Load(wasmtime::Error),
     /// No handler in it.
-    #[error("this module is no handler: {0}")]
-    Exports(String),
+    #[error("this {0} is no handler: {1}")]
+    Exports(Kind, String),
     /// It needs what is not there.
-    #[error("this module can not be linked: {0:#}")]
-    Imports(wasmtime::Error),
+    #[error("this {0} can not be linked: {1:#}")]
+    Imports(Kind, wasmtime::Error),
     /// It needs more than its app may have.
     #[error(
-        "this module needs {} of memory to begin with, and its limit is {}: raise `memory`",
+        "this guest needs {} of memory to begin with, and its limit is {}: raise `memory`",
         about_bytes(*.needed),
         about_bytes(*.limit)
     )]
     Memory { needed: u64, limit: u64 },
     /// Likewise for a table.
     #[error(
-        "this module needs a table of {needed} elements, and its limit is {limit}: raise `table_elements`"
+        "this guest needs a table of {needed} elements, and its limit is {limit}: raise `table_elements`"
     )]
     Table { needed: u64, limit: usize },
+}
+
+/// The kinds of guests, told apart by looking at the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A core module with the module ABI.
+    Module,
+    /// A component with `wasi:http@0.2`.
+    Component,
+}
+
+impl Display for Kind {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Module => "module",
+            Self::Component => "component",
+        })
+    }
+}
+
+/// Linked code.
+pub(crate) enum Code {
+    Module(ModuleCode),
+    Component(ComponentCode),
+}
+
+pub(crate) struct ModuleCode {
+    pub(crate) pre: InstancePre<GuestState>,
+    pub(crate) memory: ModuleExport,
+    pub(crate) handle: ModuleExport,
+    pub(crate) initialize: Option<ModuleExport>,
+}
+
+pub(crate) struct ComponentCode {
+    pub(crate) pre: component::InstancePre<ComponentState>,
+    /// `wasi:http/incoming-handler.handle`.
+    pub(crate) handle: ComponentExportIndex,
+}
+
+/// What was compiled, not linked yet.
+pub(crate) enum Compiled {
+    Module(Module),
+    Component(Component),
 }
 
 /// A guest, ready to be instantiated.
 pub(crate) struct Program {
     pub(crate) name: Arc<str>,
-    pub(crate) pre: InstancePre<GuestState>,
-    pub(crate) memory: ModuleExport,
-    pub(crate) handle: ModuleExport,
-    pub(crate) initialize: Option<ModuleExport>,
+    pub(crate) code: Code,
     /// Places in the pools that an instance takes.
     pub(crate) cost: u32,
     pub(crate) limits: AppLimits,
     pub(crate) instances: Instances,
-    /// `NAME=value`, each ended by a NUL.
-    pub(crate) env: Vec<Vec<u8>>,
+    /// `NAME=value`, each ended by a NUL: what a module is given.
+    pub(crate) environ: Vec<Vec<u8>>,
+    /// Names and values: what a component is given.
+    pub(crate) env: Vec<(String, String)>,
     pub(crate) log: GuestLog,
     /// What an instance holds while it serves nobody, so that a finished request's exchange is free again.
     pub(crate) nobody: Arc<Exchange>,
 }
 
-impl std::fmt::Debug for Program {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Program {
+    pub(crate) fn engine(&self) -> &Engine {
+        match &self.code {
+            Code::Module(code) => code.pre.module().engine(),
+            Code::Component(code) => code.pre.engine(),
+        }
+    }
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.debug_struct("Program").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// What guests are offered, by their kind.
+pub(crate) struct Linkers {
+    pub(crate) module: Linker<GuestState>,
+    pub(crate) component: component::Linker<ComponentState>,
+}
+
+impl Linkers {
+    /// Linkers that offer nothing yet.
+    pub(crate) fn new(engine: &Engine) -> Self {
+        Self { module: Linker::new(engine), component: component::Linker::new(engine) }
     }
 }
 
 /// What makes a program out of a file.
 pub(crate) struct Loader {
     pub(crate) engine: Engine,
-    pub(crate) linker: Linker<GuestState>,
+    pub(crate) linkers: Linkers,
     pub(crate) compiler: Compiler,
     pub(crate) cache: Cache,
     pub(crate) clock: Clock,
@@ -115,39 +177,47 @@ impl Loader {
     /// # Errors
     /// See [`LoadError`].
     pub(crate) fn load(&self, wasm: &[u8], spec: Spec) -> Result<Program, LoadError> {
-        check_kind(wasm)?;
+        let kind = kind(wasm)?;
         let id = EntryId::new(&self.engine, wasm);
-        if let Some(module) = self.cached(&id, &spec.name) {
-            return self.link(&module, spec);
+        if let Some(compiled) = self.cached(kind, &id, &spec.name) {
+            return self.link(&compiled, spec);
         }
         let began = Instant::now();
         let code = self.compiler.compile(wasm)?;
         tracing::debug!(app = &*spec.name, ms = began.elapsed().as_millis(), "compiled");
         // What was just kept is mapped from its file, too: those pages can be given back when memory is short.
-        let kept = if self.cache.store(&id, &code) { self.cached(&id, &spec.name) } else { None };
-        let module = match kept {
-            Some(module) => module,
-            None => self.deserialize(&code)?,
+        let kept = if self.cache.store(&id, &code) { self.cached(kind, &id, &spec.name) } else { None };
+        let compiled = match kept {
+            Some(compiled) => compiled,
+            None => self.deserialize(kind, &code)?,
         };
-        self.link(&module, spec)
+        self.link(&compiled, spec)
     }
 
-    /// The module of an entry, if there is one that is as it was written.
+    /// The code of an entry, if there is one that is as it was written.
     #[allow(unsafe_code)]
-    fn cached(&self, id: &EntryId, app: &str) -> Option<Module> {
+    fn cached(&self, kind: Kind, id: &EntryId, app: &str) -> Option<Compiled> {
         let reason = match self.cache.find(id) {
             Found::Nothing => return None,
             Found::Broken(defect) => defect.to_string(),
             Found::Whole(file) => {
                 // SAFETY: our own compiler made this code; the seal that was just verified in this very file says so.
                 // Nobody but our user can write to the file, and we never write to an entry once it has its name.
-                match unsafe { Module::deserialize_open_file(&self.engine, file) } {
-                    Ok(module) => return Some(module),
+                let loaded = unsafe {
+                    match kind {
+                        Kind::Module => {
+                            Module::deserialize_open_file(&self.engine, file).map(Compiled::Module)
+                        }
+                        Kind::Component => open_component(&self.engine, &file).map(Compiled::Component),
+                    }
+                };
+                match loaded {
+                    Ok(compiled) => return Some(compiled),
                     Err(error) => format!("{error:#}"),
                 }
             }
         };
-        tracing::warn!(app, reason, "the kept copy of the compiled module is not used: it is compiled again");
+        tracing::warn!(app, reason, "the kept copy of the compiled guest is not used: it is compiled again");
         None
     }
 
@@ -156,36 +226,67 @@ impl Loader {
     /// # Errors
     /// [`LoadError::Load`].
     #[allow(unsafe_code)]
-    pub(crate) fn deserialize(&self, code: &[u8]) -> Result<Module, LoadError> {
+    pub(crate) fn deserialize(&self, kind: Kind, code: &[u8]) -> Result<Compiled, LoadError> {
         // SAFETY: the code comes from our own compiling child, through a pipe that nobody else can write to, and was
         // made by the same binary with the same settings.
-        unsafe { Module::deserialize(&self.engine, code) }.map_err(LoadError::Load)
+        let loaded = unsafe {
+            match kind {
+                Kind::Module => Module::deserialize(&self.engine, code).map(Compiled::Module),
+                Kind::Component => Component::deserialize(&self.engine, code).map(Compiled::Component),
+            }
+        };
+        loaded.map_err(LoadError::Load)
     }
 
-    /// Links a module.
+    /// Links what was compiled.
     ///
     /// # Errors
     /// See [`LoadError`].
-    pub(crate) fn link(&self, module: &Module, spec: Spec) -> Result<Program, LoadError> {
-        let (memory, handle, initialize) = exports(module)?;
-        let cost = check_needs(module, &spec.limits)?;
-        let pre = self.linker.instantiate_pre(module).map_err(LoadError::Imports)?;
-        let env = spec.env.iter().map(|(k, v)| format!("{k}={v}\0").into_bytes()).collect();
+    pub(crate) fn link(&self, compiled: &Compiled, spec: Spec) -> Result<Program, LoadError> {
+        let (code, needs) = match compiled {
+            Compiled::Module(module) => {
+                let (memory, handle, initialize) = exports::of_module(module)?;
+                let pre = self.linkers.module.instantiate_pre(module);
+                let pre = pre.map_err(|error| LoadError::Imports(Kind::Module, error))?;
+                (
+                    Code::Module(ModuleCode { pre, memory, handle, initialize }),
+                    Some(module.resources_required()),
+                )
+            }
+            Compiled::Component(component) => {
+                let handle = exports::of_component(component)?;
+                let pre = self.linkers.component.instantiate_pre(component);
+                let pre = pre.map_err(|error| LoadError::Imports(Kind::Component, error))?;
+                (Code::Component(ComponentCode { pre, handle }), component.resources_required())
+            }
+        };
+        let cost = check_needs(needs.as_ref(), &spec.limits)?;
+        let environ = spec.env.iter().map(|(k, v)| format!("{k}={v}\0").into_bytes()).collect();
         let log = GuestLog::new(Arc::clone(&spec.name), spec.limits.log_bytes_per_s);
         Ok(Program {
             name: spec.name,
-            pre,
-            memory,
-            handle,
-            initialize,
+            code,
             cost,
             limits: spec.limits,
             instances: spec.instances,
-            env,
+            environ,
+            env: spec.env,
             log,
             nobody: Exchange::new(self.clock),
         })
     }
+}
+
+/// Loads a component from an open file. wasmtime opens components by their path only, and the file's own path may lead
+/// to another file by now: this one leads to the very file that is open.
+///
+/// # Safety
+/// As for [`Component::deserialize_file`].
+#[allow(unsafe_code)]
+unsafe fn open_component(engine: &Engine, file: &fs::File) -> wasmtime::Result<Component> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    // SAFETY: the caller's promise.
+    unsafe { Component::deserialize_file(engine, path) }
 }
 
 /// What is in a file that is to be a guest. A pipe or a device may never end, and what is larger than any module is none:
@@ -204,62 +305,24 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Tells modules, components and other files apart by their first bytes.
-fn check_kind(wasm: &[u8]) -> Result<(), LoadError> {
+///
+/// # Errors
+/// It is neither.
+pub(crate) fn kind(wasm: &[u8]) -> Result<Kind, LoadError> {
     let text = wasm.trim_ascii_start();
     match wasm {
         _ if wasm.len() > WASM_BYTES_MAX => Err(LoadError::TooLarge),
-        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Ok(()),
-        [0, b'a', b's', b'm', _, _, 1, 0, ..] => Err(LoadError::Component),
+        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Ok(Kind::Module),
+        [0, b'a', b's', b'm', _, _, 1, 0, ..] => Ok(Kind::Component),
         _ if text.starts_with(b"(") || text.starts_with(b";;") => Err(LoadError::Text),
         _ => Err(LoadError::NotWasm),
     }
 }
 
-type Exports = (ModuleExport, ModuleExport, Option<ModuleExport>);
-
-fn exports(module: &Module) -> Result<Exports, LoadError> {
-    let refuse = |text: String| Err(LoadError::Exports(text));
-    let function = |name: &str, results: usize| match module.get_export(name) {
-        None => Ok(None),
-        Some(ExternType::Func(ty))
-            if ty.params().len() == 0
-                && ty.results().len() == results
-                && ty.results().all(|t| t.is_i32()) =>
-        {
-            Ok(module.get_export_index(name))
-        }
-        Some(_) => {
-            let shape = if results == 0 { "() -> ()" } else { "() -> i32" };
-            Err(LoadError::Exports(format!("its export `{name}` is not a function `{shape}`")))
-        }
-    };
-    let Some(handle) = function(names::HANDLE, 1)? else {
-        if module.get_export(names::START).is_some() {
-            return refuse(format!(
-                "it is a command (it exports `{}`); a handler exports `{}`. In Rust: crate-type = [\"cdylib\"] \
-                 and #[tidegate_sdk::handler]",
-                names::START,
-                names::HANDLE
-            ));
-        }
-        return refuse(format!("it does not export a function `{}` of type `() -> i32`", names::HANDLE));
-    };
-    let memory = match module.get_export(names::MEMORY) {
-        Some(ExternType::Memory(ty)) if !ty.is_64() && !ty.is_shared() => {
-            module.get_export_index(names::MEMORY)
-        }
-        Some(_) => return refuse(format!("its export `{}` is not a 32-bit memory", names::MEMORY)),
-        None => None,
-    };
-    let Some(memory) = memory else {
-        return refuse(format!("it does not export its memory as `{}`", names::MEMORY));
-    };
-    Ok((memory, handle, function(names::INITIALIZE, 0)?))
-}
-
-/// Holds what the module begins with against the app's limits. Returns the places it costs.
-fn check_needs(module: &Module, limits: &AppLimits) -> Result<u32, LoadError> {
-    let needs = module.resources_required();
+/// Holds what a guest begins with against the app's limits. Returns the places it costs.
+fn check_needs(needs: Option<&ResourcesRequired>, limits: &AppLimits) -> Result<u32, LoadError> {
+    // A component that instantiates what it imports would tell nothing; the linker offers none of that kind.
+    let Some(needs) = needs else { return Ok(1) };
     let needed = needs.max_initial_memory_size.unwrap_or(0).saturating_mul(WASM_PAGE_BYTES);
     if needed > limits.memory_bytes {
         return Err(LoadError::Memory { needed, limit: limits.memory_bytes });
@@ -278,10 +341,10 @@ mod tests {
     #[test]
     fn files_are_told_apart_by_their_first_bytes() {
         let component = [0, b'a', b's', b'm', 0x0d, 0, 1, 0];
-        assert!(check_kind(b"\0asm\x01\0\0\0").is_ok());
-        assert!(matches!(check_kind(&component), Err(LoadError::Component)));
-        assert!(matches!(check_kind(b"  (module)"), Err(LoadError::Text)));
-        assert!(matches!(check_kind(b"\x7fELF"), Err(LoadError::NotWasm)));
-        assert!(matches!(check_kind(b""), Err(LoadError::NotWasm)));
+        assert!(matches!(kind(b"\0asm\x01\0\0\0"), Ok(Kind::Module)));
+        assert!(matches!(kind(&component), Ok(Kind::Component)));
+        assert!(matches!(kind(b"  (module)"), Err(LoadError::Text)));
+        assert!(matches!(kind(b"\x7fELF"), Err(LoadError::NotWasm)));
+        assert!(matches!(kind(b""), Err(LoadError::NotWasm)));
     }
 }

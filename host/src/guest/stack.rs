@@ -9,8 +9,6 @@ use std::ffi::c_void;
 use rustix::mm::{Advice, madvise};
 use wasmtime::{Func, Store};
 
-use super::state::GuestState;
-
 /// What stays below the call that trims: far more than the frames of the system call that it makes.
 const KEEP_BYTES: usize = 16 * 1024;
 /// How far down guests get: their own limit and the host calls at the end of it.
@@ -18,7 +16,7 @@ const DEPTH_BYTES: usize = 640 * 1024;
 const PAGE_BYTES: usize = 4096;
 
 /// Gives the pages of the Store's stack back. Its guest has failed: recursion ends as one of several traps.
-pub(super) async fn trim(store: &mut Store<GuestState>) {
+pub(super) async fn trim<T: Send + 'static>(store: &mut Store<T>) {
     let trim = Func::wrap(&mut *store, trim_below);
     // Whether it worked or not, the Store is dropped next.
     if let Ok(trim) = trim.typed::<(), ()>(&*store) {

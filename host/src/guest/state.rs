@@ -1,109 +1,64 @@
-//! What a guest's Store carries: the request it serves, its limits, its handles.
+//! What a guest's Store carries, of whatever kind the guest is: the request it serves, and its limits.
 
 use std::sync::Arc;
 
-use wasmtime::Memory;
-
-use super::crash::LastWords;
+use super::crash::{Crash, LastWords};
 use super::limiter::Limiter;
+use super::module::ModuleSide;
 use super::places::Place;
 use super::program::Program;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, RequestId};
 use crate::observe::guest_log::{Level, Lines};
 
-/// The first handle; smaller numbers are kept free of meaning.
-const FIRST_HANDLE: u32 = 3;
-
-/// What a handle stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Handle {
-    RequestBody,
-    ResponseBody,
-}
-
-/// A request's handles. A number is never given twice within an instance.
+/// The data of a Store: what all guests have, and what the kind of guest has besides.
 #[derive(Debug)]
-pub(crate) struct Handles {
-    request_body: u32,
-    request_open: bool,
-    response_open: bool,
-}
-
-impl Handles {
-    const fn new() -> Self {
-        Self { request_body: FIRST_HANDLE, request_open: true, response_open: true }
-    }
-
-    /// Numbers for the next request.
-    fn renew(&mut self) {
-        // A guest that is reused for two thousand million requests traps rather than meeting a number again.
-        self.request_body = self.request_body.saturating_add(2);
-        self.request_open = true;
-        self.response_open = true;
-    }
-
-    pub(crate) fn request_body(&self) -> u32 {
-        self.request_body
-    }
-
-    pub(crate) fn response_body(&self) -> u32 {
-        self.request_body.saturating_add(1)
-    }
-
-    pub(crate) fn find(&self, number: u32) -> Option<Handle> {
-        if number == self.request_body() && self.request_open {
-            Some(Handle::RequestBody)
-        } else if number == self.response_body() && self.response_open {
-            Some(Handle::ResponseBody)
-        } else {
-            None
-        }
-    }
-
-    pub(crate) fn close(&mut self, handle: Handle) {
-        match handle {
-            Handle::RequestBody => self.request_open = false,
-            Handle::ResponseBody => self.response_open = false,
-        }
-    }
-}
-
-/// The data of a Store.
-#[derive(Debug)]
-pub(crate) struct GuestState {
+pub(crate) struct GuestState<S = ModuleSide> {
     pub(crate) program: Arc<Program>,
     pub(crate) exchange: Arc<Exchange>,
-    /// The guest's memory, once it is instantiated.
-    pub(crate) memory: Option<Memory>,
     pub(crate) limiter: Limiter,
-    pub(crate) handles: Handles,
-    /// Standard output and standard error, cut into lines.
-    pub(crate) stdio: [Lines; 2],
-    /// What the guest said last, where its author is to be told of its end.
-    pub(crate) words: Option<Box<LastWords>>,
+    pub(crate) side: S,
     _place: Option<Place>,
 }
 
-impl GuestState {
-    pub(crate) fn new(program: Arc<Program>, exchange: Arc<Exchange>, place: Option<Place>) -> Self {
+/// What a kind of guest keeps in its Store.
+pub(crate) trait Side: Send + 'static {
+    /// The instance takes up another request.
+    fn renew(&mut self, exchange: &Arc<Exchange>);
+
+    /// The call is over: what the guest printed last becomes lines.
+    fn end(&mut self, program: &Program, id: &RequestId);
+
+    /// How a call failed, in dev.
+    fn crash(&mut self, error: &wasmtime::Error) -> Option<Box<Crash>>;
+}
+
+/// The author is told of a panic with its backtrace; but this call has not ended with it.
+pub(super) fn end_words(words: Option<&mut LastWords>, program: &Program, id: &RequestId) {
+    if let Some(text) = words.and_then(LastWords::forget) {
+        program.log.record(Level::Error, id, text.as_bytes());
+    }
+}
+
+/// What was printed without a line's end is a line now.
+pub(super) fn end_lines(stdio: &mut [Lines; 2], program: &Program, id: &RequestId) {
+    for lines in stdio {
+        if !lines.is_empty() {
+            lines.end(&program.log, id);
+        }
+    }
+}
+
+impl<S: Side> GuestState<S> {
+    pub(crate) fn new(program: Arc<Program>, exchange: Arc<Exchange>, place: Option<Place>, side: S) -> Self {
         let limits = &program.limits;
         let limiter = Limiter::new(limits.memory_bytes, limits.table_elements);
-        Self {
-            program,
-            exchange,
-            memory: None,
-            limiter,
-            handles: Handles::new(),
-            stdio: Default::default(),
-            words: None,
-            _place: place,
-        }
+        Self { program, exchange, limiter, side, _place: place }
     }
 
     /// A reused instance takes up another request.
     pub(crate) fn renew(&mut self, exchange: Arc<Exchange>) {
+        self.side.renew(&exchange);
         self.exchange = exchange;
-        self.handles.renew();
     }
 
     /// The call is over: what the guest left open is closed.
@@ -112,14 +67,6 @@ impl GuestState {
         let mut inner = exchange.lock();
         inner.response.abandon();
         inner.park = None;
-        // The author is told of a panic with its backtrace; but this call has not ended with it.
-        if let Some(text) = self.words.as_mut().and_then(|words| words.forget()) {
-            self.program.log.record(Level::Error, &inner.facts.id, text.as_bytes());
-        }
-        for lines in &mut self.stdio {
-            if !lines.is_empty() {
-                lines.end(&self.program.log, &inner.facts.id);
-            }
-        }
+        self.side.end(&self.program, &inner.facts.id);
     }
 }

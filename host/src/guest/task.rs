@@ -10,15 +10,21 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use wasmtime::component::{self, Resource};
 use wasmtime::{Instance, ModuleExport, Store, Trap, TypedFunc, UpdateDeadline, WasmBacktrace, WasmResults};
 
+use super::component::{
+    ComponentSide, ComponentState, HANDLES_MAX, HOSTCALL_BYTES_MAX, IncomingRequest, ResponseOutparam,
+};
 use super::crash::Crash;
+use super::desk::Desk;
 use super::engine::Mode;
+use super::module::ModuleSide;
 use super::outcome::Outcome;
 use super::places::Place;
-use super::program::Program;
+use super::program::{Code, ComponentCode, ModuleCode, Program};
 use super::stack;
-use super::state::GuestState;
+use super::state::{GuestState, Side};
 use crate::config::Instances;
 use crate::exchange::{Epoch, Exchange};
 
@@ -135,10 +141,19 @@ async fn run(mailbox: Shared, reaper: Reaper, mode: Mode) {
     }
 }
 
-/// An instance and the request count it has left.
-struct Live {
-    store: Store<GuestState>,
-    handle: TypedFunc<(), i32>,
+/// An instance that serves one request after the other.
+enum Live {
+    Module(Running<ModuleSide, TypedFunc<(), i32>>),
+    Component(Running<ComponentSide, Answer>),
+}
+
+/// `wasi:http/incoming-handler.handle` of a component.
+type Answer = component::TypedFunc<(Resource<IncomingRequest>, Resource<ResponseOutparam>), ()>;
+
+/// An instance, its handler, and the request count it has left.
+struct Running<S: Side, F> {
+    store: Store<GuestState<S>>,
+    handle: F,
     left: u32,
 }
 
@@ -151,70 +166,105 @@ struct Served {
 }
 
 async fn serve(job: Job, live: Option<Live>, reaper: &Reaper, mode: Mode) -> Served {
-    let Job { program, exchange, place } = job;
-    let mut live = match live {
-        Some(mut live) => {
-            live.store.data_mut().renew(exchange);
-            live
+    let program = Arc::clone(&job.program);
+    match &program.code {
+        Code::Module(code) => {
+            let live = live.and_then(|live| if let Live::Module(live) = live { Some(live) } else { None });
+            let running = match live {
+                Some(running) => running.renew(job.exchange),
+                None => module(code, job, mode).await,
+            };
+            let call = async |running: &mut Running<ModuleSide, TypedFunc<(), i32>>| {
+                running.handle.call_async(&mut running.store, ()).await.map(Outcome::Returned)
+            };
+            conclude(running, call, Live::Module, reaper).await
         }
-        None => match instantiate(program, exchange, place, mode).await {
-            Ok(live) => live,
-            Err((error, mut store)) => {
-                let (outcome, crash) = end_failed(&error, &mut store);
-                discard(store, reaper);
-                return Served { outcome, crash, kept: None };
-            }
-        },
-    };
-    live.store.set_epoch_deadline(1);
-    let result = live.handle.call_async(&mut live.store, ()).await;
-    let (outcome, crash) = match &result {
-        Ok(code) => {
-            live.store.data_mut().end();
-            (Outcome::Returned(*code), None)
+        Code::Component(code) => {
+            let live = live.and_then(|live| if let Live::Component(live) = live { Some(live) } else { None });
+            let running = match live {
+                Some(running) => running.renew(job.exchange),
+                None => component(code, job, mode).await,
+            };
+            conclude(running, answer, Live::Component, reaper).await
         }
-        Err(error) => end_failed(error, &mut live.store),
+    }
+}
+
+/// An instance, or why there is none, with the Store that is left over.
+type Started<S, F> = Result<Running<S, F>, (wasmtime::Error, Store<GuestState<S>>)>;
+
+impl<S: Side, F> Running<S, F> {
+    /// Takes up another request.
+    fn renew(mut self, exchange: Arc<Exchange>) -> Started<S, F> {
+        self.store.data_mut().renew(exchange);
+        Ok(self)
+    }
+}
+
+/// Calls the handler of what was started, and sees to how it ends.
+async fn conclude<S: Side, F>(
+    started: Started<S, F>,
+    call: impl AsyncFnOnce(&mut Running<S, F>) -> wasmtime::Result<Outcome>,
+    keep: impl FnOnce(Running<S, F>) -> Live,
+    reaper: &Reaper,
+) -> Served {
+    let mut running = match started {
+        Ok(running) => running,
+        Err((error, mut store)) => {
+            let (outcome, crash) = end_failed(&error, &mut store);
+            discard(store, reaper);
+            return Served { outcome, crash, kept: None };
+        }
     };
-    if result.is_err() {
-        stack::trim(&mut live.store).await;
+    running.store.set_epoch_deadline(1);
+    let result = call(&mut running).await;
+    let sound = result.is_ok();
+    let (outcome, crash) = match result {
+        Ok(outcome) => {
+            running.store.data_mut().end();
+            (outcome, None)
+        }
+        Err(error) => end_failed(&error, &mut running.store),
+    };
+    if !sound {
+        stack::trim(&mut running.store).await;
     }
-    live.left = live.left.saturating_sub(1);
-    if result.is_ok() && live.left > 0 {
-        return Served { outcome, crash, kept: Some(live) };
+    running.left = running.left.saturating_sub(1);
+    if sound && running.left > 0 {
+        return Served { outcome, crash, kept: Some(keep(running)) };
     }
-    discard(live.store, reaper);
+    discard(running.store, reaper);
     Served { outcome, crash, kept: None }
 }
 
 /// The call has failed and is over.
-fn end_failed(error: &wasmtime::Error, store: &mut Store<GuestState>) -> (Outcome, Option<Box<Crash>>) {
+fn end_failed<S: Side>(
+    error: &wasmtime::Error,
+    store: &mut Store<GuestState<S>>,
+) -> (Outcome, Option<Box<Crash>>) {
     let state = store.data_mut();
     let outcome = judge(error, state);
-    let crash = state.words.as_deref_mut().map(|words| Box::new(Crash::new(error, words)));
+    let crash = state.side.crash(error);
     state.end();
     (outcome, crash)
 }
 
-fn discard(store: Store<GuestState>, reaper: &Reaper) {
+fn discard<S: Side>(store: Store<GuestState<S>>, reaper: &Reaper) {
     if store.data().limiter.memory_bytes() > DROP_BYTES_MAX {
         // If the reaper is gone the server is ending; then it is dropped here.
         let _ = reaper.send(Box::new(store));
     }
 }
 
-async fn instantiate(
-    program: Arc<Program>,
-    exchange: Arc<Exchange>,
-    place: Option<Place>,
-    mode: Mode,
-) -> Result<Live, (wasmtime::Error, Store<GuestState>)> {
+/// A Store under the limits of the program, for one instance.
+fn store<S: Side>(job: Job, side: S) -> (Store<GuestState<S>>, u32) {
+    let Job { program, exchange, place } = job;
     let left = match program.instances {
         Instances::Fresh => 1,
         Instances::Reuse(n) => n,
     };
-    let mut state = GuestState::new(Arc::clone(&program), exchange, place);
-    state.words = (mode == Mode::Dev).then(Box::default);
-    let mut store = Store::new(program.pre.module().engine(), state);
+    let engine = program.engine().clone();
+    let mut store = Store::new(&engine, GuestState::new(program, exchange, place, side));
     store.limiter(|state| &mut state.limiter);
     store.epoch_deadline_callback(|cx| {
         Ok(match cx.data().exchange.slice.on_epoch() {
@@ -224,20 +274,26 @@ async fn instantiate(
         })
     });
     store.set_epoch_deadline(1);
-    match start(&program, &mut store).await {
-        Ok(handle) => Ok(Live { store, handle, left }),
+    (store, left)
+}
+
+/// A new instance of a module.
+async fn module(code: &ModuleCode, job: Job, mode: Mode) -> Started<ModuleSide, TypedFunc<(), i32>> {
+    let (mut store, left) = store(job, ModuleSide::new(mode));
+    match start(code, &mut store).await {
+        Ok(handle) => Ok(Running { store, handle, left }),
         Err(error) => Err((error, store)),
     }
 }
 
-async fn start(program: &Program, store: &mut Store<GuestState>) -> wasmtime::Result<TypedFunc<(), i32>> {
-    let instance = program.pre.instantiate_async(&mut *store).await?;
-    let memory = instance.get_module_export(&mut *store, &program.memory).and_then(|e| e.into_memory());
-    store.data_mut().memory = memory;
-    if let Some(export) = &program.initialize {
+async fn start(code: &ModuleCode, store: &mut Store<GuestState>) -> wasmtime::Result<TypedFunc<(), i32>> {
+    let instance = code.pre.instantiate_async(&mut *store).await?;
+    let memory = instance.get_module_export(&mut *store, &code.memory).and_then(|e| e.into_memory());
+    store.data_mut().side.memory = memory;
+    if let Some(export) = &code.initialize {
         typed::<()>(&instance, store, export)?.call_async(&mut *store, ()).await?;
     }
-    typed::<i32>(&instance, store, &program.handle)
+    typed::<i32>(&instance, store, &code.handle)
 }
 
 /// A function whose type was checked when its module was loaded; checking it again would cost every request.
@@ -254,8 +310,58 @@ fn typed<R: WasmResults>(
     Ok(unsafe { TypedFunc::new_unchecked(&*store, function) })
 }
 
+/// A new instance of a component.
+async fn component(code: &ComponentCode, job: Job, mode: Mode) -> Started<ComponentSide, Answer> {
+    let side = ComponentSide::new(&job.program, &job.exchange, mode);
+    let (mut store, left) = store(job, side);
+    store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
+    store.set_max_component_handles(HANDLES_MAX);
+    let desk = Arc::clone(&store.data().side.desk);
+    match parking(&desk, code.pre.instantiate_async(&mut store)).await {
+        Ok(instance) => match handler(code, &instance, &mut store) {
+            Ok(handle) => Ok(Running { store, handle, left }),
+            Err(error) => Err((error, store)),
+        },
+        Err(error) => Err((error, store)),
+    }
+}
+
+fn handler(
+    code: &ComponentCode,
+    instance: &component::Instance,
+    store: &mut Store<ComponentState>,
+) -> wasmtime::Result<Answer> {
+    let function = instance.get_func(&mut *store, code.handle);
+    function.ok_or_else(|| wasmtime::format_err!("an export is gone"))?.typed(&*store)
+}
+
+/// Calls a component's handler.
+async fn answer(running: &mut Running<ComponentSide, Answer>) -> wasmtime::Result<Outcome> {
+    let resources = running.store.data_mut().side.call()?;
+    let desk = Arc::clone(&running.store.data().side.desk);
+    parking(&desk, running.handle.call_async(&mut running.store, resources)).await?;
+    Ok(match running.store.data_mut().side.reported.take() {
+        Some(error) => Outcome::Reported(error),
+        None => Outcome::Returned(0),
+    })
+}
+
+/// Runs a component's call. Whatever it waits for when it is suspended is noted where the worker looks for it.
+async fn parking<T>(desk: &Desk, call: impl Future<Output = T>) -> T {
+    let mut call = std::pin::pin!(call);
+    std::future::poll_fn(|cx| {
+        desk.resume();
+        let polled = call.as_mut().poll(cx);
+        if polled.is_pending() {
+            desk.park();
+        }
+        polled
+    })
+    .await
+}
+
 /// Why a call failed, by what the limits have noted.
-fn judge(error: &wasmtime::Error, state: &GuestState) -> Outcome {
+fn judge<S>(error: &wasmtime::Error, state: &GuestState<S>) -> Outcome {
     if state.exchange.slice.was_stopped() {
         Outcome::CpuExceeded
     } else if state.limiter.exceeded() {

@@ -5,11 +5,12 @@ use tidegate_abi::fields::{pack, packed_bytes};
 use tidegate_abi::{MODULE, names};
 use wasmtime::{Caller, Linker, Result};
 
-use super::cost::{copied, enter, entries, spend};
 use super::head::field_list;
 use super::memory::{bytes, bytes_mut, parts};
 use super::{count, fault_errno, refusal_errno, status};
-use crate::guest::state::{GuestState, Handle};
+use crate::guest::cost::{copied, enter, entries, spend};
+use crate::guest::module::Handle;
+use crate::guest::state::GuestState;
 
 type Guest<'a> = Caller<'a, GuestState>;
 
@@ -36,7 +37,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> Result<()> {
 }
 
 pub(super) fn find(state: &GuestState, handle: i32) -> Option<Handle> {
-    state.handles.find(handle.cast_unsigned())
+    state.side.handles.find(handle.cast_unsigned())
 }
 
 fn read(guest: &mut Guest<'_>, handle: i32, ptr: i32, len: i32) -> Result<i32> {
@@ -133,7 +134,7 @@ fn close(state: &mut GuestState, handle: i32) -> Result<i32> {
     if found == Handle::ResponseBody {
         state.exchange.lock().response.abandon();
     }
-    state.handles.close(found);
+    state.side.handles.close(found);
     Ok(0)
 }
 

@@ -9,11 +9,12 @@ use tidegate_abi::{MODULE, names};
 use tidegate_proto::http1::head::Version;
 use wasmtime::{Caller, Linker, Result};
 
-use super::cost::{copied, entries, parsed, spend};
 use super::memory::{Text, bytes, bytes_mut, parts};
 use super::status;
 use crate::exchange::Inner;
-use crate::guest::state::{GuestState, Handles};
+use crate::guest::cost::{copied, entries, parsed, spend};
+use crate::guest::module::Handles;
+use crate::guest::state::GuestState;
 
 type Guest<'a> = Caller<'a, GuestState>;
 
@@ -95,7 +96,7 @@ fn request_head(guest: &mut Guest<'_>, buf: i32, cap: i32) -> Result<i32> {
     let (memory, state) = parts(guest)?;
     let out = bytes_mut(memory, buf, cap)?;
     let inner = state.exchange.lock();
-    let size = pack(&inner, &state.handles, out);
+    let size = pack(&inner, &state.side.handles, out);
     let fields = inner.head.fields();
     spend(state, copied(fields.byte_len()) + entries(fields.len()))?;
     Ok(size.and_then(|n| i32::try_from(n).ok()).unwrap_or(-EMSGSIZE))

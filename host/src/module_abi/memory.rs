@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use wasmtime::{Caller, Result, Trap, bail};
 
-use super::cost::enter;
+use crate::guest::cost::enter;
 use crate::guest::state::GuestState;
 
 /// The guest's memory and its state, at once; spends what any call costs.
@@ -15,7 +15,7 @@ use crate::guest::state::GuestState;
 pub(super) fn parts<'a>(
     caller: &'a mut Caller<'_, GuestState>,
 ) -> Result<(&'a mut [u8], &'a mut GuestState)> {
-    let Some(memory) = caller.data().memory else {
+    let Some(memory) = caller.data().side.memory else {
         bail!("the host was called by a start function, before the instance was complete");
     };
     enter(caller.data())?;

@@ -5,9 +5,9 @@ use tidegate_abi::usage::{BYTES, Usage};
 use tidegate_abi::{MODULE, names};
 use wasmtime::{Caller, Linker, Result};
 
-use super::cost::{logged, spend};
 use super::memory::{bytes, bytes_mut, parts};
 use crate::exchange::Stage;
+use crate::guest::cost::{logged, spend};
 use crate::guest::state::GuestState;
 use crate::observe::guest_log::{LINE_BYTES_MAX, Level};
 
@@ -28,7 +28,7 @@ fn log(guest: &mut Guest<'_>, level: i32, ptr: i32, len: i32) -> Result<i32> {
     let (memory, state) = parts(guest)?;
     let text = bytes(memory, ptr, len)?;
     let Some(level) = Level::from_abi(level.cast_unsigned()) else { return Ok(-EINVAL) };
-    let kept = level == Level::Error && state.words.as_mut().is_some_and(|words| words.hear(text));
+    let kept = level == Level::Error && state.side.words.as_mut().is_some_and(|words| words.hear(text));
     if !kept {
         state.program.log.record(level, &state.exchange.lock().facts.id, text);
     }

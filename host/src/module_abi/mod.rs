@@ -5,7 +5,6 @@
 //! of the guest's slice. Nothing here knows a socket, or waits other than by parking the guest's fiber.
 
 mod body;
-mod cost;
 mod head;
 mod memory;
 mod misc;

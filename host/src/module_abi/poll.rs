@@ -8,11 +8,12 @@ use tidegate_abi::{MODULE, names};
 use wasmtime::{Caller, Linker, Result};
 
 use super::body::find;
-use super::cost::{enter, entries as cost_of, spend};
 use super::memory::{bytes, bytes_mut, parts};
 use crate::clock::Nanos;
 use crate::exchange::{Inner, Park};
-use crate::guest::state::{GuestState, Handle};
+use crate::guest::cost::{enter, entries as cost_of, spend};
+use crate::guest::module::Handle;
+use crate::guest::state::GuestState;
 
 pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> Result<()> {
     linker.func_wrap_async(

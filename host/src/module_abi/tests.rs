@@ -6,15 +6,17 @@ use std::sync::Arc;
 use tidegate_abi::errno::*;
 use tidegate_proto::pipe::Watermarks;
 
-use super::{add_to_linker, cost};
+use super::add_to_linker;
 use crate::clock::{Clock, MS, thread_cpu};
 use crate::config::{AppLimits, Instances};
 use crate::exchange::{Exchange, Fault, Stage};
 use crate::guest::cache::Cache;
 use crate::guest::compile::Compiler;
+use crate::guest::cost;
 use crate::guest::engine;
+use crate::guest::module::ModuleSide;
 use crate::guest::outcome::Outcome;
-use crate::guest::program::{Loader, Program, Spec};
+use crate::guest::program::{Kind, Linkers, Loader, Program, Spec};
 use crate::guest::state::GuestState;
 use crate::guest::task::{Job, Ran, Runner};
 
@@ -64,11 +66,11 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let engine = engine::serving(engine::Mode::Production).unwrap();
-        let mut linker = wasmtime::Linker::new(&engine);
-        add_to_linker(&mut linker).unwrap();
+        let mut linkers = Linkers::new(&engine);
+        add_to_linker(&mut linkers.module).unwrap();
         let clock = Clock::start();
         let compiler = Compiler::this_binary(engine::Mode::Production).unwrap();
-        let loader = Loader { engine, linker, compiler, cache: Cache::none(), clock };
+        let loader = Loader { engine, linkers, compiler, cache: Cache::none(), clock };
         Self { loader, exchange: Exchange::new(clock) }
     }
 
@@ -91,7 +93,7 @@ impl Bench {
             instances: Instances::Fresh,
             env: vec![("KEY".into(), "value".into())],
         };
-        Arc::new(self.loader.link(&self.loader.deserialize(&code).unwrap(), spec).unwrap())
+        Arc::new(self.loader.link(&self.loader.deserialize(Kind::Module, &code).unwrap(), spec).unwrap())
     }
 
     fn runner(&self, wat: &str) -> Runner {
@@ -439,9 +441,14 @@ fn a_loop_of_host_calls_yields_whatever_the_ticker_does() {
 /// Module, name and a call of it with zeros, for every function that a guest can import.
 fn imports(bench: &Bench) -> Vec<(String, String, String, String)> {
     let program = bench.program(&guest("(i32.const 0)"));
-    let state = GuestState::new(program, Arc::clone(&bench.exchange), None);
+    let state = GuestState::new(
+        program,
+        Arc::clone(&bench.exchange),
+        None,
+        ModuleSide::new(engine::Mode::Production),
+    );
     let mut store = wasmtime::Store::new(&bench.loader.engine, state);
-    let found: Vec<_> = bench.loader.linker.iter(&mut store).collect();
+    let found: Vec<_> = bench.loader.linkers.module.iter(&mut store).collect();
     let functions = found.into_iter().filter_map(|(module, name, item)| {
         let ty = item.into_func()?.ty(&store);
         let params: String = ty.params().map(|p| format!(" {p}")).collect();

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use anyhow::{Context, Result};
-use wasmtime::{Engine, Linker};
+use wasmtime::Engine;
 
 use super::plain;
 use crate::clock::Clock;
@@ -15,13 +15,14 @@ use crate::config::{AppSettings, ServerSettings};
 use crate::guest::cache::Cache;
 use crate::guest::compile::Compiler;
 use crate::guest::places::Places;
-use crate::guest::program::{self, Loader, Program, Spec};
+use crate::guest::program::{self, Linkers, Loader, Program, Spec};
 use crate::guest::task::Reaper;
 use crate::module_abi;
 use crate::shared::Shared;
 use crate::tenants::admission::Gate;
 use crate::tenants::notice::Notice;
 use crate::tenants::registry::{App, Origin, Registry, Seat};
+use crate::{wasi, wasi_http};
 
 /// Apps that can not be loaded: all of them, so that they can be put right in one go.
 #[derive(Debug)]
@@ -124,10 +125,12 @@ impl Stock {
         places: Arc<Places>,
         reaper: Reaper,
     ) -> Result<Self> {
-        let mut linker = Linker::new(engine);
-        module_abi::add_to_linker(&mut linker).map_err(plain)?;
+        let mut linkers = Linkers::new(engine);
+        module_abi::add_to_linker(&mut linkers.module).map_err(plain)?;
+        wasi::add_to_linker(&mut linkers.component).map_err(plain)?;
+        wasi_http::add_to_linker(&mut linkers.component).map_err(plain)?;
         let cache = Cache::of(settings);
-        let loader = Loader { engine: engine.clone(), linker, compiler, cache, clock };
+        let loader = Loader { engine: engine.clone(), linkers, compiler, cache, clock };
         Ok(Self { loader, places, reaper, seats: Mutex::default() })
     }
 

@@ -249,7 +249,9 @@ impl Session {
             (Outcome::Returned(0), Some(error)) => format!("the response head was refused: {error}"),
             (Outcome::Returned(0), None) => "the handler returned without a response".to_owned(),
             (Outcome::Returned(code), _) => format!("the handler returned {code}"),
-            (Outcome::Trapped(text) | Outcome::OutOfMemory(text), _) => text.clone(),
+            (Outcome::Reported(text) | Outcome::Trapped(text) | Outcome::OutOfMemory(text), _) => {
+                text.clone()
+            }
             (Outcome::CpuExceeded, _) => match app {
                 Some(app) => limit_text("CPU", app.program.limits.cpu),
                 None => CPU_LIMIT.title.to_owned(),

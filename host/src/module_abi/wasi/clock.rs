@@ -4,11 +4,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use wasmtime::{Linker, Result};
 
-use super::super::cost::{enter, entries, spend};
 use super::super::memory::{bytes, bytes_mut, parts, put};
 use super::super::poll::sleep_until;
 use super::{Guest, MODULE, errno};
 use crate::clock::Nanos;
+use crate::guest::cost::{enter, entries, spend};
 use crate::guest::state::GuestState;
 
 /// Bytes of a `subscription` and of an `event` of preview 1.

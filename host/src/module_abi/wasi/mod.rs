@@ -9,8 +9,8 @@ mod unsupported;
 
 use wasmtime::{Caller, Linker, Result, bail};
 
-use super::cost::{CALL, copied, enter, entries, random as cost_of, spend};
 use super::memory::{bytes_mut, parts, put};
+use crate::guest::cost::{CALL, copied, enter, entries, random as cost_of, spend};
 use crate::guest::state::GuestState;
 
 pub(super) type Guest<'a> = Caller<'a, GuestState>;
@@ -63,7 +63,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> Result<()> {
 
 fn environ_sizes(guest: &mut Guest<'_>, count: i32, bytes: i32) -> Result<i32> {
     let (memory, state) = parts(guest)?;
-    let env = &state.program.env;
+    let env = &state.program.environ;
     put(memory, count, u32::try_from(env.len())?.to_le_bytes())?;
     let size: usize = env.iter().map(Vec::len).sum();
     spend(state, entries(env.len()))?;
@@ -73,7 +73,7 @@ fn environ_sizes(guest: &mut Guest<'_>, count: i32, bytes: i32) -> Result<i32> {
 
 fn environ(guest: &mut Guest<'_>, mut table: i32, mut texts: i32) -> Result<i32> {
     let (memory, state) = parts(guest)?;
-    for text in &state.program.env {
+    for text in &state.program.environ {
         spend(state, CALL + copied(text.len()))?;
         let len = i32::try_from(text.len())?;
         put(memory, table, texts.to_le_bytes())?;

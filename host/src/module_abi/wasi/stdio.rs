@@ -2,9 +2,9 @@
 
 use wasmtime::{Linker, Result};
 
-use super::super::cost::{enter, entries, logged, spend};
 use super::super::memory::{bytes, bytes_mut, parts, put};
 use super::{Guest, MODULE, errno};
+use crate::guest::cost::{enter, entries, logged, spend};
 use crate::guest::state::GuestState;
 
 /// Vectors of one call.
@@ -86,10 +86,10 @@ fn write(guest: &mut Guest<'_>, fd: i32, iovs: i32, n: i32, out: i32) -> Result<
         });
         let text = bytes(memory, ptr, len)?;
         let text = text.get(..room).unwrap_or(text);
-        if let Some(words) = state.words.as_mut().filter(|_| stream == 1) {
+        if let Some(words) = state.side.words.as_mut().filter(|_| stream == 1) {
             words.overhear(text);
         }
-        if let Some(lines) = state.stdio.get_mut(stream) {
+        if let Some(lines) = state.side.stdio.get_mut(stream) {
             lines.write(text, &state.program.log, &inner.facts.id);
         }
         room -= text.len();

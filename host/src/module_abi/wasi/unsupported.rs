@@ -2,8 +2,8 @@
 
 use wasmtime::{Linker, Result};
 
-use super::super::cost::enter;
 use super::{Guest, MODULE, errno};
+use crate::guest::cost::enter;
 use crate::guest::state::GuestState;
 
 /// Defines functions of the given parameters that return one error number.

@@ -11,39 +11,40 @@
 
 use wasmtime::{Result, bail};
 
+use super::program::Program;
+use super::state::GuestState;
 use crate::clock::Nanos;
-use crate::exchange::{Overrun, Pace};
-use crate::guest::state::GuestState;
+use crate::exchange::{Exchange, Overrun, Pace};
 
 /// Any call at all.
-pub(super) const CALL: Nanos = 100;
+pub(crate) const CALL: Nanos = 100;
 /// An entry of a table that the guest gave, each looked at with the clock at hand.
 const ENTRY: Nanos = 50;
 /// A call to the system.
 const SYSTEM: Nanos = 400;
 
 /// Bytes that are copied from one place to another.
-pub(super) fn copied(bytes: usize) -> Nanos {
+pub(crate) fn copied(bytes: usize) -> Nanos {
     bytes as Nanos / 8
 }
 
 /// Bytes of fields that are looked at one by one.
-pub(super) fn parsed(bytes: usize) -> Nanos {
+pub(crate) fn parsed(bytes: usize) -> Nanos {
     2 * bytes as Nanos
 }
 
 /// Bytes of a log record.
-pub(super) fn logged(bytes: usize) -> Nanos {
+pub(crate) fn logged(bytes: usize) -> Nanos {
     SYSTEM + 4 * bytes as Nanos
 }
 
 /// Bytes of the system's random numbers.
-pub(super) fn random(bytes: usize) -> Nanos {
+pub(crate) fn random(bytes: usize) -> Nanos {
     SYSTEM + 3 * bytes as Nanos
 }
 
 /// Entries of a table.
-pub(super) fn entries(count: usize) -> Nanos {
+pub(crate) fn entries(count: usize) -> Nanos {
     ENTRY * count as Nanos
 }
 
@@ -51,11 +52,19 @@ pub(super) fn entries(count: usize) -> Nanos {
 ///
 /// # Errors
 /// The guest is stopped: a trap.
-pub(super) fn spend(state: &GuestState, cost: Nanos) -> Result<()> {
-    match state.exchange.slice.spend(cost) {
+pub(crate) fn spend<S>(state: &GuestState<S>, cost: Nanos) -> Result<()> {
+    spend_of(&state.exchange, &state.program, cost)
+}
+
+/// Spends `cost` of the slice of a call.
+///
+/// # Errors
+/// As [`spend`].
+pub(crate) fn spend_of(exchange: &Exchange, program: &Program, cost: Nanos) -> Result<()> {
+    match exchange.slice.spend(cost) {
         Ok(Pace::InTime) => {}
         // A guest that comes to a loop or to a function is to meet an epoch there, however late the ticker is.
-        Ok(Pace::Late) => state.program.pre.module().engine().increment_epoch(),
+        Ok(Pace::Late) => program.engine().increment_epoch(),
         Err(Overrun::Budget) => bail!("the guest's CPU time is used up"),
         Err(Overrun::Held) => bail!("the guest held its worker for 10 ms with host calls"),
     }
@@ -66,6 +75,6 @@ pub(super) fn spend(state: &GuestState, cost: Nanos) -> Result<()> {
 ///
 /// # Errors
 /// As [`spend`].
-pub(super) fn enter(state: &GuestState) -> Result<()> {
+pub(crate) fn enter<S>(state: &GuestState<S>) -> Result<()> {
     spend(state, CALL)
 }

@@ -1,0 +1,314 @@
+//! The body of a response as a component writes it: `wasi:http/types.outgoing-body` and its `output-stream`.
+//!
+//! A component may write before it has answered, and to the body of a response that it never sends. So a body begins as
+//! a draft of its own, as large as the pipe may be full; once its response is the answer, the exchange's pipe takes it
+//! over, and its watermarks are what the guest feels.
+
+use std::future::poll_fn;
+use std::mem::replace;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
+use tidegate_proto::http1::fields::{Fields, is_forbidden_trailer};
+use wasmtime::component::Resource;
+use wasmtime::{Result, bail, format_err};
+use wasmtime_wasi::async_trait;
+use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError};
+use wasmtime_wasi_io::bytes::Bytes;
+
+use super::Http;
+use super::errors::failed;
+use super::fields::FieldList;
+use super::types::{ErrorCode, HostOutgoingBody};
+use crate::exchange::{Field, Refusal, Response, Stage};
+use crate::guest::cost::{copied, entries, parsed, spend};
+use crate::guest::desk::{Desk, Held, Turn, Wish};
+
+/// Bytes that one write may bring where nothing else bounds it: to a response whose content is thrown away.
+const WRITE_BYTES_MAX: usize = 64 * 1024;
+
+#[derive(Debug)]
+enum State {
+    /// The response is not the answer yet.
+    Early(Early),
+    /// It is: the exchange has the body.
+    Attached,
+    /// Nobody will ever read it.
+    Forgotten,
+}
+
+/// What was written before the answer was given.
+#[derive(Debug, Default)]
+struct Early {
+    bytes: Vec<u8>,
+    held: Option<Held>,
+    end: Option<End>,
+}
+
+/// How a body ended before its response was the answer.
+#[derive(Debug)]
+enum End {
+    Finished(Fields),
+    Cut,
+}
+
+/// A response's body, shared by the response, the `outgoing-body` and its stream.
+#[derive(Debug)]
+pub(super) struct Draft {
+    desk: Arc<Desk>,
+    turn: Turn,
+    /// The length that the response declares.
+    declared: Option<u64>,
+    state: Mutex<State>,
+}
+
+/// Trailers as the response takes them. Those that may not stand there are left out, as other hosts do.
+fn trailers(fields: &Fields) -> impl Iterator<Item = Option<Field<'_>>> {
+    fields.iter().filter(|(name, _)| !is_forbidden_trailer(name)).map(Some)
+}
+
+impl Draft {
+    pub(super) fn new(desk: &Arc<Desk>, declared: Option<u64>) -> Arc<Self> {
+        let state = Mutex::new(State::Early(Early::default()));
+        Arc::new(Self { desk: Arc::clone(desk), turn: desk.turn(), declared, state })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The response is the answer, its head is set: what was written so far goes into the pipe. What went wrong with
+    /// that cuts the response off, which is all that can be said of it here.
+    pub(super) fn attach(&self, response: &mut Response) {
+        let State::Early(early) = replace(&mut *self.lock(), State::Attached) else { return };
+        if !early.bytes.is_empty() {
+            let _ = response.write(&early.bytes);
+        }
+        match early.end {
+            None => {}
+            Some(End::Finished(fields)) if response.finish(trailers(&fields)).is_ok() => {}
+            Some(End::Finished(_) | End::Cut) => response.abandon(),
+        }
+    }
+
+    /// The response is gone and was never sent.
+    pub(super) fn forget(&self) {
+        let mut state = self.lock();
+        if matches!(*state, State::Early(_)) {
+            *state = State::Forgotten;
+        }
+    }
+
+    /// Does something with the response that the body belongs to. None: it is over.
+    fn response<T>(&self, work: impl FnOnce(&mut Response) -> T) -> Option<T> {
+        let exchange = self.desk.exchange(self.turn)?;
+        let response = &mut exchange.lock().response;
+        Some(work(response))
+    }
+
+    /// Bytes that may be written now.
+    fn permit(&self) -> Result<usize, StreamError> {
+        let state = self.lock();
+        let permit = match &*state {
+            State::Early(Early { end: Some(_), .. }) | State::Forgotten => None,
+            State::Early(early) => self.response(|response| response.pipe.marks().high - early.bytes.len()),
+            State::Attached => self.response(writable).flatten(),
+        };
+        permit.ok_or(StreamError::Closed)
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<(), StreamError> {
+        if bytes.len() > self.permit()? {
+            return Err(StreamError::Trap(format_err!("more was written than `check-write` permits")));
+        }
+        self.desk.spend(copied(bytes.len())).map_err(StreamError::Trap)?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let mut state = self.lock();
+        match &mut *state {
+            State::Early(early) => self.write_early(early, bytes),
+            State::Forgotten => Err(StreamError::Closed),
+            State::Attached => {
+                let before = self.response(|response| (response.written(), response.write(bytes)));
+                match before {
+                    Some((_, Ok(_))) => Ok(()),
+                    Some((written, Err(Refusal::TooLong))) => Err(too_long(written, bytes)),
+                    Some((_, Err(_))) | None => Err(StreamError::Closed),
+                }
+            }
+        }
+    }
+
+    fn write_early(&self, early: &mut Early, bytes: &[u8]) -> Result<(), StreamError> {
+        let written = early.bytes.len() as u64;
+        if self.declared.is_some_and(|length| written + bytes.len() as u64 > length) {
+            early.end = Some(End::Cut);
+            return Err(too_long(written, bytes));
+        }
+        let held = self.desk.hold(early.bytes.len() + bytes.len()).map_err(StreamError::Trap)?;
+        early.held = Some(held);
+        early.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// True if waiting for room is over, one way or the other.
+    fn is_ready(&self) -> bool {
+        match &*self.lock() {
+            State::Early(Early { end: Some(_), .. }) | State::Forgotten => true,
+            State::Early(early) => {
+                let full = self.response(|response| early.bytes.len() >= response.pipe.marks().high);
+                !full.unwrap_or(false)
+            }
+            State::Attached => self.response(|response| response.is_ready()).unwrap_or(true),
+        }
+    }
+
+    /// A clean end.
+    fn finish(&self, fields: &Fields) -> Result<(), ErrorCode> {
+        let mut state = self.lock();
+        match &mut *state {
+            State::Forgotten => Ok(()),
+            State::Early(early) => {
+                let written = early.bytes.len() as u64;
+                if early.end.is_some() || self.declared.is_some_and(|length| length != written) {
+                    early.end = Some(End::Cut);
+                    return Err(ErrorCode::HttpResponseBodySize(Some(written)));
+                }
+                early.end = Some(End::Finished(fields.clone()));
+                Ok(())
+            }
+            State::Attached => {
+                let finished = self.response(|response| {
+                    let written = response.written();
+                    let finished = response.finish(trailers(fields));
+                    if finished.is_err() {
+                        response.abandon();
+                    }
+                    finished.map_err(|refusal| unfinished(refusal, written))
+                });
+                finished.unwrap_or(Ok(()))
+            }
+        }
+    }
+
+    /// The end without a clean one.
+    fn cut(&self) {
+        match &mut *self.lock() {
+            State::Early(early) => early.end = Some(End::Cut),
+            State::Attached => {
+                self.response(Response::abandon);
+            }
+            State::Forgotten => {}
+        }
+    }
+}
+
+/// Bytes that the pipe takes now; none: nobody takes any more.
+fn writable(response: &mut Response) -> Option<usize> {
+    if response.fault().is_some() || response.stage() != Stage::Head {
+        None
+    } else if response.discards() {
+        Some(WRITE_BYTES_MAX)
+    } else {
+        Some(response.pipe.permit())
+    }
+}
+
+fn too_long(written: u64, bytes: &[u8]) -> StreamError {
+    failed(ErrorCode::HttpResponseBodySize(Some(written + bytes.len() as u64)))
+}
+
+/// Why a body was cut off instead of ending cleanly.
+fn unfinished(refusal: Refusal, written: u64) -> ErrorCode {
+    match refusal {
+        Refusal::TooLarge => ErrorCode::HttpResponseTrailerSectionSize(None),
+        Refusal::Gone(fault) => fault.into(),
+        _ => ErrorCode::HttpResponseBodySize(Some(written)),
+    }
+}
+
+/// Writes to a draft.
+#[derive(Debug)]
+struct BodyWriter(Arc<Draft>);
+
+#[async_trait]
+impl OutputStream for BodyWriter {
+    fn write(&mut self, bytes: Bytes) -> Result<(), StreamError> {
+        self.0.write(&bytes)
+    }
+
+    /// What is in the pipe is on its way as soon as the guest waits or its slice is over.
+    fn flush(&mut self) -> Result<(), StreamError> {
+        self.0.permit().map(drop)
+    }
+
+    fn check_write(&mut self) -> Result<usize, StreamError> {
+        self.0.permit()
+    }
+}
+
+#[async_trait]
+impl Pollable for BodyWriter {
+    async fn ready(&mut self) {
+        poll_fn(|_| {
+            if self.0.is_ready() {
+                return Poll::Ready(());
+            }
+            self.0.desk.wish(Wish::Writable);
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// `outgoing-body`.
+#[derive(Debug)]
+pub(crate) struct OutgoingBody {
+    draft: Arc<Draft>,
+    /// The stream was taken out.
+    streamed: bool,
+}
+
+impl OutgoingBody {
+    pub(super) fn new(draft: Arc<Draft>) -> Self {
+        Self { draft, streamed: false }
+    }
+}
+
+impl HostOutgoingBody for Http<'_> {
+    fn write(&mut self, body: Resource<OutgoingBody>) -> Result<Result<Resource<DynOutputStream>, ()>> {
+        self.enter()?;
+        let table = &mut self.state.side.table;
+        let own = table.get_mut(&body)?;
+        if replace(&mut own.streamed, true) {
+            return Ok(Err(()));
+        }
+        let writer: DynOutputStream = Box::new(BodyWriter(Arc::clone(&own.draft)));
+        Ok(Ok(table.push_child(writer, &body)?))
+    }
+
+    fn finish(
+        &mut self,
+        body: Resource<OutgoingBody>,
+        trailers: Option<Resource<FieldList>>,
+    ) -> Result<Result<(), ErrorCode>> {
+        self.enter()?;
+        let table = &mut self.state.side.table;
+        let body = table.delete(body)?;
+        let Some(trailers) = trailers else { return Ok(body.draft.finish(&Fields::default())) };
+        let list = table.delete(trailers)?;
+        spend(self.state, parsed(list.fields().byte_len()) + entries(list.fields().len()))?;
+        Ok(body.draft.finish(list.fields()))
+    }
+
+    fn drop(&mut self, body: Resource<OutgoingBody>) -> Result<()> {
+        self.enter()?;
+        let table = &mut self.state.side.table;
+        match table.delete(body) {
+            Ok(body) => body.draft.cut(),
+            Err(error) => bail!("the body was dropped before its stream: {error}"),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,335 @@
+//! `wasi:http/outgoing-handler` and what a request to elsewhere is made of.
+//!
+//! Nothing is allowed to go out yet: a request can be made, looked at and changed, and sending it is denied.
+
+use std::sync::Arc;
+
+use http::uri::{Authority, PathAndQuery};
+use tidegate_proto::http1::fields::is_token;
+use wasmtime::Result;
+use wasmtime::component::Resource;
+use wasmtime_wasi::async_trait;
+use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
+
+use super::Http;
+use super::bindings::wasi::http::outgoing_handler;
+use super::draft::{Draft, OutgoingBody};
+use super::fields::FieldList;
+use super::incoming::IncomingBody;
+use super::types::{
+    Duration, ErrorCode, HostFutureIncomingResponse, HostIncomingResponse, HostOutgoingRequest,
+    HostRequestOptions, Method, Scheme,
+};
+use crate::guest::cost::{entries, parsed, spend};
+use crate::guest::desk::Held;
+
+/// `outgoing-request`.
+#[derive(Debug)]
+pub(crate) struct OutgoingRequest {
+    method: Method,
+    scheme: Option<Scheme>,
+    authority: Option<String>,
+    path_with_query: Option<String>,
+    headers: FieldList,
+    body: Option<Arc<Draft>>,
+    /// For the texts.
+    held: [Option<Held>; 4],
+}
+
+impl Drop for OutgoingRequest {
+    /// What is written to the body of a request that nobody sent goes nowhere.
+    fn drop(&mut self) {
+        if let Some(body) = self.body.take() {
+            body.forget();
+        }
+    }
+}
+
+/// `request-options`: how long each part of an exchange may take, in nanoseconds.
+#[derive(Debug, Default)]
+pub(crate) struct RequestOptions {
+    connect: Option<Duration>,
+    first_byte: Option<Duration>,
+    between_bytes: Option<Duration>,
+}
+
+/// `incoming-response`: there is none as long as nothing goes out.
+#[derive(Debug)]
+pub(crate) enum IncomingResponse {}
+
+/// `future-incoming-response`: likewise.
+#[derive(Debug)]
+pub(crate) enum FutureIncomingResponse {}
+
+/// The texts of a request, for which bytes are held.
+#[derive(Clone, Copy)]
+enum Text {
+    Method,
+    Scheme,
+    Authority,
+    Path,
+}
+
+/// A scheme (RFC 3986 3.1).
+fn is_scheme(text: &str) -> bool {
+    let tail = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(tail)
+}
+
+impl Http<'_> {
+    fn outgoing(&self, request: &Resource<OutgoingRequest>) -> Result<&OutgoingRequest> {
+        self.enter()?;
+        Ok(self.state.side.table.get(request)?)
+    }
+
+    /// The request, with so many bytes held for one of its texts.
+    fn change(
+        &mut self,
+        request: &Resource<OutgoingRequest>,
+        text: Text,
+        bytes: usize,
+    ) -> Result<&mut OutgoingRequest> {
+        spend(self.state, parsed(bytes) + entries(2))?;
+        let held = self.state.side.desk.hold(bytes)?;
+        let own = self.state.side.table.get_mut(request)?;
+        if let Some(place) = own.held.get_mut(text as usize) {
+            *place = Some(held);
+        }
+        Ok(own)
+    }
+}
+
+impl HostOutgoingRequest for Http<'_> {
+    fn new(&mut self, headers: Resource<FieldList>) -> Result<Resource<OutgoingRequest>> {
+        self.enter()?;
+        let table = &mut self.state.side.table;
+        let headers = table.delete(headers)?.freeze();
+        Ok(table.push(OutgoingRequest {
+            method: Method::Get,
+            scheme: None,
+            authority: None,
+            path_with_query: None,
+            headers,
+            body: None,
+            held: [const { None }; 4],
+        })?)
+    }
+
+    fn body(&mut self, request: Resource<OutgoingRequest>) -> Result<Result<Resource<OutgoingBody>, ()>> {
+        self.enter()?;
+        let side = &mut self.state.side;
+        let own = side.table.get_mut(&request)?;
+        if own.body.is_some() {
+            return Ok(Err(()));
+        }
+        let draft = Draft::new(&side.desk, own.headers.content_length());
+        own.body = Some(Arc::clone(&draft));
+        Ok(Ok(side.table.push(OutgoingBody::new(draft))?))
+    }
+
+    fn method(&mut self, request: Resource<OutgoingRequest>) -> Result<Method> {
+        Ok(self.outgoing(&request)?.method.clone())
+    }
+
+    fn set_method(&mut self, request: Resource<OutgoingRequest>, method: Method) -> Result<Result<(), ()>> {
+        let name = if let Method::Other(name) = &method { name.as_str() } else { "GET" };
+        if !is_token(name.as_bytes()) {
+            return Ok(Err(()));
+        }
+        let bytes = name.len();
+        self.change(&request, Text::Method, bytes)?.method = method;
+        Ok(Ok(()))
+    }
+
+    fn path_with_query(&mut self, request: Resource<OutgoingRequest>) -> Result<Option<String>> {
+        Ok(self.outgoing(&request)?.path_with_query.clone())
+    }
+
+    fn set_path_with_query(
+        &mut self,
+        request: Resource<OutgoingRequest>,
+        path: Option<String>,
+    ) -> Result<Result<(), ()>> {
+        if path.as_deref().is_some_and(|path| path.parse::<PathAndQuery>().is_err()) {
+            return Ok(Err(()));
+        }
+        let bytes = path.as_ref().map_or(0, String::len);
+        self.change(&request, Text::Path, bytes)?.path_with_query = path;
+        Ok(Ok(()))
+    }
+
+    fn scheme(&mut self, request: Resource<OutgoingRequest>) -> Result<Option<Scheme>> {
+        Ok(self.outgoing(&request)?.scheme.clone())
+    }
+
+    fn set_scheme(
+        &mut self,
+        request: Resource<OutgoingRequest>,
+        scheme: Option<Scheme>,
+    ) -> Result<Result<(), ()>> {
+        let name = if let Some(Scheme::Other(name)) = &scheme { name.as_str() } else { "http" };
+        if !is_scheme(name) {
+            return Ok(Err(()));
+        }
+        let bytes = name.len();
+        self.change(&request, Text::Scheme, bytes)?.scheme = scheme;
+        Ok(Ok(()))
+    }
+
+    fn authority(&mut self, request: Resource<OutgoingRequest>) -> Result<Option<String>> {
+        Ok(self.outgoing(&request)?.authority.clone())
+    }
+
+    fn set_authority(
+        &mut self,
+        request: Resource<OutgoingRequest>,
+        authority: Option<String>,
+    ) -> Result<Result<(), ()>> {
+        if authority.as_deref().is_some_and(|authority| authority.parse::<Authority>().is_err()) {
+            return Ok(Err(()));
+        }
+        let bytes = authority.as_ref().map_or(0, String::len);
+        self.change(&request, Text::Authority, bytes)?.authority = authority;
+        Ok(Ok(()))
+    }
+
+    fn headers(&mut self, request: Resource<OutgoingRequest>) -> Result<Resource<FieldList>> {
+        let list = &self.outgoing(&request)?.headers;
+        spend(self.state, parsed(list.fields().byte_len()) + entries(list.fields().len()))?;
+        let list = list.view(&self.state.side.desk)?;
+        self.push_list(list)
+    }
+
+    fn drop(&mut self, request: Resource<OutgoingRequest>) -> Result<()> {
+        self.enter()?;
+        self.state.side.table.delete(request)?;
+        Ok(())
+    }
+}
+
+impl Http<'_> {
+    fn options(&mut self, options: &Resource<RequestOptions>) -> Result<&mut RequestOptions> {
+        self.enter()?;
+        Ok(self.state.side.table.get_mut(options)?)
+    }
+}
+
+impl HostRequestOptions for Http<'_> {
+    fn new(&mut self) -> Result<Resource<RequestOptions>> {
+        self.enter()?;
+        Ok(self.state.side.table.push(RequestOptions::default())?)
+    }
+
+    fn connect_timeout(&mut self, options: Resource<RequestOptions>) -> Result<Option<Duration>> {
+        Ok(self.options(&options)?.connect)
+    }
+
+    fn set_connect_timeout(
+        &mut self,
+        options: Resource<RequestOptions>,
+        timeout: Option<Duration>,
+    ) -> Result<Result<(), ()>> {
+        self.options(&options)?.connect = timeout;
+        Ok(Ok(()))
+    }
+
+    fn first_byte_timeout(&mut self, options: Resource<RequestOptions>) -> Result<Option<Duration>> {
+        Ok(self.options(&options)?.first_byte)
+    }
+
+    fn set_first_byte_timeout(
+        &mut self,
+        options: Resource<RequestOptions>,
+        timeout: Option<Duration>,
+    ) -> Result<Result<(), ()>> {
+        self.options(&options)?.first_byte = timeout;
+        Ok(Ok(()))
+    }
+
+    fn between_bytes_timeout(&mut self, options: Resource<RequestOptions>) -> Result<Option<Duration>> {
+        Ok(self.options(&options)?.between_bytes)
+    }
+
+    fn set_between_bytes_timeout(
+        &mut self,
+        options: Resource<RequestOptions>,
+        timeout: Option<Duration>,
+    ) -> Result<Result<(), ()>> {
+        self.options(&options)?.between_bytes = timeout;
+        Ok(Ok(()))
+    }
+
+    fn drop(&mut self, options: Resource<RequestOptions>) -> Result<()> {
+        self.enter()?;
+        self.state.side.table.delete(options)?;
+        Ok(())
+    }
+}
+
+impl outgoing_handler::Host for Http<'_> {
+    fn handle(
+        &mut self,
+        request: Resource<OutgoingRequest>,
+        options: Option<Resource<RequestOptions>>,
+    ) -> Result<Result<Resource<FutureIncomingResponse>, ErrorCode>> {
+        self.enter()?;
+        let table = &mut self.state.side.table;
+        table.delete(request)?;
+        if let Some(options) = options {
+            table.delete(options)?;
+        }
+        Ok(Err(ErrorCode::HttpRequestDenied))
+    }
+}
+
+impl HostIncomingResponse for Http<'_> {
+    fn status(&mut self, response: Resource<IncomingResponse>) -> Result<u16> {
+        self.enter()?;
+        match *self.state.side.table.get(&response)? {}
+    }
+
+    fn headers(&mut self, response: Resource<IncomingResponse>) -> Result<Resource<FieldList>> {
+        self.enter()?;
+        match *self.state.side.table.get(&response)? {}
+    }
+
+    fn consume(
+        &mut self,
+        response: Resource<IncomingResponse>,
+    ) -> Result<Result<Resource<IncomingBody>, ()>> {
+        self.enter()?;
+        match *self.state.side.table.get(&response)? {}
+    }
+
+    fn drop(&mut self, response: Resource<IncomingResponse>) -> Result<()> {
+        self.enter()?;
+        match self.state.side.table.delete(response)? {}
+    }
+}
+
+#[async_trait]
+impl Pollable for FutureIncomingResponse {
+    async fn ready(&mut self) {
+        match *self {}
+    }
+}
+
+/// The inner result of `get`.
+type Response = Result<Resource<IncomingResponse>, ErrorCode>;
+
+impl HostFutureIncomingResponse for Http<'_> {
+    fn subscribe(&mut self, response: Resource<FutureIncomingResponse>) -> Result<Resource<DynPollable>> {
+        self.enter()?;
+        subscribe(&mut self.state.side.table, response)
+    }
+
+    fn get(&mut self, response: Resource<FutureIncomingResponse>) -> Result<Option<Result<Response, ()>>> {
+        self.enter()?;
+        match *self.state.side.table.get(&response)? {}
+    }
+
+    fn drop(&mut self, response: Resource<FutureIncomingResponse>) -> Result<()> {
+        self.enter()?;
+        match self.state.side.table.delete(response)? {}
+    }
+}
