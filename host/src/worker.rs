@@ -5,7 +5,7 @@
 //! 1. wait for events, for as long as nothing else is to be done;
 //! 2. take in what the events say, then read, parse and dispatch, session by session;
 //! 3. sessions that had not finished in the turn before;
-//! 4. requests that waited for admission;
+//! 4. requests that waited for admission, and guests that other threads woke;
 //! 5. guests, for one slice in all; sessions take up what they did and send it in batches;
 //! 6. timers;
 //! 7. accept;
@@ -111,6 +111,7 @@ impl Worker {
             self.take_events(&events);
             self.look_again();
             self.admit_waiting();
+            self.local.answer_bell();
             self.run_guests();
             self.fire_timers();
             self.accept();

@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::Failure;
+use super::build::Target;
 use crate::config::{
     APP_FLAG_KEYS, AppSettings, ConfigError, Given, HTTP_KEYS, Instances, ListenAddr, LogFormat, LogTarget,
-    ServerSettings, Settings, StateFolder, ValueError, check_app_name, check_env, check_routes,
+    Mount, ServerSettings, Settings, StateFolder, ValueError, check_app_name, check_env, check_routes,
     set_from_flag,
 };
 
@@ -82,6 +83,9 @@ pub(super) struct DevArgs {
     /// Build with the release profile: slower to build, as fast as in production
     #[arg(long)]
     pub(super) release: bool,
+    /// What to make of the crate: a module for tidegate, the default, or a component for any host of wasi:http
+    #[arg(long, value_name = "KIND")]
+    pub(super) target: Option<Target>,
     /// Look for changes twice a second, where the file system does not tell of them
     #[arg(long)]
     pub(super) poll: bool,
@@ -104,6 +108,9 @@ pub(super) struct TestArgs {
     /// The project's folder.
     #[arg(value_name = "FOLDER", default_value = ".")]
     pub(super) folder: PathBuf,
+    /// What to make of the crate: a module for tidegate, the default, or a component for any host of wasi:http
+    #[arg(long, value_name = "KIND")]
+    pub(super) target: Option<Target>,
     #[command(flatten)]
     pub(super) flags: Flags,
     /// Arguments for `cargo test`.
@@ -116,6 +123,9 @@ pub(super) struct BuildArgs {
     /// The project's folder.
     #[arg(value_name = "FOLDER", default_value = ".")]
     pub(super) folder: PathBuf,
+    /// What to make of the crate: a module for tidegate, the default, or a component for any host of wasi:http
+    #[arg(long, value_name = "KIND")]
+    pub(super) target: Option<Target>,
     // No doc comment: rustdoc would take the brackets for links.
     #[arg(
         long,
@@ -172,10 +182,10 @@ struct ServerFlags {
     /// What connections and guests may take together at their bounds, such as 2GiB
     #[arg(long, value_name = "SIZE")]
     memory_budget: Option<String>,
-    /// Where compiled modules are kept [default: tidegate in the user's cache folder]
+    /// Where compiled guests are kept [default: tidegate in the user's cache folder]
     #[arg(long, value_name = "DIR")]
     state: Option<String>,
-    /// Most bytes of compiled modules that are kept; 0 keeps none [default: 2GiB]
+    /// Most bytes of compiled guests that are kept; 0 keeps none [default: 2GiB]
     #[arg(long, value_name = "SIZE")]
     cache: Option<String>,
 }
@@ -201,6 +211,13 @@ struct AppFlags {
     /// A variable of the guest's environment; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     env: Vec<String>,
+    // No doc comment: rustdoc would take the brackets for links.
+    #[arg(
+        long,
+        value_name = "HOST:GUEST[:rw]",
+        help = "A folder that a component sees at the path GUEST, to be read only unless it ends in :rw; may be repeated"
+    )]
+    mount: Vec<String>,
     /// What the app may use, such as memory=64MiB, cpu=10s or concurrency=256; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     limit: Vec<String>,
@@ -292,6 +309,7 @@ impl AppFlags {
             ("--reuse", self.reuse.is_some()),
             ("--weight", self.weight.is_some()),
             ("--env", !self.env.is_empty()),
+            ("--mount", !self.mount.is_empty()),
             ("--limit", !self.limit.is_empty()),
         ];
         set.iter().find(|(_, set)| *set).map(|(flag, _)| *flag)
@@ -320,6 +338,13 @@ impl AppFlags {
             app.env.retain(|(known, _)| *known != name);
             app.env.push((name, value));
         }
+        let mut mounts: Vec<Mount> = Vec::new();
+        for text in &self.mount {
+            let mount = Mount::parse(text).and_then(|mount| mount.check_host().map(|()| mount));
+            at("--mount", mount.and_then(|mount| mount.add_to(&mut mounts)))?;
+        }
+        app.mounts.retain(|known| mounts.iter().all(|mount| mount.guest != known.guest));
+        app.mounts.append(&mut mounts);
         for text in &self.limit {
             at("--limit", set_from_flag(&APP_FLAG_KEYS, &mut app.limits, text))?;
         }
@@ -385,7 +410,7 @@ mod tests {
         let line = "--listen 127.0.0.1:0 --listen 127.0.0.1:0 --listen unix:a.sock --workers 3 --access-log - --log-format json \
                     --drain 5s --http head_timeout=200ms --http headers=9 --http min_rate=0 --trust-request-id --backlog 64 --connections 10 \
                     --memory-budget 1GiB --state kept --cache 1MiB --name shop --route a.test/* --route /b --reuse 7 --weight 2 \
-                    --env A=1 --env B= --env A=2=3 --limit cpu=1s --limit high-watermark=8KiB --limit low-watermark=1KiB";
+                    --env A=1 --env B= --env A=2=3 --mount /:/all --mount .:/here:rw --limit cpu=1s --limit high-watermark=8KiB --limit low-watermark=1KiB";
         flags(line).apply(&mut settings).unwrap();
         let server = &settings.server;
         let listen: Vec<String> = server.listen.iter().map(ToString::to_string).collect();
@@ -401,6 +426,8 @@ mod tests {
         assert_eq!((app.name.as_str(), app.instances, app.weight), ("shop", Instances::Reuse(7), 2));
         assert_eq!(app.routes, ["a.test/*", "/b"]);
         assert_eq!(app.env, [("B".into(), String::new()), ("A".into(), "2=3".into())]);
+        let mounts: Vec<_> = app.mounts.iter().map(|mount| (mount.guest.as_str(), mount.write)).collect();
+        assert_eq!(mounts, [("/all", false), ("/here", true)]);
         assert_eq!(app.limits.cpu, Duration::from_secs(1));
         assert_eq!((app.limits.high_watermark, app.limits.low_watermark), (8192, 1024));
     }
@@ -427,6 +454,10 @@ mod tests {
             ("--weight 9999", "error: --weight: it must be between 1 and 1000", ""),
             ("--env A", "error: --env: `A` is not `NAME=VALUE`", "`--env A=`"),
             ("--env =1", "error: --env: `` cannot be the name of a variable", ""),
+            ("--mount public", "error: --mount: `public` is not `HOST:GUEST`", "./public:/public"),
+            ("--mount .:here", "error: --mount: the guest's path `here` does not begin with `/`", "as in"),
+            ("--mount /no/such:/x", "error: --mount: `/no/such`: ", "has to be there"),
+            ("--mount .:/x --mount /:/x", "error: --mount: `/x` is the guest's path of `.` already", ""),
             ("--limit cpuu=1s", "error: --limit: unknown key `cpuu`", "did you mean `cpu`?"),
             ("--limit memory=64", "error: --limit: memory: `64` is ambiguous", "64MiB"),
             ("--limit high-watermark=4KiB", "error: --limit: the low watermark must be below", ""),
@@ -448,7 +479,15 @@ mod tests {
         let mut settings = one_app();
         settings.apps.push(AppSettings::new("y".into(), "y.wasm".into()));
         flags("--workers 2").apply(&mut settings).unwrap();
-        for line in ["--name z", "--route /z", "--reuse 2", "--weight 2", "--env A=1", "--limit cpu=1s"] {
+        for line in [
+            "--name z",
+            "--route /z",
+            "--reuse 2",
+            "--weight 2",
+            "--env A=1",
+            "--mount .:/a",
+            "--limit cpu=1s",
+        ] {
             let shown = flags(line).apply(&mut settings).unwrap_err().to_string();
             let flag = line.split(' ').next().unwrap();
             assert!(shown.starts_with(&format!("error: `{flag}` could mean any of the 2 apps")), "{shown}");

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::config::manifest::{self, MANIFEST};
 use crate::config::{AppSettings, BuildSettings, Settings};
 
+use super::build::Target;
 use super::build::cargo::Crate;
 use super::{Failure, serve};
 
@@ -32,18 +33,22 @@ pub(super) enum Maker {
 }
 
 impl Project {
-    /// Looks at a folder. A `[build]` in its manifest wins over a Cargo.toml.
+    /// Looks at a folder. A `[build]` in its manifest wins over a Cargo.toml. `target` is what was asked for, if it was.
     ///
     /// # Errors
-    /// There is nothing to build in it, or its manifest is wrong.
-    pub(super) fn open(folder: &Path) -> Result<Self, Failure> {
+    /// There is nothing to build in it, its manifest is wrong, or what it becomes is not for us to say.
+    pub(super) fn open(folder: &Path, target: Option<Target>) -> Result<Self, Failure> {
         let path = folder.join(MANIFEST);
         let manifest = if path.is_file() { Some(manifest::load_project(&path)?) } else { None };
         let (settings, build) = manifest.map_or((None, None), |read| (Some(read.settings), read.build));
         let (name, maker) = match build {
+            Some(_) if target.is_some() => {
+                let message = "`--target` is for Rust crates: what this project becomes, the command of its `[build]` says";
+                return Err(Failure::usage(message, Some(format!("see `{}`", path.display()))));
+            }
             Some(build) => (name_of(folder), Maker::Command(build)),
             None => {
-                let handler = Crate::open(folder)?;
+                let handler = Crate::open(folder, target.unwrap_or_default())?;
                 (handler.package.clone(), Maker::Cargo(handler))
             }
         };
@@ -129,7 +134,7 @@ mod tests {
         let inside = folder.path().join("shop");
         std::fs::create_dir(&inside).unwrap();
         std::fs::write(inside.join(MANIFEST), manifest).unwrap();
-        let project = Project::open(&inside).unwrap();
+        let project = Project::open(&inside, None).unwrap();
         (folder, project)
     }
 

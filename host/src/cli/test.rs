@@ -31,7 +31,7 @@ pub(super) fn run(args: &TestArgs) -> Result<(), Failure> {
         let help = "the tests find it by themselves, on a socket of its own";
         return Err(Failure::usage("`--listen` has no meaning for `test`", Some(help.to_owned())));
     }
-    let project = Project::open(&args.folder)?;
+    let project = Project::open(&args.folder, args.target)?;
     let tester = Tester::of(&project, args)?;
     let settings = project.settings(&project.module())?;
     let _log = serve::open_log(&settings.server)?;

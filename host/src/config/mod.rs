@@ -5,6 +5,7 @@
 
 mod keys;
 pub mod manifest;
+mod mount;
 mod problem;
 mod settings;
 mod state;
@@ -13,6 +14,7 @@ mod units;
 
 pub(crate) use keys::{APP_FLAG_KEYS, HTTP_KEYS, set_from_flag};
 pub use manifest::{BuildCommand, BuildSettings};
+pub use mount::Mount;
 pub(crate) use problem::escaped;
 pub use problem::{ConfigError, Problem, ValueError};
 pub use settings::{

@@ -12,6 +12,7 @@ use tidegate_proto::limits::Limits;
 use tidegate_proto::pipe::{Watermarks, WatermarksError};
 use tidegate_proto::router::{RouteError, RouterBuilder};
 
+use super::mount::Mount;
 use super::problem::ValueError;
 use super::state::StateFolder;
 
@@ -47,9 +48,9 @@ pub struct ServerSettings {
     pub connections_max: usize,
     /// What connections and guests may take together at their bounds. Default no budget.
     pub memory_budget_bytes: Option<u64>,
-    /// Where compiled modules are kept, so that the next start need not compile them.
+    /// Where compiled guests are kept, so that the next start need not compile them.
     pub state: StateFolder,
-    /// Most bytes of compiled modules that are kept. 0: none are, and the state folder is left alone. Default 2 GiB.
+    /// Most bytes of compiled guests that are kept. 0: none are, and the state folder is left alone. Default 2 GiB.
     pub cache_bytes_max: u64,
     /// Started by `tidegate dev`.
     pub dev: bool,
@@ -188,7 +189,7 @@ pub enum LogFormat {
 pub struct AppSettings {
     /// Unique; what the logs call it.
     pub name: String,
-    /// The compiled module.
+    /// The handler: a module or a component.
     pub source: PathBuf,
     /// Patterns as the router reads them: `[host]/path`. Never empty once checked.
     pub routes: Vec<String>,
@@ -198,6 +199,8 @@ pub struct AppSettings {
     pub weight: u32,
     /// The environment the guest sees.
     pub env: Vec<(String, String)>,
+    /// Folders of the host that it sees, each under a path of its own. Default none.
+    pub mounts: Vec<Mount>,
     /// What it may use.
     pub limits: AppLimits,
 }
@@ -212,6 +215,7 @@ impl AppSettings {
             instances: Instances::Fresh,
             weight: 1,
             env: Vec::new(),
+            mounts: Vec::new(),
             limits: AppLimits::default(),
         }
     }

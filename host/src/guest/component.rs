@@ -1,5 +1,6 @@
 //! What a component keeps in its Store, and the two resources that its handler is called with.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use wasmtime::Result;
@@ -8,14 +9,26 @@ use wasmtime::component::{Resource, ResourceTable};
 use super::crash::Crash;
 use super::desk::{Desk, Turn};
 use super::engine::Mode;
+use super::mounts::OpenFiles;
 use super::program::Program;
 use super::state::{GuestState, Side};
+use crate::config::AppLimits;
 use crate::exchange::{Exchange, RequestId};
 
-/// Resources that a Store's table holds at most.
-const RESOURCES_MAX: usize = 4_096;
-/// Handles that the instances of one Store hold at most.
-pub(super) const HANDLES_MAX: usize = 1_000;
+/// A component may hold one handle for each so many bytes of the memory that it may have: an engine that frees what it no
+/// longer uses when it collects garbage, as JavaScript's does, holds many at a time.
+const BYTES_PER_HANDLE: u64 = 4096;
+/// How few and how many that may be.
+const HANDLES: RangeInclusive<usize> = 1_000..=100_000;
+/// Entries of the table that a handle may need: a timer has two.
+const ENTRIES_PER_HANDLE: usize = 4;
+
+/// Handles that the instances in a Store hold at most.
+pub(super) fn handles_max(limits: &AppLimits) -> usize {
+    let share = usize::try_from(limits.memory_bytes / BYTES_PER_HANDLE).unwrap_or(usize::MAX);
+    share.clamp(*HANDLES.start(), *HANDLES.end())
+}
+
 /// Bytes that one host call may take over from the guest.
 pub(super) const HOSTCALL_BYTES_MAX: usize = 2 << 20;
 
@@ -41,6 +54,7 @@ pub(crate) struct ResponseOutparam {
 pub(crate) struct ComponentSide {
     pub(crate) table: ResourceTable,
     pub(crate) desk: Arc<Desk>,
+    pub(crate) open_files: OpenFiles,
     /// The error that the handler answered with, as text for the log.
     pub(crate) reported: Option<String>,
 }
@@ -48,9 +62,9 @@ pub(crate) struct ComponentSide {
 impl ComponentSide {
     pub(crate) fn new(program: &Arc<Program>, exchange: &Arc<Exchange>, mode: Mode) -> Self {
         let mut table = ResourceTable::new();
-        table.set_max_capacity(RESOURCES_MAX);
+        table.set_max_capacity(ENTRIES_PER_HANDLE * handles_max(&program.limits));
         let desk = Desk::new(Arc::clone(program), Arc::clone(exchange), mode);
-        Self { table, desk, reported: None }
+        Self { table, desk, open_files: OpenFiles::default(), reported: None }
     }
 
     /// What the handler is called with.
@@ -72,6 +86,7 @@ impl Side for ComponentSide {
     }
 
     fn end(&mut self, _: &Program, id: &RequestId) {
+        self.open_files.look();
         self.desk.end(id);
     }
 

@@ -1,15 +1,21 @@
 //! What a guest has to export to be a handler.
 
 use tidegate_abi::names;
-use wasmtime::component::{Component, ComponentExportIndex};
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, ComponentExportIndex, Linker, Resource};
 use wasmtime::{ExternType, Module, ModuleExport};
 
+use super::component::{ComponentState, IncomingRequest, ResponseOutparam};
+use super::offer;
 use super::program::{Kind, LoadError};
 
 /// The interface that a component exports. Any 0.2.x serves: versions of one minor are compatible (WASI's own rule).
 const HANDLER: &str = "wasi:http/incoming-handler@0.2.12";
 /// Its one function.
 const HANDLE: &str = "handle";
+
+/// What it is called with.
+type HandlerParams = (Resource<IncomingRequest>, Resource<ResponseOutparam>);
 
 type Exports = (ModuleExport, ModuleExport, Option<ModuleExport>);
 
@@ -37,13 +43,18 @@ pub(super) fn of_module(module: &Module) -> Result<Exports, LoadError> {
     let Some(handle) = function(names::HANDLE, 1)? else {
         if module.get_export(names::START).is_some() {
             return refuse(format!(
-                "it is a command (it exports `{}`); a handler exports `{}`. In Rust: crate-type = [\"cdylib\"] \
-                 and #[tidegate_sdk::handler]",
+                "it is a command (it exports `{}`); a handler exports `{}`, or is a component that exports `{}`. In \
+                 Rust: crate-type = [\"cdylib\"] and #[tidegate_sdk::handler]",
                 names::START,
-                names::HANDLE
+                names::HANDLE,
+                offer::HANDLER_SHOWN
             ));
         }
-        return refuse(format!("it does not export a function `{}` of type `() -> i32`", names::HANDLE));
+        return refuse(format!(
+            "it does not export a function `{}` of type `() -> i32`; a component would export `{}`",
+            names::HANDLE,
+            offer::HANDLER_SHOWN
+        ));
     };
     let memory = match module.get_export(names::MEMORY) {
         Some(ExternType::Memory(ty)) if !ty.is_64() && !ty.is_shared() => {
@@ -58,18 +69,29 @@ pub(super) fn of_module(module: &Module) -> Result<Exports, LoadError> {
     Ok((memory, handle, function(names::INITIALIZE, 0)?))
 }
 
-/// The handler of a component.
+/// The handler of a component: `wasi:http/incoming-handler.handle`, with the resources of this host.
 ///
 /// # Errors
-/// It exports none; the text says what it exports instead.
-pub(super) fn of_component(component: &Component) -> Result<ComponentExportIndex, LoadError> {
+/// It exports none, or one of another type; the text says which.
+pub(super) fn of_component(
+    component: &Component,
+    linker: &Linker<ComponentState>,
+) -> Result<ComponentExportIndex, LoadError> {
+    let refuse = |text: String| LoadError::Exports(Kind::Component, text);
     let instance = component.get_export_index(None, HANDLER);
-    let handle = instance.and_then(|instance| component.get_export_index(Some(&instance), HANDLE));
-    handle.ok_or_else(|| {
-        let ty = component.component_type();
-        let names: Vec<_> = ty.exports(component.engine()).map(|(name, _)| format!("`{name}`")).collect();
-        let exports = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
-        let text = format!("it exports {exports}; a handler exports `wasi:http/incoming-handler@0.2.x`");
-        LoadError::Exports(Kind::Component, text)
-    })
+    let index = instance.and_then(|instance| component.get_export_index(Some(&instance), HANDLE));
+    let index = index.ok_or_else(|| {
+        refuse(format!("it does not export a function `{HANDLE}` of `{}`", offer::HANDLER_SHOWN))
+    })?;
+    // With this host's resources in place of those that the component imports.
+    let ty = linker.substituted_component_type(component);
+    let ty = ty.map_err(|error| LoadError::Imports(Kind::Component, error))?;
+    match component.get_export(instance.as_ref(), HANDLE) {
+        Some((ComponentItem::ComponentFunc(function), _))
+            if !function.async_() && function.typecheck::<HandlerParams, ()>(&ty.instance_type()).is_ok() =>
+        {
+            Ok(index)
+        }
+        _ => Err(refuse(format!("its `{HANDLE}` of `{}` has another type", offer::HANDLER_SHOWN))),
+    }
 }

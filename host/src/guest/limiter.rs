@@ -4,6 +4,9 @@ use wasmtime::{Result, bail};
 
 use super::engine::{MEMORIES_PER_MODULE_MAX, TABLES_PER_MODULE_MAX};
 
+/// Core instances of one Store: a component has several.
+pub(crate) const CORE_INSTANCES_MAX: u32 = 64;
+
 /// Counts what one Store holds. A growth beyond the limit traps rather than failing, so that it has a name.
 #[derive(Debug)]
 pub(crate) struct Limiter {
@@ -71,7 +74,7 @@ impl wasmtime::ResourceLimiter for Limiter {
     }
 
     fn instances(&self) -> usize {
-        64
+        CORE_INSTANCES_MAX as usize
     }
 
     fn tables(&self) -> usize {

@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows a socket, and nothing here waits for anything but its guests.
 
+pub(crate) mod anatomy;
 pub(crate) mod cache;
 pub(crate) mod compile;
 pub(crate) mod component;
@@ -12,6 +13,8 @@ pub(crate) mod engine;
 mod exports;
 pub(crate) mod limiter;
 pub(crate) mod module;
+pub(crate) mod mounts;
+pub(crate) mod offer;
 pub(crate) mod outcome;
 pub(crate) mod places;
 pub(crate) mod program;
@@ -20,5 +23,6 @@ mod stack;
 pub(crate) mod state;
 pub(crate) mod task;
 pub(crate) mod ticker;
+pub(crate) mod wake;
 
 pub use self::compile::compile_child;

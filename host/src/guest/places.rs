@@ -10,7 +10,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::engine::TABLES_PER_PLACE;
+use super::anatomy::Needs;
+use super::engine::{CORE_INSTANCES_PER_PLACE, TABLES_PER_PLACE};
 use super::scheduler::AppId;
 
 /// What one app has of the places.
@@ -73,9 +74,11 @@ pub(crate) struct Place {
     cost: u32,
 }
 
-/// How many places an instance of a module takes: a memory each, and a share of the tables.
-pub(crate) fn cost(memories: u32, tables: u32) -> u32 {
-    memories.max(tables.div_ceil(TABLES_PER_PLACE)).max(1)
+/// How many places an instance of a guest takes: a memory each, and a share of the tables and of the core instances.
+pub(crate) fn cost(needs: &Needs) -> u32 {
+    let shares = needs.tables.div_ceil(TABLES_PER_PLACE.into());
+    let cost = needs.memories.max(shares).max(needs.core_instances.div_ceil(CORE_INSTANCES_PER_PLACE.into()));
+    u32::try_from(cost.max(1)).unwrap_or(u32::MAX)
 }
 
 impl Places {
@@ -209,8 +212,15 @@ mod tests {
     }
 
     #[test]
-    fn a_module_costs_what_it_takes_out_of_the_pools() {
-        assert_eq!([cost(1, 1), cost(0, 0), cost(8, 0), cost(1, 16), cost(1, 5)], [1, 1, 8, 4, 2]);
+    fn a_guest_costs_what_it_takes_out_of_the_pools() {
+        let cost = |memories, tables, core_instances| {
+            cost(&Needs { memories, tables, core_instances, ..Needs::default() })
+        };
+        assert_eq!(
+            [cost(1, 1, 1), cost(0, 0, 0), cost(8, 0, 1), cost(1, 16, 1), cost(1, 5, 1)],
+            [1, 1, 8, 4, 2]
+        );
+        assert_eq!([cost(1, 1, 16), cost(1, 1, 17), cost(1, 4, 64), cost(5, 4, 64)], [1, 2, 4, 5]);
         let (_, [app]) = apps(10);
         let eight = app.take(8).unwrap();
         assert!(app.take(8).is_none());

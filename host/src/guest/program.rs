@@ -1,4 +1,4 @@
-//! A guest's compiled module, linked and ready to be instantiated, with the limits of its app.
+//! A guest's compiled guest, linked and ready to be instantiated, with the limits of its app.
 
 use std::fmt::{self, Display, Formatter};
 use std::fs;
@@ -9,21 +9,22 @@ use std::time::Instant;
 
 use anyhow::Context;
 use wasmtime::component::{self, Component, ComponentExportIndex};
-use wasmtime::{Engine, InstancePre, Linker, Module, ModuleExport, ResourcesRequired};
+use wasmtime::{Engine, InstancePre, Linker, Module, ModuleExport};
 
+use super::anatomy::{self, Needs, Unread};
 use super::cache::{Cache, EntryId, Found};
 use super::compile::{CompileError, Compiler};
 use super::component::ComponentState;
-use super::exports;
-use super::places;
+use super::engine::{MEMORIES_PER_MODULE_MAX, TABLES_PER_MODULE_MAX};
+use super::limiter::CORE_INSTANCES_MAX;
+use super::mounts::{FileThreads, Mounts};
 use super::state::GuestState;
+use super::{exports, offer, places};
 use crate::clock::Clock;
-use crate::config::{AppLimits, Instances, about_bytes};
+use crate::config::{AppLimits, Instances, Mount, about_bytes};
 use crate::exchange::Exchange;
 use crate::observe::guest_log::GuestLog;
 
-/// Bytes of a page of linear memory.
-const WASM_PAGE_BYTES: u64 = 64 * 1024;
 /// Bytes of the largest module that is read.
 const WASM_BYTES_MAX: usize = 256 << 20;
 
@@ -51,6 +52,15 @@ pub(crate) enum LoadError {
     /// It needs what is not there.
     #[error("this {0} can not be linked: {1:#}")]
     Imports(Kind, wasmtime::Error),
+    /// A component imports what is not there: all of it, a line each.
+    #[error("this component imports what this server does not have:{}", offer::listed(.0))]
+    Missing(Vec<String>),
+    /// It is built in a way that no server would look through.
+    #[error("this guest is not taken: {0}")]
+    Unread(Unread),
+    /// An instance of it is more than a Store may hold.
+    #[error("this guest has {count} {what}, and {limit} are the most")]
+    Parts { what: &'static str, count: u64, limit: u32 },
     /// It needs more than its app may have.
     #[error(
         "this guest needs {} of memory to begin with, and its limit is {}: raise `memory`",
@@ -59,10 +69,14 @@ pub(crate) enum LoadError {
     )]
     Memory { needed: u64, limit: u64 },
     /// Likewise for a table.
-    #[error(
-        "this guest needs a table of {needed} elements, and its limit is {limit}: raise `table_elements`"
-    )]
+    #[error("this guest needs tables of {needed} elements, and its limit is {limit}: raise `table_elements`")]
     Table { needed: u64, limit: usize },
+    /// A module, which has no files, with mounts.
+    #[error("this guest is a module, and `mounts` are for components: take them out")]
+    MountsOfModule,
+    /// A folder that can not be opened.
+    #[error("mounts: {0}")]
+    Mounts(String),
 }
 
 /// The kinds of guests, told apart by looking at the file.
@@ -120,6 +134,8 @@ pub(crate) struct Program {
     pub(crate) environ: Vec<Vec<u8>>,
     /// Names and values: what a component is given.
     pub(crate) env: Vec<(String, String)>,
+    /// Folders of the host that a component sees.
+    pub(crate) mounts: Option<Mounts>,
     pub(crate) log: GuestLog,
     /// What an instance holds while it serves nobody, so that a finished request's exchange is free again.
     pub(crate) nobody: Arc<Exchange>,
@@ -160,6 +176,7 @@ pub(crate) struct Loader {
     pub(crate) compiler: Compiler,
     pub(crate) cache: Cache,
     pub(crate) clock: Clock,
+    pub(crate) file_threads: FileThreads,
 }
 
 /// What a program is made from, besides its bytes.
@@ -169,18 +186,20 @@ pub(crate) struct Spec {
     pub(crate) limits: AppLimits,
     pub(crate) instances: Instances,
     pub(crate) env: Vec<(String, String)>,
+    pub(crate) mounts: Vec<Mount>,
 }
 
 impl Loader {
-    /// Takes `wasm` from the cache, else compiles it in a child and keeps it there; loads and links it.
+    /// Takes `wasm`, whose hash is `hash`, from the cache, else compiles it in a child and keeps it there; loads and links it.
     ///
     /// # Errors
     /// See [`LoadError`].
-    pub(crate) fn load(&self, wasm: &[u8], spec: Spec) -> Result<Program, LoadError> {
+    pub(crate) fn load(&self, wasm: &[u8], hash: &blake3::Hash, spec: Spec) -> Result<Program, LoadError> {
         let kind = kind(wasm)?;
-        let id = EntryId::new(&self.engine, wasm);
+        let needs = check(kind, wasm, &spec.limits)?;
+        let id = EntryId::new(&self.engine, hash);
         if let Some(compiled) = self.cached(kind, &id, &spec.name) {
-            return self.link(&compiled, spec);
+            return self.link(&compiled, needs, spec);
         }
         let began = Instant::now();
         let code = self.compiler.compile(wasm)?;
@@ -191,7 +210,7 @@ impl Loader {
             Some(compiled) => compiled,
             None => self.deserialize(kind, &code)?,
         };
-        self.link(&compiled, spec)
+        self.link(&compiled, needs, spec)
     }
 
     /// The code of an entry, if there is one that is as it was written.
@@ -242,25 +261,26 @@ impl Loader {
     ///
     /// # Errors
     /// See [`LoadError`].
-    pub(crate) fn link(&self, compiled: &Compiled, spec: Spec) -> Result<Program, LoadError> {
-        let (code, needs) = match compiled {
+    pub(crate) fn link(&self, compiled: &Compiled, needs: Needs, spec: Spec) -> Result<Program, LoadError> {
+        let code = match compiled {
             Compiled::Module(module) => {
                 let (memory, handle, initialize) = exports::of_module(module)?;
                 let pre = self.linkers.module.instantiate_pre(module);
                 let pre = pre.map_err(|error| LoadError::Imports(Kind::Module, error))?;
-                (
-                    Code::Module(ModuleCode { pre, memory, handle, initialize }),
-                    Some(module.resources_required()),
-                )
+                Code::Module(ModuleCode { pre, memory, handle, initialize })
             }
             Compiled::Component(component) => {
-                let handle = exports::of_component(component)?;
+                let handle = exports::of_component(component, &self.linkers.component)?;
                 let pre = self.linkers.component.instantiate_pre(component);
                 let pre = pre.map_err(|error| LoadError::Imports(Kind::Component, error))?;
-                (Code::Component(ComponentCode { pre, handle }), component.resources_required())
+                Code::Component(ComponentCode { pre, handle })
             }
         };
-        let cost = check_needs(needs.as_ref(), &spec.limits)?;
+        let cost = places::cost(&needs);
+        if matches!(code, Code::Module(_)) && !spec.mounts.is_empty() {
+            return Err(LoadError::MountsOfModule);
+        }
+        let mounts = Mounts::open(&spec.mounts, &self.file_threads).map_err(LoadError::Mounts)?;
         let environ = spec.env.iter().map(|(k, v)| format!("{k}={v}\0").into_bytes()).collect();
         let log = GuestLog::new(Arc::clone(&spec.name), spec.limits.log_bytes_per_s);
         Ok(Program {
@@ -271,6 +291,7 @@ impl Loader {
             instances: spec.instances,
             environ,
             env: spec.env,
+            mounts,
             log,
             nobody: Exchange::new(self.clock),
         })
@@ -319,19 +340,50 @@ pub(crate) fn kind(wasm: &[u8]) -> Result<Kind, LoadError> {
     }
 }
 
-/// Holds what a guest begins with against the app's limits. Returns the places it costs.
-fn check_needs(needs: Option<&ResourcesRequired>, limits: &AppLimits) -> Result<u32, LoadError> {
-    // A component that instantiates what it imports would tell nothing; the linker offers none of that kind.
-    let Some(needs) = needs else { return Ok(1) };
-    let needed = needs.max_initial_memory_size.unwrap_or(0).saturating_mul(WASM_PAGE_BYTES);
-    if needed > limits.memory_bytes {
-        return Err(LoadError::Memory { needed, limit: limits.memory_bytes });
+/// Looks at a guest before it is compiled: what could never be served is refused here. Returns what an instance takes.
+///
+/// # Errors
+/// What it imports is not there, it exports no handler, or it needs more than there is.
+pub(crate) fn check(kind: Kind, wasm: &[u8], limits: &AppLimits) -> Result<Needs, LoadError> {
+    let anatomy = match anatomy::of(kind, wasm) {
+        Ok(anatomy) => anatomy,
+        // The compiler says where it is damaged. Should it take the guest in spite of that, nobody knows its needs.
+        Err(Unread::Damaged(_)) => return Ok(Needs::UNKNOWN),
+        Err(error) => return Err(LoadError::Unread(error)),
+    };
+    if kind == Kind::Component {
+        let missing = offer::missing(&anatomy.imports);
+        if !missing.is_empty() {
+            return Err(LoadError::Missing(missing));
+        }
+        if !anatomy.exports.iter().any(offer::serves) {
+            let names = anatomy.exports.iter().map(|export| export.name);
+            return Err(LoadError::Exports(kind, offer::no_handler(names)));
+        }
     }
-    let elements = needs.max_initial_table_size.unwrap_or(0);
-    if elements > limits.table_elements as u64 {
-        return Err(LoadError::Table { needed: elements, limit: limits.table_elements });
+    let needs = anatomy.needs.unwrap_or(Needs::UNKNOWN);
+    check_needs(&needs, limits)?;
+    Ok(needs)
+}
+
+/// Holds what an instance begins with against what a Store may hold, and the app's limits.
+fn check_needs(needs: &Needs, limits: &AppLimits) -> Result<(), LoadError> {
+    for (what, count, limit) in [
+        ("core instances", needs.core_instances, CORE_INSTANCES_MAX),
+        ("linear memories", needs.memories, MEMORIES_PER_MODULE_MAX),
+        ("tables", needs.tables, TABLES_PER_MODULE_MAX),
+    ] {
+        if count > limit.into() {
+            return Err(LoadError::Parts { what, count, limit });
+        }
     }
-    Ok(places::cost(needs.num_memories, needs.num_tables))
+    if needs.memory_bytes > limits.memory_bytes {
+        return Err(LoadError::Memory { needed: needs.memory_bytes, limit: limits.memory_bytes });
+    }
+    if needs.table_elements > limits.table_elements as u64 {
+        return Err(LoadError::Table { needed: needs.table_elements, limit: limits.table_elements });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use wasmtime::component::{self, Resource};
 use wasmtime::{Instance, ModuleExport, Store, Trap, TypedFunc, UpdateDeadline, WasmBacktrace, WasmResults};
 
 use super::component::{
-    ComponentSide, ComponentState, HANDLES_MAX, HOSTCALL_BYTES_MAX, IncomingRequest, ResponseOutparam,
+    ComponentSide, ComponentState, HOSTCALL_BYTES_MAX, IncomingRequest, ResponseOutparam, handles_max,
 };
 use super::crash::Crash;
 use super::desk::Desk;
@@ -102,7 +102,12 @@ impl Runner {
     /// Runs the guest until it waits, its slice is over, or the call is.
     pub(crate) fn poll(&mut self) -> Ran {
         // The worker knows what a parked guest waits for, so nothing needs to be woken.
-        let mut cx = Context::from_waker(Waker::noop());
+        self.poll_with(Waker::noop())
+    }
+
+    /// The same for a guest that other threads work for, which wake it.
+    pub(crate) fn poll_with(&mut self, waker: &Waker) -> Ran {
+        let mut cx = Context::from_waker(waker);
         let polled = catch_unwind(AssertUnwindSafe(|| self.future.as_mut().poll(&mut cx)));
         match polled {
             Err(panic) => Ran::Panicked(panic_text(&*panic)),
@@ -315,7 +320,7 @@ async fn component(code: &ComponentCode, job: Job, mode: Mode) -> Started<Compon
     let side = ComponentSide::new(&job.program, &job.exchange, mode);
     let (mut store, left) = store(job, side);
     store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
-    store.set_max_component_handles(HANDLES_MAX);
+    store.set_max_component_handles(handles_max(&store.data().program.limits));
     let desk = Arc::clone(&store.data().side.desk);
     match parking(&desk, code.pre.instantiate_async(&mut store)).await {
         Ok(instance) => match handler(code, &instance, &mut store) {

@@ -18,6 +18,7 @@ use crate::clock::{Nanos, thread_cpu};
 use crate::exchange::{Exchange, RequestId};
 use crate::guest::scheduler::Scheduler;
 use crate::guest::task::Runner;
+use crate::guest::wake::Bell;
 use crate::reactor::buffers::Buffers;
 use crate::reactor::token::{Slot, Slots};
 use crate::shared::Shared;
@@ -58,6 +59,9 @@ pub(crate) struct Local {
     pub(crate) tasks: Slots<Task>,
     wheel: Wheel<TimerKey>,
     scheduler: Scheduler<Slot>,
+    /// Rung by threads that work for guests, and whom they woke.
+    bell: Arc<Bell<Slot>>,
+    woken: Vec<Slot>,
     waiting: Waiting,
     exchanges: Vec<Arc<Exchange>>,
     #[expect(clippy::vec_box, reason = "the boxes themselves are what is lent")]
@@ -77,6 +81,11 @@ impl Local {
     pub(crate) fn new(shared: Arc<Shared>, worker: u16) -> Self {
         let now = shared.clock.now();
         let (generation, registry) = shared.current.get();
+        let waker = shared.wakers.get(usize::from(worker)).cloned();
+        let bell = Bell::new(move || {
+            // It fails only if the worker is gone, and then there is nobody to wake.
+            let _ = waker.as_ref().map(|waker| waker.wake());
+        });
         let mut local = Self {
             registry: Arc::clone(&registry),
             generation,
@@ -88,6 +97,8 @@ impl Local {
             tasks: Slots::new(),
             wheel: Wheel::new(Shared::ms(now)),
             scheduler: Scheduler::new(),
+            bell,
+            woken: Vec::new(),
             waiting: Waiting::default(),
             exchanges: Vec::new(),
             actives: Vec::new(),

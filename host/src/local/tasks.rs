@@ -10,10 +10,12 @@ use crate::clock::{MS, Nanos};
 use crate::config::Instances;
 use crate::exchange::{Exchange, Stage};
 use crate::guest::crash::Crash;
+use crate::guest::mounts::Mounts;
 use crate::guest::outcome::{Outcome, WALL_LIMIT};
 use crate::guest::places::Place;
 use crate::guest::scheduler::{AppId, Join};
 use crate::guest::task::{Job, Ran, Runner};
+use crate::guest::wake::Alarm;
 use crate::observe::failures::Failed;
 use crate::observe::guest_log::Level;
 use crate::reactor::token::Slot;
@@ -29,6 +31,8 @@ const LONG_TURN: Nanos = 20 * MS;
 /// A guest at work.
 pub(crate) struct Task {
     runner: Runner,
+    /// Where other threads work for it, as they do for one that has files.
+    alarm: Option<Alarm<Slot>>,
     pub(crate) app: Arc<App>,
     pub(crate) exchange: Arc<Exchange>,
     /// Whose request it is. None once the answer has left and the guest goes on without it.
@@ -44,6 +48,13 @@ pub(crate) struct Task {
 }
 
 impl Task {
+    /// Runs the guest. Beside what came of it: whether another thread woke it meanwhile.
+    fn poll(&mut self) -> (Ran, bool) {
+        let Some(alarm) = &self.alarm else { return (self.runner.poll(), false) };
+        let _threads = self.app.program.mounts.as_ref().and_then(Mounts::enter);
+        alarm.during(|waker| self.runner.poll_with(waker))
+    }
+
     /// Nobody is left to tell of a failure: the log is told.
     fn log_late(&self, word: &str, detail: Option<&str>) {
         if word != "ok" {
@@ -148,8 +159,10 @@ impl Local {
         exchange.slice.set_budget(cpu);
         runner.begin(Job { program: Arc::clone(&app.program), exchange: Arc::clone(exchange), place });
         let now = self.now;
-        let task = self.tasks.insert_with(|_| Task {
+        let bell = app.program.mounts.is_some().then_some(&self.bell);
+        let task = self.tasks.insert_with(|slot| Task {
             runner,
+            alarm: bell.map(|bell| Alarm::new(bell, slot)),
             app: Arc::clone(app),
             exchange: Arc::clone(exchange),
             session: Some(session),
@@ -275,7 +288,7 @@ impl Local {
         task.ready = false;
         self.shared.ticker.guest_runs();
         task.exchange.slice.begin(self.now, self.cpu_floor);
-        let ran = task.runner.poll();
+        let (ran, woken) = task.poll();
         self.now = self.shared.clock.now();
         let used = task.exchange.slice.end(self.now);
         self.cpu_floor += used;
@@ -299,7 +312,12 @@ impl Local {
                 }
                 self.end_task(slot, sound);
             }
-            None => self.suspend(slot, used),
+            None => {
+                self.suspend(slot, used);
+                if woken {
+                    self.make_ready(slot);
+                }
+            }
         }
         let step = Step { session, outcome, crash };
         self.scheduler.charge(app, used);
@@ -365,6 +383,16 @@ impl Local {
         {
             self.make_ready(slot);
         }
+    }
+
+    /// Puts the guests into the run queue that other threads woke. Who is gone by now is passed over.
+    pub(crate) fn answer_bell(&mut self) {
+        let mut woken = std::mem::take(&mut self.woken);
+        self.bell.take(&mut woken);
+        for slot in woken.drain(..) {
+            self.make_ready(slot);
+        }
+        self.woken = woken;
     }
 
     fn make_ready(&mut self, slot: Slot) {

@@ -10,11 +10,13 @@ use super::add_to_linker;
 use crate::clock::{Clock, MS, thread_cpu};
 use crate::config::{AppLimits, Instances};
 use crate::exchange::{Exchange, Fault, Stage};
+use crate::guest::anatomy::Needs;
 use crate::guest::cache::Cache;
 use crate::guest::compile::Compiler;
 use crate::guest::cost;
 use crate::guest::engine;
 use crate::guest::module::ModuleSide;
+use crate::guest::mounts::FileThreads;
 use crate::guest::outcome::Outcome;
 use crate::guest::program::{Kind, Linkers, Loader, Program, Spec};
 use crate::guest::state::GuestState;
@@ -70,7 +72,8 @@ impl Bench {
         add_to_linker(&mut linkers.module).unwrap();
         let clock = Clock::start();
         let compiler = Compiler::this_binary(engine::Mode::Production).unwrap();
-        let loader = Loader { engine, linkers, compiler, cache: Cache::none(), clock };
+        let (cache, file_threads) = (Cache::none(), FileThreads::default());
+        let loader = Loader { engine, linkers, compiler, cache, clock, file_threads };
         Self { loader, exchange: Exchange::new(clock) }
     }
 
@@ -92,8 +95,10 @@ impl Bench {
             limits: AppLimits::default(),
             instances: Instances::Fresh,
             env: vec![("KEY".into(), "value".into())],
+            mounts: Vec::new(),
         };
-        Arc::new(self.loader.link(&self.loader.deserialize(Kind::Module, &code).unwrap(), spec).unwrap())
+        let compiled = self.loader.deserialize(Kind::Module, &code).unwrap();
+        Arc::new(self.loader.link(&compiled, Needs::UNKNOWN, spec).unwrap())
     }
 
     fn runner(&self, wat: &str) -> Runner {

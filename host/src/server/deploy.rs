@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::{AppSettings, ServerSettings};
 use crate::guest::cache::Cache;
 use crate::guest::compile::Compiler;
+use crate::guest::mounts::FileThreads;
 use crate::guest::places::Places;
 use crate::guest::program::{self, Linkers, Loader, Program, Spec};
 use crate::guest::task::Reaper;
@@ -130,7 +131,8 @@ impl Stock {
         wasi::add_to_linker(&mut linkers.component).map_err(plain)?;
         wasi_http::add_to_linker(&mut linkers.component).map_err(plain)?;
         let cache = Cache::of(settings);
-        let loader = Loader { engine: engine.clone(), linkers, compiler, cache, clock };
+        let file_threads = FileThreads::default();
+        let loader = Loader { engine: engine.clone(), linkers, compiler, cache, clock, file_threads };
         Ok(Self { loader, places, reaper, seats: Mutex::default() })
     }
 
@@ -165,7 +167,8 @@ impl Stock {
     fn load_app(&self, settings: &AppSettings, served: &Registry) -> Result<Part> {
         let (name, shown) = (&settings.name, settings.source.display());
         let wasm = program::read(&settings.source).with_context(|| format!("app `{name}`"))?;
-        let origin = Origin { settings: settings.clone(), hash: blake3::hash(&wasm) };
+        let hash = blake3::hash(&wasm);
+        let origin = Origin { settings: settings.clone(), hash };
         if let Some(same) = served.apps().iter().find(|app| app.is_made_from(&origin)) {
             return Ok(Part::Kept(Arc::clone(same)));
         }
@@ -174,8 +177,10 @@ impl Stock {
             limits: settings.limits,
             instances: settings.instances,
             env: settings.env.clone(),
+            mounts: settings.mounts.clone(),
         };
-        let program = self.loader.load(&wasm, spec).with_context(|| format!("app `{name}`: `{shown}`"))?;
+        let program =
+            self.loader.load(&wasm, &hash, spec).with_context(|| format!("app `{name}`: `{shown}`"))?;
         Ok(Part::New(Box::new((program, origin))))
     }
 

@@ -50,7 +50,11 @@ impl Session {
             let detail = self.explain(outcome, inner);
             return self.fail_explained(local, inner, failure, &detail, crash);
         }
-        if self.conn.send() == Send::Await && !unset {
+        // A guest whose slice is over may be about to ask for a body that is held back until then: once a head has left,
+        // there is no 100 any more.
+        let undecided = outcome.is_none() && self.conn.awaits_continue() && exchange.slice.has_yielded();
+        let stays = undecided && inner.response.stage() == Stage::Head;
+        if self.conn.send() == Send::Await && !unset && !stays {
             // Those that still wait go before it: no more than may wait at once, and no more can follow.
             send_hints(&mut self.conn, &mut inner.response, &mut active.out, usize::MAX);
             active.status = inner.response.head.status();

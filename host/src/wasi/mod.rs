@@ -1,12 +1,15 @@
-//! WASI 0.2 for components, HTTP left out: `wasi:io`, `wasi:clocks`, `wasi:random`, `wasi:cli`.
+//! WASI 0.2 for components, HTTP left out: `wasi:io`, `wasi:clocks`, `wasi:random`, `wasi:cli`,
+//! `wasi:filesystem`, `wasi:sockets`.
 //!
 //! The bindings are wasmtime-wasi's, and so is what a stream and a pollable are; behind them are the worker's timer wheel
 //! and the app's log. Nothing here waits other than by a pollable, and every call spends of the guest's slice.
 
 mod cli;
 mod clocks;
+mod files;
 mod io;
 mod random;
+mod sockets;
 mod stdio;
 
 use wasmtime::Result;
@@ -42,7 +45,7 @@ impl Wasi<'_> {
 /// # Errors
 /// A name was defined twice: a bug.
 pub(crate) fn add_to_linker(linker: &mut Linker<ComponentState>) -> Result<()> {
-    use bindings::{cli, clocks, random};
+    use bindings::{cli, clocks, filesystem, random};
     use wasmtime_wasi_io::bindings::wasi::io;
 
     fn wasi(state: &mut ComponentState) -> Wasi<'_> {
@@ -54,6 +57,9 @@ pub(crate) fn add_to_linker(linker: &mut Linker<ComponentState>) -> Result<()> {
     io::streams::add_to_linker::<_, HasWasi>(linker, wasi)?;
     clocks::monotonic_clock::add_to_linker::<_, HasWasi>(linker, wasi)?;
     clocks::wall_clock::add_to_linker::<_, HasWasi>(linker, wasi)?;
+    filesystem::types::add_to_linker::<_, HasWasi>(linker, wasi)?;
+    filesystem::preopens::add_to_linker::<_, HasWasi>(linker, wasi)?;
+    sockets::add_to_linker(linker, wasi)?;
     random::random::add_to_linker::<_, HasWasi>(linker, wasi)?;
     random::insecure::add_to_linker::<_, HasWasi>(linker, wasi)?;
     random::insecure_seed::add_to_linker::<_, HasWasi>(linker, wasi)?;

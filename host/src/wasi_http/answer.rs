@@ -6,7 +6,7 @@ use wasmtime::Result;
 use wasmtime::component::Resource;
 
 use super::Http;
-use super::draft::{Draft, OutgoingBody};
+use super::draft::{Draft, Message, OutgoingBody};
 use super::fields::FieldList;
 use super::types::{ErrorCode, HostOutgoingResponse, HostResponseOutparam};
 use crate::exchange::{Field, Refusal};
@@ -28,10 +28,9 @@ pub(crate) struct OutgoingResponse {
 }
 
 impl OutgoingResponse {
-    /// The fields as the response's head takes them. The standard lets a guest set two that are the server's business
-    /// here: how the body is framed is not for the guest to say.
+    /// The fields as the response's head takes them. The standard lets a guest set one more that is the connection's.
     fn head(&self) -> impl Iterator<Item = Option<Field<'_>>> {
-        let own = |(name, _): &Field<'_>| !matches!(*name, b"te" | b"trailer");
+        let own = |(name, _): &Field<'_>| *name != b"te";
         self.headers.fields().iter().filter(own).map(Some)
     }
 }
@@ -86,7 +85,7 @@ impl HostOutgoingResponse for Http<'_> {
         if own.body.is_some() {
             return Ok(Err(()));
         }
-        let draft = Draft::new(&side.desk, own.headers.content_length());
+        let draft = Draft::new(&side.desk, Message::Response, own.headers.content_length());
         own.body = Some(Arc::clone(&draft));
         Ok(Ok(side.table.push(OutgoingBody::new(draft))?))
     }

@@ -6,6 +6,7 @@
 
 use std::future::poll_fn;
 use std::mem::replace;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
@@ -52,13 +53,33 @@ enum End {
     Cut,
 }
 
-/// A response's body, shared by the response, the `outgoing-body` and its stream.
+/// What a body belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Message {
+    Response,
+    Request,
+}
+
+impl Message {
+    /// So many bytes are not what was declared.
+    fn wrong_size(self, bytes: u64) -> ErrorCode {
+        match self {
+            Self::Response => ErrorCode::HttpResponseBodySize(Some(bytes)),
+            Self::Request => ErrorCode::HttpRequestBodySize(Some(bytes)),
+        }
+    }
+}
+
+/// A message's body, shared by the message, the `outgoing-body` and its stream.
 #[derive(Debug)]
 pub(super) struct Draft {
     desk: Arc<Desk>,
     turn: Turn,
-    /// The length that the response declares.
+    message: Message,
+    /// The length that the message declares.
     declared: Option<u64>,
+    /// Bytes that the guest has tried to write, those refused as too many included.
+    tried: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -68,9 +89,15 @@ fn trailers(fields: &Fields) -> impl Iterator<Item = Option<Field<'_>>> {
 }
 
 impl Draft {
-    pub(super) fn new(desk: &Arc<Desk>, declared: Option<u64>) -> Arc<Self> {
+    pub(super) fn new(desk: &Arc<Desk>, message: Message, declared: Option<u64>) -> Arc<Self> {
         let state = Mutex::new(State::Early(Early::default()));
-        Arc::new(Self { desk: Arc::clone(desk), turn: desk.turn(), declared, state })
+        let tried = AtomicU64::new(0);
+        Arc::new(Self { desk: Arc::clone(desk), turn: desk.turn(), message, declared, tried, state })
+    }
+
+    /// The guest has tried to write another number of bytes than was declared.
+    fn wrong_size(&self) -> ErrorCode {
+        self.message.wrong_size(self.tried.load(Relaxed))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -125,26 +152,23 @@ impl Draft {
         if bytes.is_empty() {
             return Ok(());
         }
+        self.tried.fetch_add(bytes.len() as u64, Relaxed);
         let mut state = self.lock();
         match &mut *state {
             State::Early(early) => self.write_early(early, bytes),
             State::Forgotten => Err(StreamError::Closed),
-            State::Attached => {
-                let before = self.response(|response| (response.written(), response.write(bytes)));
-                match before {
-                    Some((_, Ok(_))) => Ok(()),
-                    Some((written, Err(Refusal::TooLong))) => Err(too_long(written, bytes)),
-                    Some((_, Err(_))) | None => Err(StreamError::Closed),
-                }
-            }
+            State::Attached => match self.response(|response| response.write(bytes)) {
+                Some(Ok(_)) => Ok(()),
+                Some(Err(Refusal::TooLong)) => Err(failed(self.wrong_size())),
+                Some(Err(_)) | None => Err(StreamError::Closed),
+            },
         }
     }
 
     fn write_early(&self, early: &mut Early, bytes: &[u8]) -> Result<(), StreamError> {
-        let written = early.bytes.len() as u64;
-        if self.declared.is_some_and(|length| written + bytes.len() as u64 > length) {
+        if self.declared.is_some_and(|length| self.tried.load(Relaxed) > length) {
             early.end = Some(End::Cut);
-            return Err(too_long(written, bytes));
+            return Err(failed(self.wrong_size()));
         }
         let held = self.desk.hold(early.bytes.len() + bytes.len()).map_err(StreamError::Trap)?;
         early.held = Some(held);
@@ -173,21 +197,25 @@ impl Draft {
                 let written = early.bytes.len() as u64;
                 if early.end.is_some() || self.declared.is_some_and(|length| length != written) {
                     early.end = Some(End::Cut);
-                    return Err(ErrorCode::HttpResponseBodySize(Some(written)));
+                    return Err(self.wrong_size());
                 }
                 early.end = Some(End::Finished(fields.clone()));
                 Ok(())
             }
             State::Attached => {
                 let finished = self.response(|response| {
-                    let written = response.written();
                     let finished = response.finish(trailers(fields));
                     if finished.is_err() {
                         response.abandon();
                     }
-                    finished.map_err(|refusal| unfinished(refusal, written))
+                    finished
                 });
-                finished.unwrap_or(Ok(()))
+                match finished {
+                    // That the client is gone is no mistake of the guest's.
+                    None | Some(Ok(()) | Err(Refusal::Gone(_))) => Ok(()),
+                    Some(Err(Refusal::TooLarge)) => Err(ErrorCode::HttpResponseTrailerSectionSize(None)),
+                    Some(Err(_)) => Err(self.wrong_size()),
+                }
             }
         }
     }
@@ -212,19 +240,6 @@ fn writable(response: &mut Response) -> Option<usize> {
         Some(WRITE_BYTES_MAX)
     } else {
         Some(response.pipe.permit())
-    }
-}
-
-fn too_long(written: u64, bytes: &[u8]) -> StreamError {
-    failed(ErrorCode::HttpResponseBodySize(Some(written + bytes.len() as u64)))
-}
-
-/// Why a body was cut off instead of ending cleanly.
-fn unfinished(refusal: Refusal, written: u64) -> ErrorCode {
-    match refusal {
-        Refusal::TooLarge => ErrorCode::HttpResponseTrailerSectionSize(None),
-        Refusal::Gone(fault) => fault.into(),
-        _ => ErrorCode::HttpResponseBodySize(Some(written)),
     }
 }
 

@@ -275,3 +275,45 @@ impl HostFields for Http<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_forbidden_names_are_found() {
+        assert!(FORBIDDEN.is_sorted());
+        assert!(FORBIDDEN.iter().all(|name| is_forbidden(name)));
+        assert!(!is_forbidden("content-length") && !is_forbidden("hos") && !is_forbidden(""));
+    }
+
+    #[test]
+    fn names_are_tokens_in_lower_case_and_not_the_connections() {
+        assert_eq!(checked_name("X-Request-ID").unwrap(), "x-request-id");
+        for bad in ["", "a b", "a:b", "a\r\nb", "\u{e9}", "a\0"] {
+            assert!(matches!(checked_name(bad), Err(HeaderError::InvalidSyntax)), "{bad:?}");
+        }
+        for name in ["Host", "CONNECTION", "Transfer-Encoding"] {
+            assert!(matches!(checked_name(name), Err(HeaderError::Forbidden)), "{name}");
+        }
+    }
+
+    #[test]
+    fn values_can_not_end_their_line() {
+        for good in [&b""[..], b"a b", b"\ta", b" a ", b"\xff\x80"] {
+            assert_eq!(checked_value("x", good.to_vec()).unwrap(), good);
+        }
+        for bad in [&b"a\r\nb: c"[..], b"a\nb", b"\r", b"\0", b"\x7f", b"\x1b[31m"] {
+            assert!(matches!(checked_value("x", bad.to_vec()), Err(HeaderError::InvalidSyntax)), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_length_is_digits_and_nothing_else() {
+        assert_eq!(checked_value(CONTENT_LENGTH, b"007".to_vec()).unwrap(), b"7");
+        for bad in [&b""[..], b"+5", b"-5", b" 5", b"5, 5", b"0x5", b"18446744073709551616"] {
+            let checked = checked_value(CONTENT_LENGTH, bad.to_vec());
+            assert!(matches!(checked, Err(HeaderError::InvalidSyntax)), "{bad:?}");
+        }
+    }
+}

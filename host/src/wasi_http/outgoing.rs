@@ -13,7 +13,7 @@ use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
 use super::Http;
 use super::bindings::wasi::http::outgoing_handler;
-use super::draft::{Draft, OutgoingBody};
+use super::draft::{Draft, Message, OutgoingBody};
 use super::fields::FieldList;
 use super::incoming::IncomingBody;
 use super::types::{
@@ -76,6 +76,11 @@ fn is_scheme(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(tail)
 }
 
+/// A path, which may be empty, with what may stand behind it (RFC 9110 7.1).
+fn is_path(text: &str) -> bool {
+    text.is_empty() || (text.starts_with(['/', '?']) && text.parse::<PathAndQuery>().is_ok())
+}
+
 impl Http<'_> {
     fn outgoing(&self, request: &Resource<OutgoingRequest>) -> Result<&OutgoingRequest> {
         self.enter()?;
@@ -122,7 +127,7 @@ impl HostOutgoingRequest for Http<'_> {
         if own.body.is_some() {
             return Ok(Err(()));
         }
-        let draft = Draft::new(&side.desk, own.headers.content_length());
+        let draft = Draft::new(&side.desk, Message::Request, own.headers.content_length());
         own.body = Some(Arc::clone(&draft));
         Ok(Ok(side.table.push(OutgoingBody::new(draft))?))
     }
@@ -150,7 +155,7 @@ impl HostOutgoingRequest for Http<'_> {
         request: Resource<OutgoingRequest>,
         path: Option<String>,
     ) -> Result<Result<(), ()>> {
-        if path.as_deref().is_some_and(|path| path.parse::<PathAndQuery>().is_err()) {
+        if path.as_deref().is_some_and(|path| !is_path(path)) {
             return Ok(Err(()));
         }
         let bytes = path.as_ref().map_or(0, String::len);

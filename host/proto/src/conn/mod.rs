@@ -207,6 +207,12 @@ impl Connection {
         }
     }
 
+    /// True if the client waits for 100 (Continue) before it sends the body, and the body was not asked for yet.
+    #[must_use]
+    pub fn awaits_continue(&self) -> bool {
+        self.expect == Expect::Awaited
+    }
+
     fn begin_discard(&mut self, now: Millis, limits: &Limits) {
         if self.expect == Expect::Awaited || self.outgrows_drain() {
             self.persist = Persist::Close;

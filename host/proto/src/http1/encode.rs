@@ -173,7 +173,7 @@ impl Known {
             2 if is("te") => Self::Forbidden,
             4 if is("date") => Self::Date,
             6 if is("server") => Self::Server,
-            7 if is("upgrade") || is("trailer") => Self::Forbidden,
+            7 if is("upgrade") => Self::Forbidden,
             10 if is("connection") => Self::Connection,
             10 if is("keep-alive") => Self::Forbidden,
             12 if is("content-type") => Self::ContentType,

@@ -1,4 +1,4 @@
-//! A handler crate into a module, by way of the user's own cargo.
+//! A handler crate into a module or a component, by way of the user's own cargo.
 //!
 //! It says what is missing before it builds: a library that cargo can link into a module, and the standard library
 //! of the target. The latter it installs, and says so.
@@ -13,12 +13,9 @@ use serde_json::Value;
 
 use super::super::Failure;
 use super::super::child::Children;
-use super::{Broken, Profile};
+use super::{Broken, Profile, Target};
 
-/// The target that handler modules are built for.
-const TARGET: &str = "wasm32-wasip1";
-
-/// A crate that becomes a module.
+/// A crate that becomes a module or a component.
 #[derive(Debug)]
 pub(in crate::cli) struct Crate {
     /// Its name.
@@ -26,6 +23,7 @@ pub(in crate::cli) struct Crate {
     /// Its folder, as an absolute path.
     pub(in crate::cli) folder: PathBuf,
     manifest: PathBuf,
+    target: Target,
 }
 
 impl Crate {
@@ -33,7 +31,7 @@ impl Crate {
     ///
     /// # Errors
     /// There is none, cargo does not accept it, or it has no library that becomes a module.
-    pub(in crate::cli) fn open(folder: &Path) -> Result<Self, Failure> {
+    pub(in crate::cli) fn open(folder: &Path, target: Target) -> Result<Self, Failure> {
         let manifest = folder.join("Cargo.toml");
         if !manifest.is_file() {
             let help =
@@ -49,7 +47,7 @@ impl Crate {
         let manifest = manifest.canonicalize().context("the crate's folder cannot be read")?;
         let folder = manifest.parent().unwrap_or(folder).to_path_buf();
         let package = package(&folder, &manifest)?;
-        Ok(Self { package, folder, manifest })
+        Ok(Self { package, folder, manifest, target })
     }
 
     /// Builds it. The module is in cargo's target folder.
@@ -57,9 +55,10 @@ impl Crate {
     /// # Errors
     /// A tool is missing, or it does not build.
     pub(super) fn build(&self, profile: Profile, children: &Children) -> Result<PathBuf, Broken> {
-        add_target(&self.folder)?;
+        let triple = self.target.triple();
+        add_target(triple, &self.folder)?;
         let mut command = cargo(&self.folder);
-        command.args(["build", "--lib", "--target", TARGET, "--message-format=json-render-diagnostics"]);
+        command.args(["build", "--lib", "--target", triple, "--message-format=json-render-diagnostics"]);
         if profile == Profile::Release {
             command.arg("--release");
         }
@@ -87,7 +86,7 @@ impl Crate {
                 "--format-version",
                 "1",
                 "--filter-platform",
-                TARGET,
+                self.target.triple(),
                 "--manifest-path",
             ])
             .arg(&self.manifest)
@@ -160,7 +159,7 @@ fn package(folder: &Path, manifest: &Path) -> Result<String, Failure> {
 }
 
 /// Installs the standard library of the target where the toolchain of this folder has none.
-fn add_target(folder: &Path) -> Result<(), Failure> {
+fn add_target(triple: &str, folder: &Path) -> Result<(), Failure> {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| OsString::from("rustc"));
     let output = Command::new(rustc)
         .args(["--print", "sysroot"])
@@ -169,17 +168,17 @@ fn add_target(folder: &Path) -> Result<(), Failure> {
         .output()
         .context("rustc cannot be started")?;
     let sysroot = String::from_utf8_lossy(&output.stdout);
-    let library = Path::new(sysroot.trim_end()).join("lib/rustlib").join(TARGET);
+    let library = Path::new(sysroot.trim_end()).join("lib/rustlib").join(triple);
     if !output.status.success() || library.is_dir() {
         return Ok(());
     }
-    eprintln!("the Rust toolchain of {} lacks the target {TARGET}: adding it with rustup", folder.display());
-    let done = Command::new("rustup").args(["target", "add", TARGET]).current_dir(folder).status();
-    let help = || Some(format!("install the target {TARGET} for the toolchain in {}", sysroot.trim_end()));
+    eprintln!("the Rust toolchain of {} lacks the target {triple}: adding it with rustup", folder.display());
+    let done = Command::new("rustup").args(["target", "add", triple]).current_dir(folder).status();
+    let help = || Some(format!("install the target {triple} for the toolchain in {}", sysroot.trim_end()));
     match done {
         Ok(status) if status.success() => Ok(()),
         Ok(_) => {
-            Err(Failure::Failed { error: anyhow!("rustup could not add the target {TARGET}"), help: help() })
+            Err(Failure::Failed { error: anyhow!("rustup could not add the target {triple}"), help: help() })
         }
         Err(error) => {
             let error = anyhow::Error::new(error).context("rustup cannot be started");
@@ -244,7 +243,7 @@ not json
     #[test]
     fn a_folder_without_a_crate_is_told_from_none() {
         let folder = tempfile::tempdir().unwrap();
-        let told = |folder: &Path| Crate::open(folder).unwrap_err().to_string();
+        let told = |folder: &Path| Crate::open(folder, Target::Module).unwrap_err().to_string();
         assert!(told(folder.path()).contains("there is no Cargo.toml in `"));
         assert!(told(&folder.path().join("shpo")).contains("there is no folder `"));
     }

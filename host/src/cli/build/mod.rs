@@ -1,4 +1,4 @@
-//! `tidegate build`: a project into one module, by way of the user's own cargo or of the command that the project's
+//! `tidegate build`: a project into one module or component, by way of the user's own cargo or of the command that the project's
 //! `tidegate.toml` names.
 
 pub(super) mod cargo;
@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use clap::ValueEnum;
 
 use super::Failure;
 use super::args::BuildArgs;
@@ -22,6 +23,26 @@ pub(super) enum Profile {
     Dev,
     /// To be served.
     Release,
+}
+
+/// What cargo is to make of a crate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Target {
+    /// A module, for tidegate.
+    #[default]
+    Module,
+    /// A component, for any host of `wasi:http`.
+    Component,
+}
+
+impl Target {
+    /// Its name among those that rustc knows.
+    fn triple(self) -> &'static str {
+        match self {
+            Self::Module => "wasm32-wasip1",
+            Self::Component => "wasm32-wasip2",
+        }
+    }
 }
 
 /// A build that did not come to its end.
@@ -39,7 +60,7 @@ impl<F: Into<Failure>> From<F> for Broken {
 }
 
 pub(super) fn run(args: &BuildArgs) -> Result<(), Failure> {
-    let project = Project::open(&args.folder)?;
+    let project = Project::open(&args.folder, args.target)?;
     let built =
         build(&project, Profile::Release, &Children::of_terminal()).map_err(|broken| broken.failure)?;
     let out = args.out.clone().unwrap_or_else(|| project.module());

@@ -1,10 +1,13 @@
-//! What a module would get of what it asks for: the same linker answers that a server uses, one import at a time.
+//! What a guest would get of what it asks for, one import at a time: of modules the same linker answers that a server
+//! uses, of components the list that is held to it.
 
 use serde::Serialize;
 use wasmparser::{FuncType, ValType};
 use wasmtime::{Engine, Linker, Module};
 
+use crate::guest::anatomy::{Item, ItemKind};
 use crate::guest::engine::{self, Mode};
+use crate::guest::offer::{self, Standing};
 use crate::guest::state::GuestState;
 use crate::module_abi;
 
@@ -48,6 +51,33 @@ pub(super) struct Verdict {
     pub(super) grant: Grant,
     /// Empty where all is well.
     pub(super) help: String,
+}
+
+impl Verdict {
+    pub(super) fn new(grant: Grant, help: &str) -> Self {
+        Self { grant, help: help.to_owned() }
+    }
+}
+
+/// What becomes of a component's import; `has_mounts` says whether there are folders for it.
+pub(super) fn of_component(import: &Import, has_mounts: bool) -> Verdict {
+    let item = match import.shape.as_str() {
+        "function" => Item { name: &import.name, kind: ItemKind::Function },
+        "resource" => Item { name: &import.name, kind: ItemKind::Resource },
+        // Types need nothing of a host.
+        "type" | "types" => return Verdict::new(Grant::Granted, ""),
+        _ => Item { name: &import.name, kind: ItemKind::Other },
+    };
+    match offer::interface(&import.module).filter(|interface| interface.has(&item)) {
+        None => Verdict::new(Grant::Unknown, offer::hint(&import.module).unwrap_or_default()),
+        Some(interface) => match interface.standing {
+            Standing::Denies(why) => Verdict::new(Grant::Denied, why),
+            Standing::Works if interface.name.starts_with("wasi:filesystem/") && !has_mounts => {
+                Verdict::new(Grant::Denied, "no folder is given to it: `mounts`")
+            }
+            Standing::Works => Verdict::new(Grant::Granted, ""),
+        },
+    }
 }
 
 /// Answers for imports.
@@ -127,7 +157,7 @@ fn how_to_get(import: &Import) -> String {
             "another version of the ABI: this one serves version 1".to_owned()
         }
         module if module.starts_with("wasi:") => {
-            format!("an interface of components: {target}, not wasm32-wasip2")
+            format!("an interface of components: {target}, or make a component of it (wasm32-wasip2)")
         }
         _ => "nothing of this name is offered".to_owned(),
     }
@@ -228,6 +258,35 @@ mod tests {
             assert!(found[0].grant == grant && found[0].help.contains(help), "{import}: {found:?}");
             assert_eq!(found[0].help.is_empty(), help.is_empty(), "{import}");
         }
+    }
+
+    #[test]
+    fn imports_of_components_are_judged() {
+        let table = [
+            ("wasi:io/poll@0.2.0", "poll", "function", Grant::Granted, ""),
+            ("wasi:io/poll@0.2.7", "pollable", "resource", Grant::Granted, ""),
+            ("wasi:sockets/network@0.2.0", "network", "resource", Grant::Denied, "access-denied"),
+            ("wasi:http/outgoing-handler@0.2.0", "handle", "function", Grant::Denied, "HTTP-request-denied"),
+            ("wasi:filesystem/preopens@0.2.0", "get-directories", "function", Grant::Denied, "`mounts`"),
+            ("wasi:io/poll@0.3.0", "poll", "function", Grant::Unknown, "0.3 is not served yet"),
+            ("wasi:io/poll@0.2.0", "pool", "function", Grant::Unknown, "use a newer tidegate"),
+            ("a:b/c", "", "types", Grant::Granted, ""),
+            ("x", "", "function", Grant::Unknown, "interfaces of WASI 0.2"),
+        ];
+        for (module, name, shape, grant, help) in table {
+            let import =
+                Import { module: module.into(), name: name.into(), shape: shape.into(), function: None };
+            let found = of_component(&import, false);
+            assert!(found.grant == grant && found.help.contains(help), "{module} {name}: {found:?}");
+            assert_eq!(found.help.is_empty(), help.is_empty(), "{module} {name}");
+        }
+        let files = Import {
+            module: "wasi:filesystem/preopens@0.2.0".into(),
+            name: "get-directories".into(),
+            shape: "function".into(),
+            function: None,
+        };
+        assert_eq!(of_component(&files, true).grant, Grant::Granted);
     }
 
     #[test]

@@ -5,10 +5,16 @@
 use serde::Serialize;
 use tidegate_abi::names;
 use wasmparser::{
-    ComponentExternalKind, Data, DataKind, Encoding, ExternalKind, FuncType, GlobalType, KnownCustom,
-    MemoryType, Operator, Parser, Payload, TableType, TypeRef, ValType, Validator, WasmFeatures,
+    BinaryReaderError, ComponentExternalKind, Data, DataKind, ExternalKind, FuncType, GlobalType,
+    KnownCustom, MemoryType, Operator, Parser, Payload, TableType, TypeRef, ValType, Validator, WasmFeatures,
 };
 
+use crate::guest::anatomy::{self, Anatomy, Imported, ItemKind, Needs, Unread};
+use crate::guest::offer;
+use crate::guest::program;
+
+/// Words on who made a file: a component has those of all modules in it.
+const PRODUCERS_MAX: usize = 20;
 /// Bytes of a page of memory, where a module does not choose others.
 const PAGE_BYTES: u64 = 64 * 1024;
 
@@ -44,6 +50,8 @@ pub(super) struct Facts {
     pub(super) features: Vec<&'static str>,
     pub(super) imports: Vec<Import>,
     pub(super) exports: Vec<Export>,
+    /// What an instance takes, all its core instances together; None where that does not show.
+    pub(super) needs: Option<Needs>,
     pub(super) sections: Vec<Section>,
 }
 
@@ -70,7 +78,7 @@ pub(super) struct Table {
 pub(super) struct Import {
     pub(super) module: String,
     pub(super) name: String,
-    /// `(i32, i64) -> i32`, or `memory`, `table` and the like.
+    /// `(i32, i64) -> i32`, or `memory`, `table` and the like; of a component `function`, `resource` and the like.
     pub(super) shape: String,
     /// The same for programs, where it is a function of plain numbers.
     #[serde(skip)]
@@ -82,6 +90,8 @@ pub(super) struct Import {
 pub(super) struct Export {
     pub(super) name: String,
     pub(super) shape: String,
+    /// It is what the server calls.
+    pub(super) serves: bool,
 }
 
 /// A custom section.
@@ -98,10 +108,24 @@ impl Facts {
         if !matches!(facts.kind, Kind::Module | Kind::Component) {
             return facts;
         }
-        facts.invalid = Validator::new_with_features(WasmFeatures::all())
-            .validate_all(bytes)
-            .err()
-            .map(|error| format!("{} (at byte {})", error.message(), error.offset()));
+        // wasmparser follows types within types down the stack: what is too deep, or not to be told, it never sees.
+        let (anatomy, safe) = match facts.kind {
+            Kind::Module => (anatomy::of(program::Kind::Module, bytes), true),
+            _ => {
+                let anatomy = anatomy::of(program::Kind::Component, bytes);
+                let safe = anatomy.is_ok();
+                (anatomy, safe)
+            }
+        };
+        match anatomy {
+            Ok(anatomy) => facts.take(&anatomy),
+            Err(Unread::Damaged(error)) => facts.invalid = Some(invalid(&error)),
+            Err(error) => facts.invalid = Some(error.to_string()),
+        }
+        if safe {
+            let valid = Validator::new_with_features(WasmFeatures::all()).validate_all(bytes);
+            facts.invalid = valid.err().as_ref().map(invalid);
+        }
         let mut walk = Walk::default();
         // A file that is cut off or damaged shows what comes before that.
         let _ = walk.through(bytes, &mut facts);
@@ -109,6 +133,43 @@ impl Facts {
             facts.features = features(bytes);
         }
         facts
+    }
+
+    fn take(&mut self, anatomy: &Anatomy<'_>) {
+        self.needs = anatomy.needs;
+        for import in &anatomy.imports {
+            let module = import.name.to_owned();
+            let one = |name: &str, shape: &str| Import {
+                module: module.clone(),
+                name: name.to_owned(),
+                shape: shape.to_owned(),
+                function: None,
+            };
+            match &import.what {
+                Imported::Nothing => self.imports.push(one("", "type")),
+                Imported::Other(what) => {
+                    self.imports.push(one("", what.split_once(' ').map_or(*what, |(_, what)| what)))
+                }
+                Imported::Interface(items) if items.is_empty() => self.imports.push(one("", "types")),
+                Imported::Interface(items) => {
+                    let shape = |kind| match kind {
+                        ItemKind::Function => "function",
+                        ItemKind::Resource => "resource",
+                        ItemKind::Other => "item",
+                    };
+                    self.imports.extend(items.iter().map(|item| one(item.name, shape(item.kind))));
+                }
+            }
+        }
+        for export in &anatomy.exports {
+            let shape = match export.kind {
+                ComponentExternalKind::Instance => "interface",
+                ComponentExternalKind::Func => "function",
+                _ => "item",
+            };
+            let serves = offer::serves(export);
+            self.exports.push(Export { name: export.name.to_owned(), shape: shape.to_owned(), serves });
+        }
     }
 
     /// The version of the ABI that its imports are of.
@@ -120,6 +181,10 @@ impl Facts {
     pub(super) fn export(&self, name: &str) -> Option<&Export> {
         self.exports.iter().find(|export| export.name == name)
     }
+}
+
+fn invalid(error: &BinaryReaderError) -> String {
+    format!("{} (at byte {})", error.message(), error.offset())
 }
 
 fn kind(bytes: &[u8]) -> Kind {
@@ -153,16 +218,11 @@ impl Walk {
         for payload in Parser::new(0).parse_all(bytes) {
             let payload = payload?;
             match &payload {
-                Payload::Version { encoding, .. }
-                    if *encoding == Encoding::Module && facts.kind == Kind::Component =>
-                {
-                    self.depth += 1;
-                }
+                // Modules and components in a component: who made them is told, what is in them is their own business.
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => self.depth += 1,
                 Payload::End(_) if self.depth > 0 => self.depth -= 1,
-                // What is inside of a component is its own business.
-                _ if self.depth > 0 => {}
-                Payload::CustomSection(section) => custom(section, facts)?,
-                _ if facts.kind == Kind::Component => component(&payload, facts)?,
+                Payload::CustomSection(section) => custom(section, self.depth == 0, facts)?,
+                _ if facts.kind == Kind::Component => {}
                 _ => self.module(payload, facts)?,
             }
         }
@@ -237,7 +297,8 @@ impl Walk {
                         ExternalKind::Global => "global".to_owned(),
                         ExternalKind::Tag => "tag".to_owned(),
                     };
-                    facts.exports.push(Export { name: export.name.to_owned(), shape });
+                    let serves = export.name == names::HANDLE && shape == HANDLE.1;
+                    facts.exports.push(Export { name: export.name.to_owned(), shape, serves });
                 }
             }
             _ => {}
@@ -324,48 +385,25 @@ fn signature(function: &FuncType) -> String {
     format!("({}) -> {results}", list(function.params()))
 }
 
-fn custom(section: &wasmparser::CustomSectionReader<'_>, facts: &mut Facts) -> wasmparser::Result<()> {
-    facts.sections.push(Section { name: section.name().to_owned(), bytes: section.data().len() });
+fn custom(
+    section: &wasmparser::CustomSectionReader<'_>,
+    outermost: bool,
+    facts: &mut Facts,
+) -> wasmparser::Result<()> {
+    if outermost {
+        facts.sections.push(Section { name: section.name().to_owned(), bytes: section.data().len() });
+    }
     if let KnownCustom::Producers(fields) = section.as_known() {
         for field in fields {
             let field = field?;
             for value in field.values {
                 let value = value?;
-                facts
-                    .producers
-                    .push(format!("{} {} {}", field.name, value.name, value.version).trim_end().to_owned());
+                let text = format!("{} {} {}", field.name, value.name, value.version).trim_end().to_owned();
+                if facts.producers.len() < PRODUCERS_MAX && !facts.producers.contains(&text) {
+                    facts.producers.push(text);
+                }
             }
         }
-    }
-    Ok(())
-}
-
-/// A component's imports and exports, by their names.
-fn component(payload: &Payload<'_>, facts: &mut Facts) -> wasmparser::Result<()> {
-    match payload {
-        Payload::ComponentImportSection(imports) => {
-            for import in imports.clone() {
-                let name = import?.name.name.to_owned();
-                facts.imports.push(Import {
-                    module: name,
-                    name: String::new(),
-                    shape: String::new(),
-                    function: None,
-                });
-            }
-        }
-        Payload::ComponentExportSection(exports) => {
-            for export in exports.clone() {
-                let export = export?;
-                let shape = match export.kind {
-                    ComponentExternalKind::Instance => "interface",
-                    ComponentExternalKind::Func => "function",
-                    _ => "item",
-                };
-                facts.exports.push(Export { name: export.name.name.to_owned(), shape: shape.to_owned() });
-            }
-        }
-        _ => {}
     }
     Ok(())
 }
@@ -497,13 +535,45 @@ mod tests {
     fn a_component_shows_its_interfaces() {
         let facts = facts(
             r#"(component
-                (import "wasi:io/streams@0.2.0" (instance))
-                (core module (func (export "hidden")))
+                (import "wasi:io/streams@0.2.0" (instance (export "f" (func))))
+                (import "wasi:io/types@0.2.0" (instance))
+                (import "lone" (func))
+                (core module $m (memory 3) (table 2 funcref)
+                    (func (export "hidden")) (@producers (language "Rust" "")))
+                (core instance (instantiate $m))
+                (core module (@producers (language "Rust" "") (processed-by "x" "1")))
                 (export "wasi:http/incoming-handler@0.2.0" (instance 0)))"#,
         );
         assert_eq!(facts.kind, Kind::Component);
-        assert_eq!(facts.imports[0].module, "wasi:io/streams@0.2.0");
+        let imports: Vec<_> = facts.imports.iter().map(|i| [i.module.as_str(), &i.name, &i.shape]).collect();
+        let expected = [
+            ["wasi:io/streams@0.2.0", "f", "function"],
+            ["wasi:io/types@0.2.0", "", "types"],
+            ["lone", "", "function"],
+        ];
+        assert_eq!(imports, expected);
         assert_eq!(facts.exports.len(), 1);
-        assert_eq!(facts.exports[0].name, "wasi:http/incoming-handler@0.2.0");
+        assert!(facts.exports[0].name == "wasi:http/incoming-handler@0.2.0" && facts.exports[0].serves);
+        assert_eq!(facts.producers, ["language Rust", "processed-by x 1"]);
+        let needs = facts.needs.unwrap();
+        assert_eq!((needs.core_instances, needs.memory_bytes, needs.table_elements), (1, 3 << 16, 2));
+    }
+
+    /// wasmparser alone would use up the stack on this.
+    #[test]
+    fn types_deep_in_each_other_are_said_to_be() {
+        let mut inside = vec![1];
+        inside.extend([0x42, 1, 1].repeat(500_000));
+        inside.extend([0x42, 0]);
+        let mut bytes = b"\0asm\x0d\0\x01\0\x07".to_vec();
+        // 1,500,003 in LEB128.
+        bytes.extend([0xe3, 0xc6, 0x5b]);
+        bytes.extend(inside);
+        let facts = Facts::of(&bytes);
+        assert!(
+            facts.invalid.as_ref().is_some_and(|why| why.contains("deep in each other")),
+            "{:?}",
+            facts.invalid
+        );
     }
 }

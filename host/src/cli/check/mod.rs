@@ -1,4 +1,4 @@
-//! `tidegate check`: what a module is, what it needs, and whether it would be served.
+//! `tidegate check`: what a guest is, what it needs, and whether it would be served.
 //!
 //! What it finds by looking explains; whether it would be served is decided by loading it as a server does.
 
@@ -20,10 +20,11 @@ use super::project::Project;
 use super::{Failure, serve};
 use crate::config::manifest::{self, MANIFEST};
 use crate::config::{AppSettings, ServerSettings, Settings};
+use crate::guest::offer;
 use crate::server::{LoadFailures, try_load};
 use imports::{Grant, Judge, Verdict};
 use inspect::{Facts, HANDLE, Kind};
-use report::{Objection, Report};
+use report::{Allowed, Objection, Report};
 
 /// What no module is larger than, as those who compile them see it too. What is larger is not read at all.
 const MODULE_BYTES_MAX: u64 = 1 << 30;
@@ -70,7 +71,7 @@ fn settings(target: &Path) -> Result<Settings, Failure> {
     if !builds && path.is_file() {
         return Ok(manifest::load(&path)?);
     }
-    let project = Project::open(target)?;
+    let project = Project::open(target, None)?;
     let module = build::build(&project, Profile::Release, &Children::of_terminal());
     let module = module.map_err(|broken| broken.failure)?;
     project.settings(&module)
@@ -80,23 +81,18 @@ fn settings(target: &Path) -> Result<Settings, Failure> {
 pub(super) fn complaints(module: &Path) -> Result<Vec<Objection>, Failure> {
     let facts = Facts::of(&read(module)?);
     let judge = Judge::new().map_err(|error| anyhow::anyhow!("{error:#}"))?;
-    let verdicts: Vec<Verdict> = facts.imports.iter().map(|import| judge.verdict(import)).collect();
-    Ok(objections(&facts, &verdicts, &AppSettings::new(String::new(), module.to_path_buf())))
+    let app = AppSettings::new(String::new(), module.to_path_buf());
+    Ok(objections(&facts, &verdicts(&judge, &facts, &app), &app))
 }
 
 fn check(judge: &Judge, server: &ServerSettings, app: AppSettings) -> Result<Report, Failure> {
     let shown = app.source.display().to_string();
     let bytes = read(&app.source)?;
     let facts = Facts::of(&bytes);
-    let verdicts: Vec<Verdict> = match facts.kind {
-        Kind::Module => facts.imports.iter().map(|import| judge.verdict(import)).collect(),
-        _ => {
-            let none = Verdict { grant: Grant::Unknown, help: String::new() };
-            vec![none; facts.imports.len()]
-        }
-    };
+    let verdicts = verdicts(judge, &facts, &app);
     let mut objections = objections(&facts, &verdicts, &app);
     let limits = (&app.limits).into();
+    let allowed = Allowed::of(&app);
     let refused = try_load(server, app).err();
     let servable = refused.is_none();
     if servable {
@@ -107,7 +103,16 @@ fn check(judge: &Judge, server: &ServerSettings, app: AppSettings) -> Result<Rep
     {
         objections.push(Objection { what: reason(&error), help: String::new() });
     }
-    Ok(Report { file: shown, servable, objections, abi: facts.abi(), facts, verdicts, limits })
+    Ok(Report { file: shown, servable, objections, abi: facts.abi(), facts, verdicts, limits, allowed })
+}
+
+/// What becomes of each import.
+fn verdicts(judge: &Judge, facts: &Facts, app: &AppSettings) -> Vec<Verdict> {
+    let verdict = |import| match facts.kind {
+        Kind::Component => imports::of_component(import, !app.mounts.is_empty()),
+        _ => judge.verdict(import),
+    };
+    facts.imports.iter().map(verdict).collect()
 }
 
 /// What is in a file, if it is one: a pipe or a device may never end, and what is larger than any module is none.
@@ -144,14 +149,7 @@ fn objections(facts: &Facts, verdicts: &[Verdict], app: &AppSettings) -> Vec<Obj
     let mut found = Vec::new();
     let mut object = |what: String, help: &str| found.push(Objection { what, help: help.to_owned() });
     match facts.kind {
-        Kind::Module => {}
-        Kind::Component => {
-            object(
-                "it is a component; this version serves modules".to_owned(),
-                "build for wasm32-wasip1 with tidegate-sdk, or against the module ABI",
-            );
-            return found;
-        }
+        Kind::Module | Kind::Component => {}
         Kind::Text => {
             object(
                 "it is WebAssembly in its text format".to_owned(),
@@ -172,6 +170,18 @@ fn objections(facts: &Facts, verdicts: &[Verdict], app: &AppSettings) -> Vec<Obj
         object(format!("it is not valid: {why}"), "the file is damaged, or made by a tool that is");
         return found;
     }
+    if facts.kind == Kind::Component {
+        against_component(facts, app, &mut found);
+    } else {
+        against_module(facts, app, &mut found);
+    }
+    found.extend(absent(facts, verdicts));
+    found
+}
+
+/// What stands against a module, its imports aside.
+fn against_module(facts: &Facts, app: &AppSettings, found: &mut Vec<Objection>) {
+    let mut object = |what: String, help: &str| found.push(Objection { what, help: help.to_owned() });
     let (handle, shape) = HANDLE;
     match facts.export(handle) {
         Some(export) if export.shape == shape => {}
@@ -180,11 +190,13 @@ fn objections(facts: &Facts, verdicts: &[Verdict], app: &AppSettings) -> Vec<Obj
         }
         None if facts.export(names::START).is_some() => object(
             format!("it is a command: it exports `{}` and not `{handle}`", names::START),
-            "in Rust: crate-type = [\"cdylib\"] and #[tidegate_sdk::handler]; in C: -mexec-model=reactor",
+            "in Rust: crate-type = [\"cdylib\"] and #[tidegate_sdk::handler]; in C: -mexec-model=reactor; or a component \
+             that exports `wasi:http/incoming-handler@0.2.x`",
         ),
         None => object(
             format!("it does not export `{handle}`"),
-            "in Rust: #[tidegate_sdk::handler] on a function; in C: TIDEGATE_EXPORT(\"tidegate_handle\")",
+            "in Rust: #[tidegate_sdk::handler] on a function; in C: TIDEGATE_EXPORT(\"tidegate_handle\"); or a component \
+             that exports `wasi:http/incoming-handler@0.2.x`",
         ),
     }
     if facts.export(names::MEMORY).is_none_or(|export| export.shape != "memory") {
@@ -201,20 +213,43 @@ fn objections(facts: &Facts, verdicts: &[Verdict], app: &AppSettings) -> Vec<Obj
             object("its memory has 64-bit addresses".to_owned(), "build for wasm32, not wasm64");
         }
     }
-    let needed: u64 = facts.memories.iter().map(|memory| memory.initial_bytes).fold(0, u64::saturating_add);
-    if needed > app.limits.memory_bytes {
-        let what = format!(
-            "it needs {needed} bytes of memory to begin with, and may have {}",
-            app.limits.memory_bytes
-        );
-        object(what, "raise `memory` in the app's limits");
+    let needed = facts.memories.iter().map(|memory| memory.initial_bytes).fold(0, u64::saturating_add);
+    found.extend(too_much_memory(needed, app));
+}
+
+fn too_much_memory(needed: u64, app: &AppSettings) -> Option<Objection> {
+    let limit = app.limits.memory_bytes;
+    (needed > limit).then(|| Objection {
+        what: format!("it needs {needed} bytes of memory to begin with, and may have {limit}"),
+        help: "raise `memory` in the app's limits".to_owned(),
+    })
+}
+
+/// What stands against a component, its imports aside.
+fn against_component(facts: &Facts, app: &AppSettings, found: &mut Vec<Objection>) {
+    if !facts.exports.iter().any(|export| export.serves) {
+        let names = facts.exports.iter().map(|export| export.name.as_str());
+        found.push(Objection { what: offer::no_handler(names), help: String::new() });
     }
+    found.extend(facts.needs.and_then(|needs| too_much_memory(needs.memory_bytes, app)));
+}
+
+/// The imports that are not there. Of an interface of which nothing is there, it is named alone.
+fn absent(facts: &Facts, verdicts: &[Verdict]) -> Vec<Objection> {
+    let mut found: Vec<Objection> = Vec::new();
     for (import, verdict) in facts.imports.iter().zip(verdicts) {
-        if verdict.grant == Grant::Unknown {
-            object(
-                format!("it imports `{}` of `{}`, which is not there", import.name, import.module),
-                &verdict.help,
-            );
+        if verdict.grant != Grant::Unknown {
+            continue;
+        }
+        let whole = facts.kind == Kind::Component && offer::interface(&import.module).is_none();
+        let what = if whole {
+            format!("it imports `{}`, which is not there", import.module)
+        } else {
+            format!("it imports `{}` of `{}`, which is not there", import.name, import.module)
+        };
+        // One after the other, as they stand in the file.
+        if found.last().is_none_or(|last| last.what != what) {
+            found.push(Objection { what, help: verdict.help.clone() });
         }
     }
     found

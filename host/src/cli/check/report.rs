@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::{AppLimits, escaped};
+use crate::config::{AppLimits, AppSettings, Mount, escaped};
+use crate::guest::places;
 
 use super::imports::{Grant, Verdict};
 use super::inspect::{Facts, Kind};
@@ -33,6 +34,30 @@ pub(super) struct Report {
     pub(super) verdicts: Vec<Verdict>,
     /// What its app may use.
     pub(super) limits: Limits,
+    #[serde(flatten)]
+    pub(super) allowed: Allowed,
+}
+
+/// What an app is given besides. Values of variables may be secrets, and are not told.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Allowed {
+    /// Names.
+    pub(super) env: Vec<String>,
+    /// `HOST:GUEST:ro`, as the flag takes them.
+    pub(super) mounts: Vec<String>,
+}
+
+impl Allowed {
+    pub(super) fn of(app: &AppSettings) -> Self {
+        let mount = |mount: &Mount| {
+            let how = if mount.write { "rw" } else { "ro" };
+            format!("{}:{}:{how}", mount.host.display(), mount.guest)
+        };
+        Self {
+            env: app.env.iter().map(|(name, _)| name.clone()).collect(),
+            mounts: app.mounts.iter().map(mount).collect(),
+        }
+    }
 }
 
 /// The limits of an app, in plain numbers.
@@ -131,32 +156,74 @@ impl Report {
             let (code, data) = (size(facts.code_bytes), size(facts.data_bytes));
             row("code", &format!("{} functions, {code}; data {data}", facts.functions))?;
             row("uses", &facts.features.join(", "))?;
+        } else {
+            row("memory", &self.sums())?;
         }
         let sections =
             facts.sections.iter().map(|section| format!("{} ({})", section.name, size(section.bytes as u64)));
         row("sections", &sections.collect::<Vec<_>>().join(", "))?;
         row("limits", &self.limits())?;
+        row("env", &self.allowed.env.join(", "))?;
+        row("mounts", &self.allowed.mounts.join(", "))?;
         if !facts.exports.is_empty() {
             writeln!(f, "\nexports")?;
         }
         for export in &facts.exports {
-            writeln!(f, "  {:<44} {}", export.name, export.shape)?;
+            let serves = if export.serves { ", serves" } else { "" };
+            writeln!(f, "  {:<44} {}{serves}", export.name, export.shape)?;
         }
         if !facts.imports.is_empty() {
             writeln!(f, "\nimports")?;
         }
+        if facts.kind == Kind::Component {
+            return self.write_interfaces(f);
+        }
         for (import, verdict) in facts.imports.iter().zip(&self.verdicts) {
             let name = [import.module.as_str(), import.name.as_str()];
             let name = name.iter().copied().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
-            let grant = match verdict.grant {
-                Grant::Granted => "granted",
-                Grant::Denied => "denied",
-                Grant::Unknown => "unknown",
-            };
-            let colon = if verdict.help.is_empty() { "" } else { ": " };
-            writeln!(f, "  {name:<44} {grant}{colon}{}", verdict.help)?;
+            write_import(f, &name, "", verdict)?;
         }
         Ok(())
+    }
+
+    /// An interface a line, and below it what of it has another verdict than the rest.
+    fn write_interfaces(&self, f: &mut String) -> fmt::Result {
+        let all: Vec<_> = self.facts.imports.iter().zip(&self.verdicts).collect();
+        for group in all.chunk_by(|(one, _), (next, _)| one.module == next.module) {
+            let Some(((first, verdict), _)) = group.split_first() else { continue };
+            let same = group.iter().filter(|(_, other)| other == verdict).count();
+            if same == group.len() {
+                let count = match group.iter().filter(|(import, _)| import.shape == "function").count() {
+                    0 => first.shape.clone(),
+                    1 => "1 function".to_owned(),
+                    n => format!("{n} functions"),
+                };
+                write_import(f, &first.module, &format!(" ({count})"), verdict)?;
+                continue;
+            }
+            writeln!(f, "  {}", first.module)?;
+            for (import, verdict) in group {
+                write_import(f, &format!("  {}", import.name), "", verdict)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What an instance of a component takes.
+    fn sums(&self) -> String {
+        let Some(needs) = self.facts.needs else { return String::new() };
+        let several = |count: u64, one: &str, many: &str| {
+            if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
+        };
+        format!(
+            "{} to begin with in {}; {} of {} elements; {}: {} in the pools",
+            size(needs.memory_bytes),
+            several(needs.memories, "memory", "memories"),
+            several(needs.tables, "table", "tables"),
+            needs.table_elements,
+            several(needs.core_instances, "core instance", "core instances"),
+            several(places::cost(&needs).into(), "place", "places"),
+        )
     }
 
     fn memory(&self) -> String {
@@ -192,6 +259,17 @@ impl Report {
             limits.body_bytes.map_or_else(|| "unlimited".to_owned(), size),
         )
     }
+}
+
+/// What becomes of an import, on a line of its own.
+fn write_import(f: &mut String, name: &str, count: &str, verdict: &Verdict) -> fmt::Result {
+    let grant = match verdict.grant {
+        Grant::Granted => "granted",
+        Grant::Denied => "denied",
+        Grant::Unknown => "unknown",
+    };
+    let colon = if verdict.help.is_empty() { "" } else { ": " };
+    writeln!(f, "  {name:<44} {grant}{count}{colon}{}", verdict.help)
 }
 
 /// Bytes in the unit that suits them.
@@ -249,6 +327,7 @@ mod tests {
             verdicts: vec![Verdict { grant: Grant::Unknown, help: "none".into() }],
             facts,
             limits: (&AppLimits::default()).into(),
+            allowed: Allowed { env: vec!["A\r".into()], mounts: vec!["\u{1b}:/x:ro".into()] },
         };
         let shown = report.to_string();
         assert!(!shown.contains(|character: char| character.is_control() && character != '\n'), "{shown:?}");

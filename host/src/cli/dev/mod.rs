@@ -34,7 +34,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(1);
 pub(super) fn run(args: &DevArgs) -> Result<(), Failure> {
     // A wrong flag should not cost a build.
     args.flags.check()?;
-    let project = Project::open(&args.folder)?;
+    let project = Project::open(&args.folder, args.target)?;
     let settings = settings(args, project.settings(&project.module())?)?;
     let _log = serve::open_log(&settings.server)?;
     let (events, inbox) = mpsc::channel();
@@ -154,7 +154,7 @@ impl Dev<'_> {
 
     /// Builds the project as it is now. What to serve then.
     fn build(&mut self) -> Result<Settings, Broken> {
-        self.project = Project::open(&self.args.folder)?;
+        self.project = Project::open(&self.args.folder, self.args.target)?;
         let profile = if self.args.release { Profile::Release } else { Profile::Dev };
         let module = build::build(&self.project, profile, &self.children);
         // Also when it does not build: what is wrong may lie in another folder.

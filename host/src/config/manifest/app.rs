@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use super::Purpose;
+use super::mounts;
 use super::walk::{Value, Walk};
 use crate::config::keys::{APP_KEYS, WATERMARK_KEYS};
 use crate::config::problem::ValueError;
 use crate::config::settings::{AppSettings, Instances, check_app_name, check_env};
 use crate::config::units::Given;
 
-const KEYS: &[&str] = &["name", "source", "routes", "instances", "weight", "env", "limits", "watermarks"];
-const KEYS_LATER: &[&str] = &["sockets", "mounts"];
+const KEYS: &[&str] =
+    &["name", "source", "routes", "instances", "weight", "env", "mounts", "limits", "watermarks"];
+const KEYS_LATER: &[&str] = &["sockets"];
 
 /// An app, and the places that checks between apps need.
 pub(super) struct ReadApp {
@@ -41,7 +43,7 @@ pub(super) fn read(walk: &mut Walk<'_>, value: &Value<'_>, sources: Sources<'_>)
             let error = ValueError::new(format!("the app has no `{key}`"));
             let help = match key {
                 "name" => "as in `name = \"shop\"`",
-                "source" => "the compiled module, as in `source = \"shop.wasm\"`",
+                "source" => "the handler, a module or a component, as in `source = \"shop.wasm\"`",
                 _ => "as in `routes = [\"/shop/*\"]`; `/*` is everything",
             };
             walk.problem(value.span(), error.help(help));
@@ -71,6 +73,9 @@ pub(super) fn read(walk: &mut Walk<'_>, value: &Value<'_>, sources: Sources<'_>)
     walk.set(table, "weight", |given| given.count(1..=1000).map(|weight| app.weight = weight));
     if let Some(value) = table.get("env") {
         app.env = env(walk, value);
+    }
+    if let Some(value) = table.get("mounts") {
+        app.mounts = mounts::read(walk, value, sources.purpose);
     }
     limits(walk, table, &mut app);
     Some(ReadApp { settings: app, name_span, route_spans })

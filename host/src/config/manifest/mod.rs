@@ -6,6 +6,7 @@
 
 mod app;
 mod build;
+mod mounts;
 mod walk;
 
 use std::collections::HashMap;

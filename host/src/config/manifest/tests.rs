@@ -12,7 +12,9 @@ fn folder() -> tempfile::TempDir {
     for name in ["shop.wasm", "blog.wasm"] {
         std::fs::write(folder.path().join(name), b"\0asm").unwrap();
     }
-    std::fs::create_dir(folder.path().join("crate")).unwrap();
+    for name in ["crate", "public"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+    }
     folder
 }
 
@@ -49,6 +51,7 @@ fn everything_that_can_be_set() {
         instances = { reuse = 1000 }
         weight = 2
         env = { GREETING = "hello", A = "" }
+        mounts = [{ host = "./public", guest = "/public/" }, { host = "crate", guest = "/", write = true }]
         limits = { memory = "1MiB", cpu = "1s", wall = "3s", concurrency = 4, queue = 5, body = "1GiB" }
         watermarks = { high = "8KiB", low = "1KiB" }
 
@@ -80,6 +83,12 @@ fn everything_that_can_be_set() {
     assert_eq!(shop.source, folder.path().join("shop.wasm"));
     assert_eq!(shop.routes, ["shop.example/*", "/shop/*"]);
     assert!(shop.env.contains(&("GREETING".into(), "hello".into())) && shop.env.len() == 2);
+    let [public, all] = shop.mounts.as_slice() else { panic!("{:?}", shop.mounts) };
+    assert_eq!(
+        (&public.host, public.guest.as_str(), public.write),
+        (&folder.path().join("public"), "/public", false)
+    );
+    assert_eq!((&all.host, all.guest.as_str(), all.write), (&folder.path().join("crate"), "/", true));
     let limits = &shop.limits;
     assert_eq!(
         (limits.memory_bytes, limits.cpu, limits.wall),
@@ -147,7 +156,33 @@ fn wrong_settings_of_an_app() {
     let table = [
         ("wieght = 2", "5:1", "unknown key `wieght`", "did you mean `weight`?"),
         ("sockets = {}", "5:1", "`sockets` is not in this version", "take it out"),
-        ("mounts = {}", "5:1", "`mounts` is not in this version", "take it out"),
+        ("mounts = {}", "5:10", "a list is expected here, not table", "{ host = "),
+        ("mounts = [\"a\"]", "5:11", "a table is expected here, not string", ""),
+        ("mounts = [{ guest = \"/a\" }]", "5:11", "the mount has no `host`", "as in"),
+        ("mounts = [{ host = \"public\" }]", "5:11", "the mount has no `guest`", "as in"),
+        (
+            "mounts = [{ hots = 1, host = \"public\", guest = \"/a\" }]",
+            "5:13",
+            "unknown key `hots`",
+            "`host`",
+        ),
+        ("mounts = [{ host = \"none\", guest = \"/a\" }]", "5:20", "none`: ", "has to be there"),
+        (
+            "mounts = [{ host = \"shop.wasm\", guest = \"/a\" }]",
+            "5:20",
+            "shop.wasm` is not a folder",
+            "a folder",
+        ),
+        ("mounts = [{ host = \"\", guest = \"/a\" }]", "5:20", "host: the path of the folder is missing", ""),
+        ("mounts = [{ host = \"public\", guest = \"a\" }]", "5:38", "`a` does not begin with `/`", "as in"),
+        ("mounts = [{ host = \"public\", guest = \"/../a\" }]", "5:38", "holds `.` or `..`", "as in"),
+        ("mounts = [{ host = \"public\", guest = \"/a\", write = 1 }]", "5:52", "`true` or `false`", ""),
+        (
+            "mounts = [{ host = \"public\", guest = \"/a\" }, { host = \"crate\", guest = \"/a/\" }]",
+            "5:46",
+            "`/a` is the guest's path of `",
+            "",
+        ),
         ("weight = 0", "5:10", "weight: it must be between 1 and 1000", ""),
         ("weight = 1.5", "5:10", "weight: a number is expected here, not float", ""),
         ("instances = \"reuse\"", "5:13", "how many requests", "{ reuse = 1000 }"),

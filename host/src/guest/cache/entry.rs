@@ -10,7 +10,7 @@ use wasmtime::Engine;
 use super::folder::FolderError;
 
 /// What an entry is called after: this format, this version of tidegate, the engine's settings, the module.
-const ID_CONTEXT: &str = "tidegate 2026-11-20 ids of compiled modules";
+const ID_CONTEXT: &str = "tidegate 2026-11-20 ids of compiled guests";
 /// Begins a trailer. The last byte is the version of the format.
 const MAGIC: [u8; 8] = *b"tgcache\x01";
 /// Bytes that are read at once.
@@ -20,20 +20,19 @@ const HEAD_BYTES: usize = MAGIC.len() + blake3::OUT_LEN;
 /// Bytes of a trailer.
 pub(super) const TRAILER_BYTES: usize = HEAD_BYTES + blake3::OUT_LEN;
 
-/// What an entry holds: one module, compiled for one kind of engine.
+/// What an entry holds: one guest, compiled for one kind of engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EntryId(blake3::Hash);
 
 impl EntryId {
-    /// The entry of `wasm` for `engine`.
-    pub(crate) fn new(engine: &Engine, wasm: &[u8]) -> Self {
+    /// The entry, for `engine`, of the guest whose bytes have this hash.
+    pub(crate) fn new(engine: &Engine, wasm: &blake3::Hash) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(ID_CONTEXT);
         hasher.update(&MAGIC);
         hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
         engine.precompile_compatibility_hash().hash(&mut Bytes(&mut hasher));
-        // The length keeps what is before and the module apart.
-        hasher.update(&(wasm.len() as u64).to_le_bytes());
-        hasher.update(wasm);
+        // Of one length: it stays apart from what is before it.
+        hasher.update(wasm.as_bytes());
         Self(hasher.finalize())
     }
 

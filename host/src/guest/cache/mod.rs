@@ -52,7 +52,7 @@ const KEY_BYTES: usize = blake3::KEY_LEN;
 /// The folder of the entries.
 const MODULES_NAME: &str = "modules";
 /// What the key of the entries' seals is derived with.
-const MAC_CONTEXT: &str = "tidegate 2026-11-20 seals of compiled modules";
+const MAC_CONTEXT: &str = "tidegate 2026-11-20 seals of compiled guests";
 /// How exactly it is known when an entry was last used.
 const TOUCH_AFTER: Duration = Duration::from_secs(60);
 
@@ -67,7 +67,7 @@ pub(crate) enum Found {
     Broken(Defect),
 }
 
-/// The compiled modules of one state folder; or none, and then nothing is found and nothing kept.
+/// The compiled guests of one state folder; or none, and then nothing is found and nothing kept.
 #[derive(Debug)]
 pub(crate) struct Cache(Option<Inner>);
 
@@ -94,7 +94,7 @@ impl Cache {
         }
         let Some(folder) = settings.state.folder() else {
             tracing::info!(
-                "compiled modules are not kept: neither XDG_CACHE_HOME nor HOME names a folder; `--state DIR` does"
+                "compiled guests are not kept: neither XDG_CACHE_HOME nor HOME names a folder; `--state DIR` does"
             );
             return Self::none();
         };
@@ -102,7 +102,7 @@ impl Cache {
             tracing::warn!(
                 folder = %folder.display(),
                 %error,
-                "compiled modules are not kept: every start compiles them; `--state DIR` names another folder"
+                "compiled guests are not kept: every start compiles them; `--state DIR` names another folder"
             );
             Self::none()
         })
@@ -149,7 +149,7 @@ impl Cache {
             }
             Err(error) => {
                 if !inner.has_warned.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(%error, "a compiled module can not be kept: the next start compiles it again");
+                    tracing::warn!(%error, "a compiled guest can not be kept: the next start compiles it again");
                 }
                 false
             }

@@ -28,7 +28,7 @@ impl Sweeper {
         let run = move || {
             wanted.store(false, Ordering::Release);
             if let Err(error) = sweep(&modules, bytes_max, SystemTime::now()) {
-                tracing::debug!(%error, "compiled modules that nobody uses can not be listed");
+                tracing::debug!(%error, "compiled guests that nobody uses can not be listed");
             }
         };
         // Without a thread the next addition sweeps.
@@ -54,7 +54,7 @@ pub(super) fn sweep(modules: &Folder, bytes_max: u64, now: SystemTime) -> io::Re
         if total <= bytes_max {
             break;
         }
-        tracing::debug!(entry = file.name, bytes = file.bytes, "a compiled module goes: the cache is full");
+        tracing::debug!(entry = file.name, bytes = file.bytes, "a compiled guest goes: the cache is full");
         modules.remove(&file.name);
         total -= file.bytes;
     }

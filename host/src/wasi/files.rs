@@ -1,0 +1,456 @@
+//! `wasi:filesystem`: the folders that the app's mounts name, and nothing without them.
+//!
+//! The work is wasmtime-wasi's: paths that never leave their folder, and every call handed to another thread
+//! ([`Mounts`]). Here stand what a call spends, what a Store may hold open, and that only files and folders are opened: a
+//! pipe or a device might keep its thread for ever.
+//!
+//! [`Mounts`]: crate::guest::mounts::Mounts
+
+use wasmtime::component::Resource;
+use wasmtime::{Result, format_err};
+use wasmtime_wasi::async_trait;
+use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtx, WasiFilesystemCtxView};
+use wasmtime_wasi::p2::bindings::filesystem::types::{
+    Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, DirectoryEntryStream, ErrorCode,
+    Filesize, HostDescriptor, HostDirectoryEntryStream, MetadataHashValue, NewTimestamp, OpenFlags,
+    PathFlags,
+};
+use wasmtime_wasi::p2::bindings::filesystem::{preopens, types};
+use wasmtime_wasi::p2::{
+    DynInputStream, DynOutputStream, FsError, FsResult, InputStream, IoError, OutputStream, Pollable,
+    StreamError,
+};
+use wasmtime_wasi_io::bytes::Bytes;
+
+use super::Wasi;
+use crate::clock::Nanos;
+use crate::guest::cost::{copied, parsed, spend};
+use crate::guest::mounts::OpenStream;
+
+/// Handing work to another thread and hearing that it is done.
+const HANDED_OVER: Nanos = 5_000;
+/// More of these are held open than may be.
+const TOO_MANY: ErrorCode = ErrorCode::Quota;
+
+impl Wasi<'_> {
+    /// Spends what work of another thread costs, and looking through so many bytes.
+    fn work(&self, bytes: usize) -> FsResult<()> {
+        spend(self.state, HANDED_OVER + parsed(bytes)).map_err(FsError::trap)
+    }
+}
+
+/// Calls wasmtime-wasi. Of what it calls the context only the list of folders is ever wanted, and that by
+/// `get-directories` alone.
+macro_rules! files {
+    ($self:ident, $interface:ident :: $call:ident $arguments:tt) => {
+        files!(@ $self, WasiFilesystemCtx::default(), $interface :: $call $arguments)
+    };
+    (@ $self:ident, $context:expr, $interface:ident :: $call:ident ($($argument:expr),*)) => {
+        $interface::$call(
+            &mut WasiFilesystemCtxView { ctx: &mut $context, table: &mut $self.state.side.table },
+            $($argument),*
+        )
+    };
+}
+
+impl preopens::Host for Wasi<'_> {
+    fn get_directories(&mut self) -> Result<Vec<(Resource<Descriptor>, String)>> {
+        use preopens::Host;
+
+        self.enter()?;
+        let Some(mut folders) = self.state.program.mounts.as_ref().map(|mounts| mounts.folders()) else {
+            return Ok(Vec::new());
+        };
+        files!(@ self, folders, Host::get_directories())
+    }
+}
+
+impl types::Host for Wasi<'_> {
+    fn convert_error_code(&mut self, error: FsError) -> Result<ErrorCode> {
+        error.downcast()
+    }
+
+    fn filesystem_error_code(&mut self, error: Resource<IoError>) -> Result<Option<ErrorCode>> {
+        use types::Host;
+
+        self.enter()?;
+        files!(self, Host::filesystem_error_code(error))
+    }
+}
+
+impl Wasi<'_> {
+    /// Looks at what is to be opened. What is not there yet may be made.
+    async fn check_kind(
+        &mut self,
+        folder: &Resource<Descriptor>,
+        flags: PathFlags,
+        path: &str,
+    ) -> FsResult<()> {
+        let folder = Resource::new_borrow(folder.rep());
+        match files!(self, HostDescriptor::stat_at(folder, flags, path.to_owned())).await {
+            Ok(stat) => match stat.type_ {
+                DescriptorType::RegularFile | DescriptorType::Directory | DescriptorType::SymbolicLink => {
+                    Ok(())
+                }
+                _ => Err(ErrorCode::Access.into()),
+            },
+            Err(error) if matches!(error.downcast_ref(), Some(ErrorCode::NoEntry)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn stream(&mut self) -> FsResult<OpenStream> {
+        self.state.side.open_files.stream().ok_or_else(|| TOO_MANY.into())
+    }
+
+    fn writer(
+        &mut self,
+        stream: Resource<DynOutputStream>,
+        open: OpenStream,
+    ) -> FsResult<Resource<DynOutputStream>> {
+        let table = &mut self.state.side.table;
+        let inner = table.delete(stream)?;
+        let writer: DynOutputStream = Box::new(Writer { inner, _open: open });
+        Ok(table.push(writer)?)
+    }
+}
+
+impl HostDescriptor for Wasi<'_> {
+    fn read_via_stream(
+        &mut self,
+        file: Resource<Descriptor>,
+        offset: Filesize,
+    ) -> FsResult<Resource<DynInputStream>> {
+        self.work(0)?;
+        let open = self.stream()?;
+        let stream = files!(self, HostDescriptor::read_via_stream(file, offset))?;
+        let table = &mut self.state.side.table;
+        let inner = table.delete(stream)?;
+        let reader: DynInputStream = Box::new(Reader { inner, _open: open });
+        Ok(table.push(reader)?)
+    }
+
+    fn write_via_stream(
+        &mut self,
+        file: Resource<Descriptor>,
+        offset: Filesize,
+    ) -> FsResult<Resource<DynOutputStream>> {
+        self.work(0)?;
+        let open = self.stream()?;
+        let stream = files!(self, HostDescriptor::write_via_stream(file, offset))?;
+        self.writer(stream, open)
+    }
+
+    fn append_via_stream(&mut self, file: Resource<Descriptor>) -> FsResult<Resource<DynOutputStream>> {
+        self.work(0)?;
+        let open = self.stream()?;
+        let stream = files!(self, HostDescriptor::append_via_stream(file))?;
+        self.writer(stream, open)
+    }
+
+    async fn advise(
+        &mut self,
+        file: Resource<Descriptor>,
+        offset: Filesize,
+        len: Filesize,
+        advice: Advice,
+    ) -> FsResult<()> {
+        self.work(0)?;
+        files!(self, HostDescriptor::advise(file, offset, len, advice)).await
+    }
+
+    async fn sync_data(&mut self, descriptor: Resource<Descriptor>) -> FsResult<()> {
+        self.work(0)?;
+        files!(self, HostDescriptor::sync_data(descriptor)).await
+    }
+
+    async fn get_flags(&mut self, descriptor: Resource<Descriptor>) -> FsResult<DescriptorFlags> {
+        self.work(0)?;
+        files!(self, HostDescriptor::get_flags(descriptor)).await
+    }
+
+    async fn get_type(&mut self, descriptor: Resource<Descriptor>) -> FsResult<DescriptorType> {
+        self.work(0)?;
+        files!(self, HostDescriptor::get_type(descriptor)).await
+    }
+
+    async fn set_size(&mut self, file: Resource<Descriptor>, size: Filesize) -> FsResult<()> {
+        self.work(0)?;
+        files!(self, HostDescriptor::set_size(file, size)).await
+    }
+
+    async fn set_times(
+        &mut self,
+        descriptor: Resource<Descriptor>,
+        accessed: NewTimestamp,
+        modified: NewTimestamp,
+    ) -> FsResult<()> {
+        self.work(0)?;
+        files!(self, HostDescriptor::set_times(descriptor, accessed, modified)).await
+    }
+
+    async fn read(
+        &mut self,
+        file: Resource<Descriptor>,
+        len: Filesize,
+        offset: Filesize,
+    ) -> FsResult<(Vec<u8>, bool)> {
+        self.work(0)?;
+        let read = files!(self, HostDescriptor::read(file, len, offset)).await?;
+        spend(self.state, copied(read.0.len())).map_err(FsError::trap)?;
+        Ok(read)
+    }
+
+    async fn write(
+        &mut self,
+        file: Resource<Descriptor>,
+        bytes: Vec<u8>,
+        offset: Filesize,
+    ) -> FsResult<Filesize> {
+        self.work(0)?;
+        spend(self.state, copied(bytes.len())).map_err(FsError::trap)?;
+        files!(self, HostDescriptor::write(file, bytes, offset)).await
+    }
+
+    async fn read_directory(
+        &mut self,
+        folder: Resource<Descriptor>,
+    ) -> FsResult<Resource<DirectoryEntryStream>> {
+        self.work(0)?;
+        let borrowed = Resource::new_borrow(folder.rep());
+        let size = files!(self, HostDescriptor::stat(borrowed)).await?.size;
+        let Some(mounts) = &self.state.program.mounts else { return Err(ErrorCode::BadDescriptor.into()) };
+        let permit = self.state.side.open_files.permit_listing(mounts, size).ok_or(TOO_MANY)?;
+        let listing = files!(self, HostDescriptor::read_directory(folder)).await?;
+        self.state.side.open_files.listed(permit);
+        Ok(listing)
+    }
+
+    async fn sync(&mut self, descriptor: Resource<Descriptor>) -> FsResult<()> {
+        self.work(0)?;
+        files!(self, HostDescriptor::sync(descriptor)).await
+    }
+
+    async fn create_directory_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<()> {
+        self.work(path.len())?;
+        files!(self, HostDescriptor::create_directory_at(folder, path)).await
+    }
+
+    async fn stat(&mut self, descriptor: Resource<Descriptor>) -> FsResult<DescriptorStat> {
+        self.work(0)?;
+        files!(self, HostDescriptor::stat(descriptor)).await
+    }
+
+    async fn stat_at(
+        &mut self,
+        folder: Resource<Descriptor>,
+        flags: PathFlags,
+        path: String,
+    ) -> FsResult<DescriptorStat> {
+        self.work(path.len())?;
+        files!(self, HostDescriptor::stat_at(folder, flags, path)).await
+    }
+
+    async fn set_times_at(
+        &mut self,
+        folder: Resource<Descriptor>,
+        flags: PathFlags,
+        path: String,
+        accessed: NewTimestamp,
+        modified: NewTimestamp,
+    ) -> FsResult<()> {
+        self.work(path.len())?;
+        files!(self, HostDescriptor::set_times_at(folder, flags, path, accessed, modified)).await
+    }
+
+    async fn link_at(
+        &mut self,
+        old_folder: Resource<Descriptor>,
+        old_flags: PathFlags,
+        old_path: String,
+        new_folder: Resource<Descriptor>,
+        new_path: String,
+    ) -> FsResult<()> {
+        self.work(old_path.len() + new_path.len())?;
+        files!(self, HostDescriptor::link_at(old_folder, old_flags, old_path, new_folder, new_path)).await
+    }
+
+    async fn open_at(
+        &mut self,
+        folder: Resource<Descriptor>,
+        path_flags: PathFlags,
+        path: String,
+        open_flags: OpenFlags,
+        flags: DescriptorFlags,
+    ) -> FsResult<Resource<Descriptor>> {
+        self.work(2 * path.len())?;
+        let Some(mounts) = &self.state.program.mounts else { return Err(ErrorCode::BadDescriptor.into()) };
+        let Some(permit) = self.state.side.open_files.permit(mounts) else { return Err(TOO_MANY.into()) };
+        self.check_kind(&folder, path_flags, &path).await?;
+        let opened =
+            files!(self, HostDescriptor::open_at(folder, path_flags, path, open_flags, flags)).await?;
+        let side = &mut self.state.side;
+        side.open_files.opened(side.table.get(&opened)?, permit);
+        Ok(opened)
+    }
+
+    async fn readlink_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<String> {
+        self.work(path.len())?;
+        files!(self, HostDescriptor::readlink_at(folder, path)).await
+    }
+
+    async fn remove_directory_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<()> {
+        self.work(path.len())?;
+        files!(self, HostDescriptor::remove_directory_at(folder, path)).await
+    }
+
+    async fn rename_at(
+        &mut self,
+        old_folder: Resource<Descriptor>,
+        old_path: String,
+        new_folder: Resource<Descriptor>,
+        new_path: String,
+    ) -> FsResult<()> {
+        self.work(old_path.len() + new_path.len())?;
+        files!(self, HostDescriptor::rename_at(old_folder, old_path, new_folder, new_path)).await
+    }
+
+    async fn symlink_at(
+        &mut self,
+        folder: Resource<Descriptor>,
+        target: String,
+        path: String,
+    ) -> FsResult<()> {
+        self.work(target.len() + path.len())?;
+        files!(self, HostDescriptor::symlink_at(folder, target, path)).await
+    }
+
+    async fn unlink_file_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<()> {
+        self.work(path.len())?;
+        files!(self, HostDescriptor::unlink_file_at(folder, path)).await
+    }
+
+    async fn is_same_object(
+        &mut self,
+        one: Resource<Descriptor>,
+        other: Resource<Descriptor>,
+    ) -> Result<bool> {
+        spend(self.state, HANDED_OVER)?;
+        files!(self, HostDescriptor::is_same_object(one, other)).await
+    }
+
+    async fn metadata_hash(&mut self, descriptor: Resource<Descriptor>) -> FsResult<MetadataHashValue> {
+        self.work(0)?;
+        files!(self, HostDescriptor::metadata_hash(descriptor)).await
+    }
+
+    async fn metadata_hash_at(
+        &mut self,
+        folder: Resource<Descriptor>,
+        flags: PathFlags,
+        path: String,
+    ) -> FsResult<MetadataHashValue> {
+        self.work(path.len())?;
+        files!(self, HostDescriptor::metadata_hash_at(folder, flags, path)).await
+    }
+
+    fn drop(&mut self, descriptor: Resource<Descriptor>) -> Result<()> {
+        self.enter()?;
+        files!(self, HostDescriptor::drop(descriptor))?;
+        self.state.side.open_files.look();
+        Ok(())
+    }
+}
+
+impl HostDirectoryEntryStream for Wasi<'_> {
+    async fn read_directory_entry(
+        &mut self,
+        listing: Resource<DirectoryEntryStream>,
+    ) -> FsResult<Option<DirectoryEntry>> {
+        self.enter().map_err(FsError::trap)?;
+        files!(self, HostDirectoryEntryStream::read_directory_entry(listing)).await
+    }
+
+    fn drop(&mut self, listing: Resource<DirectoryEntryStream>) -> Result<()> {
+        self.enter()?;
+        files!(self, HostDirectoryEntryStream::drop(listing))?;
+        self.state.side.open_files.listing_closed();
+        Ok(())
+    }
+}
+
+/// A stream of a file, counted.
+struct Reader {
+    inner: DynInputStream,
+    _open: OpenStream,
+}
+
+#[async_trait]
+impl InputStream for Reader {
+    fn read(&mut self, size: usize) -> Result<Bytes, StreamError> {
+        self.inner.read(size)
+    }
+
+    async fn blocking_read(&mut self, size: usize) -> Result<Bytes, StreamError> {
+        self.inner.blocking_read(size).await
+    }
+
+    fn skip(&mut self, count: usize) -> Result<usize, StreamError> {
+        self.inner.skip(count)
+    }
+
+    async fn blocking_skip(&mut self, count: usize) -> Result<usize, StreamError> {
+        self.inner.blocking_skip(count).await
+    }
+
+    async fn cancel(&mut self) {
+        self.inner.cancel().await;
+    }
+}
+
+#[async_trait]
+impl Pollable for Reader {
+    async fn ready(&mut self) {
+        self.inner.ready().await;
+    }
+}
+
+/// Likewise.
+struct Writer {
+    inner: DynOutputStream,
+    _open: OpenStream,
+}
+
+#[async_trait]
+impl OutputStream for Writer {
+    fn write(&mut self, bytes: Bytes) -> Result<(), StreamError> {
+        // Nobody else sees to it, and the bytes wait here for their thread.
+        if bytes.len() > self.inner.check_write()? {
+            return Err(StreamError::Trap(format_err!("more was written than `check-write` permits")));
+        }
+        self.inner.write(bytes)
+    }
+
+    async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> Result<(), StreamError> {
+        self.inner.blocking_write_and_flush(bytes).await
+    }
+
+    fn flush(&mut self) -> Result<(), StreamError> {
+        self.inner.flush()
+    }
+
+    fn check_write(&mut self) -> Result<usize, StreamError> {
+        self.inner.check_write()
+    }
+
+    async fn cancel(&mut self) {
+        self.inner.cancel().await;
+    }
+}
+
+#[async_trait]
+impl Pollable for Writer {
+    async fn ready(&mut self) {
+        self.inner.ready().await;
+    }
+}
