@@ -182,7 +182,7 @@ impl fmt::Debug for Answering {
     }
 }
 
-/// Once per instance, before its first request: constructors, then the panic hook.
+/// Once per instance, before its first request: constructors, where they have not run, then the panic hook.
 ///
 /// Not an `_initialize` of its own: a second call into the guest costs every fresh instance a third of a microsecond.
 fn initialize() {

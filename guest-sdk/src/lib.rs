@@ -51,8 +51,11 @@
 //! `?` turns any error into a 500 whose detail goes to the log and not to the client; [`Error::status`] chooses what
 //! the client sees. Natively (not on wasm) the same code runs against a fake host: see `test`.
 //!
-//! What this crate must never know: how the host is built. All it has is the module ABI, laid out in `tidegate-abi`;
-//! only `sys` touches it.
+//! Built for `wasm32-wasip1` a handler is a module for tidegate; built for `wasm32-wasip2`, the same source is a component
+//! that any host of `wasi:http` 0.2 runs. What the latter does without is said in the guide.
+//!
+//! What this crate must never know: how the host is built. All it has is the module ABI, laid out in `tidegate-abi`, or
+//! `wasi:http`; only `sys` touches either.
 
 mod body;
 pub mod config;
@@ -109,4 +112,28 @@ pub use tidegate_macros::handler;
 #[doc(hidden)]
 pub mod __private {
     pub use crate::handler::{route, run, run_async, stream, stream_async};
+
+    /// What a component exports in place of `tidegate_handle`, around the same call.
+    #[cfg(all(target_arch = "wasm32", target_env = "p2"))]
+    #[doc(hidden)]
+    #[macro_export]
+    macro_rules! __export_component {
+        ($call:expr) => {
+            struct Component;
+
+            impl $crate::__private::wasip2::exports::http::incoming_handler::Guest for Component {
+                fn handle(
+                    request: $crate::__private::wasip2::http::types::IncomingRequest,
+                    outparam: $crate::__private::wasip2::http::types::ResponseOutparam,
+                ) {
+                    $crate::__private::serve(request, outparam, || $call);
+                }
+            }
+
+            $crate::__private::wasip2::http::proxy::export!(Component with_types_in $crate::__private::wasip2);
+        };
+    }
+
+    #[cfg(all(target_arch = "wasm32", target_env = "p2"))]
+    pub use {crate::sys::component::serve, wasip2};
 }

@@ -57,6 +57,8 @@ struct Head {
     headers: OnceCell<HeaderMap>,
     /// The parameters of the host's route, decoded; made only if one of them is not what it decodes to.
     params: OnceCell<Vec<Param>>,
+    /// The request's id where the host gives it none.
+    id: OnceCell<String>,
 }
 
 impl Head {
@@ -69,6 +71,7 @@ impl Head {
             uri: OnceCell::new(),
             headers: OnceCell::new(),
             params: OnceCell::new(),
+            id: OnceCell::new(),
         }
     }
 
@@ -100,7 +103,7 @@ impl Head {
     fn body(&self) -> RequestBody {
         let view = self.view();
         let declared_bytes = self.header("content-length").and_then(|length| length.parse().ok());
-        RequestBody::new(view.request_body(), view.has_body(), declared_bytes)
+        RequestBody::new(view.request_body(), sys::has_body(&view), declared_bytes)
     }
 }
 
@@ -414,7 +417,8 @@ impl Request {
         text(self.view().local()).parse().ok()
     }
 
-    /// The request's id, the same in the log.
+    /// The request's id, the same in the log. In a component it is made when it is first asked for, and stands in the
+    /// records that are written through [`crate::log`].
     ///
     /// ```
     /// use tidegate_sdk::{Error, Request};
@@ -427,7 +431,10 @@ impl Request {
     /// ```
     #[must_use]
     pub fn id(&self) -> &str {
-        text(self.view().request_id())
+        match text(self.view().request_id()) {
+            "" => self.head().id.get_or_init(sys::make_id),
+            id => id,
+        }
     }
 
     /// When the response's head is due; past it the host answers 504. `None`: never.

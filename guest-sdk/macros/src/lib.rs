@@ -1,14 +1,14 @@
 //! The `#[handler]` attribute of `tidegate-sdk`.
 //!
-//! It reads no more of a function than its shape, leaves the function as it is, and adds the two exports that the host
-//! calls. Everything else is a plain function in the SDK, so that a new version of either works with the other.
+//! It reads no more of a function than its shape, leaves the function as it is, and adds the export that the host calls:
+//! a module's or a component's. Everything else is a plain function in the SDK, so that a new version of either works with the other.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Error, FnArg, Ident, ItemFn, ReturnType, Signature};
 
-/// Exports a function as the module's handler. A module has one.
+/// Exports a function as the handler of the module or component. It has one.
 ///
 /// Three shapes, the first two of them as `fn` and as `async fn`:
 /// - `fn(Request) -> R`, where `R` is a `Response` or anything else that implements `IntoResponse`;
@@ -93,11 +93,14 @@ fn export(attribute: TokenStream, item: TokenStream) -> Result<TokenStream, Erro
             #[cfg(not(target_arch = "wasm32"))]
             const _: fn() -> i32 = || #call;
 
-            #[cfg(target_arch = "wasm32")]
+            #[cfg(all(target_arch = "wasm32", not(target_env = "p2")))]
             #[unsafe(no_mangle)]
             extern "C" fn tidegate_handle() -> i32 {
                 #call
             }
+
+            #[cfg(all(target_arch = "wasm32", target_env = "p2"))]
+            ::tidegate_sdk::__export_component!(#call);
         };
     })
 }
@@ -174,6 +177,7 @@ mod tests {
             assert!(out.starts_with(&item.to_string()), "{out}");
             assert!(out.contains(&format!(":: __private :: {adapter} (f)")), "{out}");
             assert!(out.contains("fn tidegate_handle"), "{out}");
+            assert!(out.contains("__export_component"), "{out}");
             assert!(!out.contains("compile_error"), "{out}");
         }
     }

@@ -1,16 +1,22 @@
 //! The boundary: the imports of `tidegate_v1`, one safe function each, and how their results become Rust's.
 //!
-//! Two hosts stand behind it: the real one on wasm, and one in memory everywhere else. Nothing above this module knows
-//! which, and nothing above it sees an errno.
+//! Three hosts stand behind it: tidegate's for modules; any host of `wasi:http`, where the SDK is built into a component;
+//! and one in memory on all that is not wasm. Nothing above this module knows which, and nothing above it sees an errno.
 
+#[cfg(target_arch = "wasm32")]
+mod clock;
+#[cfg(all(target_arch = "wasm32", target_env = "p2"))]
+pub(crate) mod component;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod native;
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", not(target_env = "p2")))]
 mod wasm;
 
+#[cfg(all(target_arch = "wasm32", target_env = "p2"))]
+pub(crate) use component::*;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use native::calls::*;
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", not(target_env = "p2")))]
 pub(crate) use wasm::*;
 
 use std::{fmt, io};

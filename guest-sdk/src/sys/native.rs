@@ -413,6 +413,7 @@ fn copy_out(bytes: &[u8], buf: &mut [u8]) -> Outcome {
 pub(crate) mod calls {
     use super::{BEGIN_NS, Entry, HOST, Host, Outcome, RESPONSE_BODY, copy_out, errno};
     use std::time::{Duration, Instant};
+    use tidegate_abi::request::RequestView;
 
     fn call(name: &'static str, f: impl FnOnce(&mut Host) -> Outcome) -> i32 {
         HOST.with_borrow_mut(|host| {
@@ -433,6 +434,14 @@ pub(crate) mod calls {
 
     pub(crate) fn request_head(buf: &mut [u8]) -> i32 {
         call("request_head", |host| copy_out(&host.head, buf))
+    }
+
+    pub(crate) fn make_id() -> String {
+        String::new()
+    }
+
+    pub(crate) fn has_body(view: &RequestView<'_>) -> bool {
+        view.has_body()
     }
 
     pub(crate) fn respond(status: u16, head: &[u8], body: &[u8]) -> i32 {

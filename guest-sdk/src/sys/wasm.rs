@@ -4,8 +4,10 @@
 //! between pointer and pointer plus length, and only until the call returns.
 #![allow(unsafe_code)]
 
-use std::time::{Duration, Instant};
 use tidegate_abi::poll::Entry;
+use tidegate_abi::request::RequestView;
+
+pub(crate) use super::clock::{instant_of, now, ns_of};
 
 mod raw {
     use tidegate_abi::poll::Entry;
@@ -43,6 +45,16 @@ pub(crate) use raw::{close, forward};
 pub(crate) fn request_head(buf: &mut [u8]) -> i32 {
     // SAFETY: pointer and length are those of a slice that the host may write.
     unsafe { raw::request_head(buf.as_mut_ptr(), buf.len()) }
+}
+
+/// The id of a request that has none: the host has given it one.
+pub(crate) fn make_id() -> String {
+    String::new()
+}
+
+/// Whether a body follows.
+pub(crate) fn has_body(view: &RequestView<'_>) -> bool {
+    view.has_body()
 }
 
 pub(crate) fn respond(status: u16, head: &[u8], body: &[u8]) -> i32 {
@@ -98,26 +110,6 @@ pub(crate) fn monotonic_ns() -> u64 {
     // SAFETY: the host writes eight bytes through a pointer to a `u64`.
     unsafe { raw::clock_time_get(MONOTONIC, 1, &raw mut now_ns) };
     now_ns
-}
-
-pub(crate) fn now() -> Instant {
-    Instant::now()
-}
-
-/// The instant of that time on the monotonic clock, which is the one behind [`Instant`].
-pub(crate) fn instant_of(at_ns: u64) -> Option<Instant> {
-    let (now_ns, now) = (monotonic_ns(), Instant::now());
-    if at_ns < now_ns {
-        now.checked_sub(Duration::from_nanos(now_ns - at_ns))
-    } else {
-        now.checked_add(Duration::from_nanos(at_ns - now_ns))
-    }
-}
-
-/// The other way round; now, if it is past.
-pub(crate) fn ns_of(at: Instant) -> u64 {
-    let left = at.saturating_duration_since(Instant::now());
-    monotonic_ns().saturating_add(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// Runs the module's constructors. Called once per instance, before its first request. (That it is called at all keeps

@@ -1,0 +1,157 @@
+//! The request's body, and the trailers behind it.
+
+use tidegate_abi::errno::{EAGAIN, EIO, Errno};
+use wasip2::http::types::{IncomingBody, IncomingRequest};
+use wasip2::io::poll::Pollable;
+use wasip2::io::streams::{InputStream, StreamError};
+
+use super::{errno_of, why};
+
+/// Bytes that one read asks for at most: a host may take memory for as many as it is asked for.
+const READ_BYTES_MAX: usize = 64 << 10;
+
+type Fields = Vec<(String, Vec<u8>)>;
+
+/// What is known of the body. The resources stand in the order in which they have to go.
+pub(super) struct Incoming {
+    ready: Option<Pollable>,
+    stream: Option<InputStream>,
+    body: Option<IncomingBody>,
+    /// Read to see whether there is a body, and not asked for yet.
+    peeked: Vec<u8>,
+    /// How it ended. A stream says only once why it failed, and after that it looks as if it had ended well.
+    end: Option<Result<(), Errno>>,
+    trailers: Option<Result<Fields, Errno>>,
+}
+
+impl Incoming {
+    pub(super) fn new() -> Self {
+        Self { ready: None, stream: None, body: None, peeked: Vec::new(), end: None, trailers: None }
+    }
+
+    /// The stream, opened when it is first asked for. `None` once it has ended.
+    pub(super) fn stream(&mut self, request: &IncomingRequest) -> Option<&InputStream> {
+        if self.stream.is_none() && self.end.is_none() {
+            match request.consume() {
+                Ok(body) => {
+                    self.stream = body.stream().ok();
+                    self.body = Some(body);
+                }
+                // Closed before.
+                Err(()) => self.end = Some(Err(EIO)),
+            }
+        }
+        self.stream.as_ref()
+    }
+
+    /// What is there, without waiting; nothing at the end.
+    ///
+    /// # Errors
+    /// `EAGAIN` if nothing is there yet; else how the body failed, every time.
+    pub(super) fn next(&mut self, request: &IncomingRequest, bytes_max: usize) -> Result<Vec<u8>, Errno> {
+        if !self.peeked.is_empty() {
+            let rest = self.peeked.split_off(self.peeked.len().min(bytes_max));
+            return Ok(std::mem::replace(&mut self.peeked, rest));
+        }
+        let Some(stream) = self.stream(request) else { return self.ended() };
+        match stream.read(bytes_max.min(READ_BYTES_MAX) as u64) {
+            Ok(bytes) if bytes.is_empty() => Err(EAGAIN),
+            Ok(bytes) => Ok(bytes),
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn ended(&self) -> Result<Vec<u8>, Errno> {
+        self.end.unwrap_or(Err(EIO)).map(|()| Vec::new())
+    }
+
+    /// The stream has said why it gives no more.
+    pub(super) fn fail(&mut self, error: &StreamError) -> Result<Vec<u8>, Errno> {
+        self.end = Some(match error {
+            StreamError::Closed => Ok(()),
+            StreamError::LastOperationFailed(_) => Err(why(error)),
+        });
+        self.ready = None;
+        self.stream = None;
+        self.ended()
+    }
+
+    /// As the import `read`.
+    pub(super) fn read(&mut self, request: &IncomingRequest, buf: &mut [u8]) -> Result<usize, Errno> {
+        let bytes = self.next(request, buf.len())?;
+        buf[..bytes.len()].copy_from_slice(&bytes);
+        Ok(bytes.len())
+    }
+
+    /// Whether anything follows the head: bytes, or the chance of some.
+    pub(super) fn is_there(&mut self, request: &IncomingRequest) -> bool {
+        if !self.peeked.is_empty() {
+            return true;
+        }
+        let mut first = self.next(request, READ_BYTES_MAX);
+        // A host may look no further than its buffer until somebody waits.
+        if first == Err(EAGAIN) && self.is_ready(request) {
+            first = self.next(request, READ_BYTES_MAX);
+        }
+        match first {
+            Ok(bytes) => {
+                self.peeked = bytes;
+                !self.peeked.is_empty()
+            }
+            // What is wrong with it is for whoever reads it.
+            Err(_) => true,
+        }
+    }
+
+    /// Whether reading would not wait.
+    pub(super) fn is_ready(&mut self, request: &IncomingRequest) -> bool {
+        self.is_known() || self.pollable(request).is_none_or(Pollable::ready)
+    }
+
+    /// Whether reading would not wait, as far as that is known without asking.
+    pub(super) fn is_known(&self) -> bool {
+        !self.peeked.is_empty() || self.end.is_some()
+    }
+
+    /// What becomes ready when there is something to read.
+    pub(super) fn pollable(&mut self, request: &IncomingRequest) -> Option<&Pollable> {
+        if self.ready.is_none() {
+            self.ready = Some(self.stream(request)?.subscribe());
+        }
+        self.ready.as_ref()
+    }
+
+    /// The trailers of a body that was read to its end.
+    ///
+    /// # Errors
+    /// `EAGAIN` before the end.
+    pub(super) fn trailers(&mut self, request: &IncomingRequest) -> Result<&[(String, Vec<u8>)], Errno> {
+        if self.end.is_none() && self.peeked.is_empty() && self.stream(request).is_some() {
+            return Err(EAGAIN);
+        }
+        if let Some(end) = self.end {
+            end?;
+        }
+        if self.trailers.is_none() {
+            self.trailers = Some(self.body.take().map_or_else(|| Ok(Vec::new()), wait_for_trailers));
+        }
+        match &self.trailers {
+            Some(Ok(fields)) => Ok(fields),
+            Some(Err(errno)) => Err(*errno),
+            None => Ok(&[]),
+        }
+    }
+}
+
+/// They come with the end of the body, so there is nothing to wait for but the host's own work.
+fn wait_for_trailers(body: IncomingBody) -> Result<Fields, Errno> {
+    let future = IncomingBody::finish(body);
+    loop {
+        match future.get() {
+            None => future.subscribe().block(),
+            Some(Ok(Ok(None)) | Err(())) => return Ok(Vec::new()),
+            Some(Ok(Ok(Some(fields)))) => return Ok(fields.entries()),
+            Some(Ok(Err(code))) => return Err(errno_of(&code)),
+        }
+    }
+}

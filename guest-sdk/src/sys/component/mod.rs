@@ -1,0 +1,275 @@
+//! Any host of `wasi:http` 0.2: the same calls as those of `tidegate_v1`, made of its resources.
+//!
+//! What the other hosts do behind a call is done here, in the guest: one state for the request that is being served, and
+//! in it what each call needs. Handles are two constants. Invariant: the state belongs to one call of
+//! `wasi:http/incoming-handler#handle`, and nothing of it outlives that.
+//!
+//! What `wasi:http` has no word for: route parameters, mount, addresses, deadline and usage are absent, the request's id
+//! is made here, the version is taken for HTTP/1.1, early hints go nowhere, log records become lines on stderr.
+
+mod head;
+mod incoming;
+mod outgoing;
+mod poll;
+
+use std::cell::RefCell;
+use std::io::Write;
+
+use tidegate_abi::errno::{EAGAIN, EBADF, ECONNRESET, EFBIG, EIO, EPROTO, ETIMEDOUT, Errno};
+use tidegate_abi::poll::Entry;
+use tidegate_abi::request::RequestView;
+use tidegate_abi::usage::Usage;
+use tidegate_abi::{fields, level};
+use wasip2::clocks::monotonic_clock;
+use wasip2::http::types::{ErrorCode, IncomingRequest, Method, ResponseOutparam, http_error_code};
+use wasip2::io::streams::StreamError;
+use wasip2::random::random::get_random_u64;
+
+use head::Head;
+use incoming::Incoming;
+use outgoing::Outgoing;
+
+pub(crate) use super::clock::{instant_of, now, ns_of};
+
+const REQUEST_BODY: u32 = 3;
+const RESPONSE_BODY: u32 = 4;
+
+/// Bytes of memory in one page.
+const PAGE_BYTES: u64 = 64 << 10;
+
+/// The request that is being served.
+struct Call {
+    head: Option<Head>,
+    id: Option<u64>,
+    // Before the request: what was borrowed from a resource goes before it.
+    incoming: Incoming,
+    outgoing: Outgoing,
+    request: IncomingRequest,
+}
+
+impl Call {
+    fn head(&mut self) -> &Head {
+        self.head.get_or_insert_with(|| Head::take(&self.request))
+    }
+}
+
+fn is_head_request(head: Option<&Head>, request: &IncomingRequest) -> bool {
+    head.map_or_else(|| matches!(request.method(), Method::Head), |head| head.method() == "HEAD")
+}
+
+thread_local! {
+    static CALL: RefCell<Option<Call>> = const { RefCell::new(None) };
+}
+
+/// Runs `handle`, which returns what `tidegate_handle` would, for a request.
+pub fn serve(request: IncomingRequest, outparam: ResponseOutparam, handle: impl FnOnce() -> i32) {
+    let call =
+        Call { head: None, id: None, incoming: Incoming::new(), outgoing: Outgoing::new(outparam), request };
+    CALL.set(Some(call));
+    let failed = handle() != 0;
+    if let Some(mut call) = CALL.take() {
+        call.outgoing.end(failed);
+    }
+}
+
+/// What `f` makes of the request that is being served.
+fn with<R>(f: impl FnOnce(&mut Call) -> R) -> R {
+    CALL.with_borrow_mut(|call| f(call.as_mut().expect("the SDK is used while a request is served")))
+}
+
+/// A count, or an errno, as an import of `tidegate_v1` returns it.
+fn returned(result: Result<usize, Errno>) -> i32 {
+    result.map_or_else(|errno| -errno, |n| i32::try_from(n).unwrap_or(i32::MAX))
+}
+
+pub(crate) fn request_head(buf: &mut [u8]) -> i32 {
+    with(|call| call.head().pack(buf))
+}
+
+/// The id of the request: nobody gave it one.
+pub(crate) fn make_id() -> String {
+    with(|call| format!("{:016x}", *call.id.get_or_insert_with(get_random_u64)))
+}
+
+/// Whether a body follows. Only asked when it matters: without a Content-Length it takes a look at the body.
+pub(crate) fn has_body(view: &RequestView<'_>) -> bool {
+    view.has_body()
+        && with(|call| {
+            let told = call.head().declares_length();
+            told || call.incoming.is_there(&call.request)
+        })
+}
+
+pub(crate) fn respond(status: u16, head: &[u8], body: &[u8]) -> i32 {
+    // Not under the borrow: it may have to wait for the client.
+    let begun = with(|call| {
+        let is_head_request = || is_head_request(call.head.as_ref(), &call.request);
+        call.outgoing.respond(status, head, body, is_head_request)
+    });
+    let written = begun.and_then(|n| write_rest(&body[n..]));
+    match written.and_then(|()| with(|call| call.outgoing.finish(&[]))) {
+        Ok(()) => 0,
+        Err(errno) => {
+            with(|call| call.outgoing.abandon_if(begun.is_ok()));
+            -errno
+        }
+    }
+}
+
+/// What did not fit at once, waiting for room.
+fn write_rest(mut rest: &[u8]) -> Result<(), Errno> {
+    while !rest.is_empty() {
+        match with(|call| call.outgoing.write(rest)) {
+            Ok(n) => rest = &rest[n..],
+            Err(EAGAIN) => {
+                super::wait(RESPONSE_BODY, tidegate_abi::poll::WRITABLE).map_err(|_| ETIMEDOUT)?;
+            }
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn response_head(status: u16, head: &[u8]) -> i32 {
+    const EARLY_HINTS: u16 = 103;
+    with(|call| {
+        if status == EARLY_HINTS {
+            return returned(call.outgoing.hint(head).map(|()| 0));
+        }
+        let is_head_request = is_head_request(call.head.as_ref(), &call.request);
+        returned(call.outgoing.begin(status, head, is_head_request).map(|()| 0))
+    })
+}
+
+pub(crate) fn read(handle: u32, buf: &mut [u8]) -> i32 {
+    if handle != REQUEST_BODY {
+        return -EBADF;
+    }
+    with(|call| returned(call.incoming.read(&call.request, buf)))
+}
+
+pub(crate) fn write(handle: u32, bytes: &[u8]) -> i32 {
+    if handle != RESPONSE_BODY {
+        return -EBADF;
+    }
+    with(|call| returned(call.outgoing.write(bytes)))
+}
+
+pub(crate) fn forward(from: u32, to: u32, n: i64) -> i64 {
+    if (from, to) != (REQUEST_BODY, RESPONSE_BODY) {
+        return (-EBADF).into();
+    }
+    let max = u64::try_from(n).unwrap_or(u64::MAX);
+    match with(|call| call.outgoing.forward(&mut call.incoming, &call.request, max)) {
+        Ok(n) => i64::try_from(n).unwrap_or(i64::MAX),
+        Err(errno) => (-errno).into(),
+    }
+}
+
+pub(crate) fn finish(handle: u32, trailers: &[u8]) -> i32 {
+    if handle != RESPONSE_BODY {
+        return -EBADF;
+    }
+    with(|call| returned(call.outgoing.finish(trailers).map(|()| 0)))
+}
+
+pub(crate) fn trailers(handle: u32, buf: &mut [u8]) -> i32 {
+    if handle != REQUEST_BODY {
+        return -EBADF;
+    }
+    with(|call| match call.incoming.trailers(&call.request) {
+        Ok([]) => 0,
+        Ok(list) => {
+            let pairs = || list.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()));
+            let (count, text_bytes) = fields::measure(pairs());
+            fields::pack(pairs(), buf);
+            returned(Ok(fields::packed_bytes(count, text_bytes)))
+        }
+        Err(errno) => -errno,
+    })
+}
+
+pub(crate) fn poll(entries: &mut [Entry], timeout_ns: i64) -> i32 {
+    if entries.is_empty() {
+        CALL.with_borrow_mut(|call| call.iter_mut().for_each(|call| call.outgoing.flush()));
+        poll::sleep(timeout_ns);
+        return 0;
+    }
+    with(|call| poll::poll(call, entries, timeout_ns))
+}
+
+pub(crate) fn close(handle: u32) -> i32 {
+    match handle {
+        REQUEST_BODY => with(|call| call.incoming = Incoming::new()),
+        RESPONSE_BODY => with(|call| call.outgoing.abandon_if(true)),
+        _ => return -EBADF,
+    }
+    0
+}
+
+/// Nobody says what is used and what is left: nothing, and no end to it. But for the memory, which can be seen.
+pub(crate) fn usage(buf: &mut [u8]) -> i32 {
+    let memory_bytes = core::arch::wasm32::memory_size::<0>() as u64 * PAGE_BYTES;
+    let usage = Usage {
+        cpu_used_ns: 0,
+        cpu_left_ns: u64::MAX,
+        wall_left_ns: u64::MAX,
+        memory_bytes,
+        memory_bytes_max: u64::MAX,
+    };
+    let bytes = usage.to_bytes();
+    if let Some(room) = buf.get_mut(..bytes.len()) {
+        room.copy_from_slice(&bytes);
+    }
+    returned(Ok(bytes.len()))
+}
+
+/// One record, as lines on stderr under the request's id.
+pub(crate) fn log(level: u32, text: &[u8]) -> i32 {
+    let name = match level {
+        level::ERROR => "error",
+        level::WARN => "warn",
+        level::INFO => "info",
+        level::DEBUG => "debug",
+        _ => "trace",
+    };
+    let id = CALL.with_borrow_mut(|call| {
+        call.as_mut().map(|call| format!(" {:016x}", *call.id.get_or_insert_with(get_random_u64)))
+    });
+    let label = format!("{name}{}: ", id.unwrap_or_default());
+    // In one piece: stderr is not buffered. There is nobody to tell about a log that fails.
+    let _ = std::io::stderr().write_all(&[label.as_bytes(), text, b"\n"].concat());
+    0
+}
+
+/// The clock that timers count on, in nanoseconds.
+pub(crate) fn monotonic_ns() -> u64 {
+    monotonic_clock::now()
+}
+
+/// A component's constructors have run before anything of it is called.
+pub(crate) fn construct() {}
+
+/// Why a stream failed, from the side of this handler's client.
+fn why(error: &StreamError) -> Errno {
+    match error {
+        StreamError::Closed => ECONNRESET,
+        // A host that gives no reason has lost the connection: nothing else ends a body early without a name.
+        StreamError::LastOperationFailed(error) => {
+            http_error_code(error).as_ref().map_or(ECONNRESET, errno_of)
+        }
+    }
+}
+
+fn errno_of(code: &ErrorCode) -> Errno {
+    match code {
+        ErrorCode::HttpRequestBodySize(_) => EFBIG,
+        ErrorCode::HttpResponseBodySize(_) | ErrorCode::HttpResponseIncomplete => EPROTO,
+        ErrorCode::ConnectionTimeout
+        | ErrorCode::ConnectionReadTimeout
+        | ErrorCode::ConnectionWriteTimeout
+        | ErrorCode::HttpResponseTimeout => ETIMEDOUT,
+        ErrorCode::ConnectionTerminated | ErrorCode::HttpProtocolError => ECONNRESET,
+        _ => EIO,
+    }
+}

@@ -1,0 +1,336 @@
+//! The response: what was given as the import's arguments, sent as resources of `wasi:http`.
+//!
+//! A body that is not finished is cut: its resource is dropped without `finish`, which is how `wasi:http` says so. The
+//! length that the handler declared is watched here, so that every host's guest is told the same.
+
+use tidegate_abi::errno::{EAGAIN, EALREADY, ECONNRESET, EFBIG, EINVAL, EPIPE, EPROTO, Errno};
+use tidegate_abi::fields::FieldList;
+use wasip2::http::types::{
+    ErrorCode, Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
+};
+use wasip2::io::poll::Pollable;
+use wasip2::io::streams::{OutputStream, StreamError};
+
+use super::incoming::Incoming;
+use super::{errno_of, why};
+
+/// Bytes that one call moves at most: what a host does at once is to be bounded, whatever it permits.
+const MOVE_BYTES_MAX: u64 = 1 << 20;
+
+/// How far the response is.
+enum Stage {
+    /// Nothing was sent.
+    Unset(ResponseOutparam),
+    /// The head is set, and a body follows.
+    Open(Open),
+    /// The head is set; what is written as its body goes nowhere (RFC 9110 sections 9.3.2, 15.3.5, 15.3.6, 15.4.5).
+    Discarding,
+    /// It is complete.
+    Ended,
+    /// It was cut.
+    Cut,
+}
+
+/// A body that is being written. The resources stand in the order in which they have to go.
+struct Open {
+    ready: Option<Pollable>,
+    stream: OutputStream,
+    body: OutgoingBody,
+    /// Something was written since the host was last told to send it.
+    unflushed: bool,
+}
+
+pub(super) struct Outgoing {
+    stage: Stage,
+    /// What the declared length leaves.
+    left_bytes: Option<u64>,
+}
+
+/// A head that could be made, and what it says of the body.
+struct Made {
+    response: OutgoingResponse,
+    declared_bytes: Option<u64>,
+}
+
+impl Outgoing {
+    pub(super) fn new(outparam: ResponseOutparam) -> Self {
+        Self { stage: Stage::Unset(outparam), left_bytes: None }
+    }
+
+    fn check_unset(&self) -> Result<(), Errno> {
+        if matches!(self.stage, Stage::Unset(_)) { Ok(()) } else { Err(EALREADY) }
+    }
+
+    /// Early hints, which stable `wasi:http` 0.2 has no way to send: they are checked, and that is all.
+    pub(super) fn hint(&self, head: &[u8]) -> Result<(), Errno> {
+        self.check_unset()?;
+        let list = FieldList::parse(head).ok_or(EINVAL)?;
+        fields(list, None).map(drop)
+    }
+
+    /// Head and body, as far as there is room for it. Returns how much of the body is written.
+    ///
+    /// What `is_head_request` says is asked for only where it matters.
+    pub(super) fn respond(
+        &mut self,
+        status: u16,
+        head: &[u8],
+        body: &[u8],
+        is_head_request: impl FnOnce() -> bool,
+    ) -> Result<usize, Errno> {
+        self.check_unset()?;
+        let mut bodiless = body.is_empty() || is_bodiless(status);
+        let made = make(status, head, (!bodiless).then_some(body.len() as u64))?;
+        if !is_bodiless(status) && made.declared_bytes.is_some_and(|n| n != body.len() as u64) {
+            // Only where no body is sent may it be another one's length.
+            bodiless = is_head_request();
+            if !bodiless {
+                return Err(EINVAL);
+            }
+        }
+        self.set(made, bodiless)?;
+        if bodiless { Ok(body.len()) } else { self.write(body).or_else(|errno| full(errno).map(|()| 0)) }
+    }
+
+    /// The head, with the body to be written after it.
+    pub(super) fn begin(&mut self, status: u16, head: &[u8], is_head_request: bool) -> Result<(), Errno> {
+        self.check_unset()?;
+        let made = make(status, head, None)?;
+        self.set(made, is_head_request || is_bodiless(status))
+    }
+
+    /// Sends the head. A response whose body is never asked for has none.
+    fn set(&mut self, made: Made, discards: bool) -> Result<(), Errno> {
+        let opened = if discards { None } else { Some(open(&made.response)?) };
+        let next = opened.map_or(Stage::Discarding, Stage::Open);
+        let Stage::Unset(outparam) = std::mem::replace(&mut self.stage, next) else { return Err(EALREADY) };
+        ResponseOutparam::set(outparam, Ok(made.response));
+        self.left_bytes = made.declared_bytes.filter(|_| !discards);
+        Ok(())
+    }
+
+    /// The body, for those who write it.
+    fn open(&mut self) -> Result<Option<&mut Open>, Errno> {
+        match &mut self.stage {
+            Stage::Unset(_) => Err(EPROTO),
+            Stage::Open(open) => Ok(Some(open)),
+            Stage::Discarding => Ok(None),
+            Stage::Ended | Stage::Cut => Err(EPIPE),
+        }
+    }
+
+    /// As the import `write`.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
+        let left_bytes = self.left_bytes;
+        let Some(open) = self.open()? else { return Ok(bytes.len()) };
+        if left_bytes.is_some_and(|left| bytes.len() as u64 > left) {
+            self.stage = Stage::Cut;
+            return Err(EFBIG);
+        }
+        let n = open.write(bytes)?;
+        self.count(n as u64);
+        Ok(n)
+    }
+
+    fn count(&mut self, n: u64) {
+        self.left_bytes = self.left_bytes.map(|left| left.saturating_sub(n));
+    }
+
+    /// As the import `forward`: the bytes are spliced by the host where it can.
+    pub(super) fn forward(
+        &mut self,
+        from: &mut Incoming,
+        request: &IncomingRequest,
+        max: u64,
+    ) -> Result<u64, Errno> {
+        let left_bytes = self.left_bytes;
+        let max = max.min(MOVE_BYTES_MAX);
+        let Some(open) = self.open()? else {
+            return from
+                .next(request, usize::try_from(max).unwrap_or(usize::MAX))
+                .map(|bytes| bytes.len() as u64);
+        };
+        if left_bytes == Some(0) {
+            // The end is all that may come.
+            return match from.next(request, 1) {
+                Ok(bytes) if !bytes.is_empty() => {
+                    self.stage = Stage::Cut;
+                    Err(EFBIG)
+                }
+                other => other.map(|_| 0),
+            };
+        }
+        let max = left_bytes.map_or(max, |left| left.min(max));
+        let n = open.forward(from, request, max)?;
+        self.count(n);
+        Ok(n)
+    }
+
+    /// Has the host send what was written. It does not wait.
+    pub(super) fn flush(&mut self) {
+        if let Stage::Open(open) = &mut self.stage
+            && std::mem::take(&mut open.unflushed)
+        {
+            // Whoever writes next hears what is wrong.
+            let _ = open.stream.flush();
+        }
+    }
+
+    /// Whether writing would not wait, as far as that is known without asking.
+    pub(super) fn is_known(&self) -> bool {
+        !matches!(self.stage, Stage::Open(_))
+    }
+
+    /// What becomes ready when there is room.
+    pub(super) fn pollable(&mut self) -> Option<&Pollable> {
+        match &mut self.stage {
+            Stage::Open(open) => Some(open.ready.get_or_insert_with(|| open.stream.subscribe())),
+            _ => None,
+        }
+    }
+
+    /// As the import `finish`.
+    pub(super) fn finish(&mut self, trailers: &[u8]) -> Result<(), Errno> {
+        match &self.stage {
+            Stage::Unset(_) => return Err(EPROTO),
+            Stage::Ended | Stage::Cut => return Err(EALREADY),
+            Stage::Discarding => {
+                self.stage = Stage::Ended;
+                return Ok(());
+            }
+            Stage::Open(_) => {}
+        }
+        let list = FieldList::parse(trailers).ok_or(EINVAL)?;
+        let trailers = if list.is_empty() { None } else { Some(fields(list, None)?) };
+        // Cut, unless what follows ends it.
+        let Stage::Open(open) = std::mem::replace(&mut self.stage, Stage::Cut) else { return Err(EPROTO) };
+        if self.left_bytes.is_some_and(|left| left > 0) {
+            return Err(EPROTO);
+        }
+        let Open { ready, stream, body, .. } = open;
+        drop(ready);
+        drop(stream);
+        OutgoingBody::finish(body, trailers).map_err(|code| errno_of(&code))?;
+        self.stage = Stage::Ended;
+        Ok(())
+    }
+
+    /// Cuts a body that was begun and not ended, if `begun`.
+    pub(super) fn abandon_if(&mut self, begun: bool) {
+        if begun && matches!(self.stage, Stage::Open(_) | Stage::Discarding) {
+            self.stage = Stage::Cut;
+        }
+    }
+
+    /// The handler has returned. One that failed says so if it has sent nothing; one that sent nothing and is content
+    /// leaves it to the host to make something of that.
+    pub(super) fn end(&mut self, failed: bool) {
+        if let Stage::Unset(outparam) = std::mem::replace(&mut self.stage, Stage::Cut)
+            && failed
+        {
+            let why = "the handler failed before its response".to_owned();
+            ResponseOutparam::set(outparam, Err(ErrorCode::InternalError(Some(why))));
+        }
+    }
+}
+
+impl Open {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
+        let permit = self.permit()?;
+        let n = usize::try_from(permit.min(MOVE_BYTES_MAX)).unwrap_or(usize::MAX).min(bytes.len());
+        self.stream.write(&bytes[..n]).map_err(|error| why(&error))?;
+        self.unflushed = true;
+        Ok(n)
+    }
+
+    /// How much may be written, at least one byte.
+    fn permit(&self) -> Result<u64, Errno> {
+        match self.stream.check_write() {
+            Ok(0) => Err(EAGAIN),
+            Ok(permit) => Ok(permit),
+            Err(error) => Err(why(&error)),
+        }
+    }
+
+    fn forward(&mut self, from: &mut Incoming, request: &IncomingRequest, max: u64) -> Result<u64, Errno> {
+        // What was looked at is here, and goes first.
+        if from.is_known() {
+            let permit = self.permit()?.min(max);
+            let bytes = from.next(request, usize::try_from(permit).unwrap_or(usize::MAX))?;
+            self.stream.write(&bytes).map_err(|error| why(&error))?;
+            self.unflushed = true;
+            return Ok(bytes.len() as u64);
+        }
+        let Some(stream) = from.stream(request) else { return Err(ECONNRESET) };
+        match self.stream.splice(stream, max) {
+            Ok(0) => Err(EAGAIN),
+            Ok(n) => {
+                self.unflushed = true;
+                Ok(n)
+            }
+            Err(error) => {
+                // Either side may be the one: a response that still takes something is not.
+                if let Err(StreamError::Closed) = self.stream.check_write() {
+                    return Err(ECONNRESET);
+                }
+                from.fail(&error).map(|_| 0)
+            }
+        }
+    }
+}
+
+fn open(response: &OutgoingResponse) -> Result<Open, Errno> {
+    let body = response.body().map_err(|()| EALREADY)?;
+    let stream = body.write().map_err(|()| EALREADY)?;
+    Ok(Open { ready: None, stream, body, unflushed: false })
+}
+
+/// A response that may be sent. `length` is said where the handler says none.
+fn make(status: u16, head: &[u8], length: Option<u64>) -> Result<Made, Errno> {
+    const CONTENT_LENGTH: &[u8] = b"content-length";
+    // Informational ones are no answer (RFC 9110 section 15.2).
+    if !(200..=999).contains(&status) {
+        return Err(EINVAL);
+    }
+    let list = FieldList::parse(head).ok_or(EINVAL)?;
+    let mut given = list.iter().flatten().filter(|(name, _)| name.eq_ignore_ascii_case(CONTENT_LENGTH));
+    let given = match given.next() {
+        Some((_, value)) => {
+            let text = std::str::from_utf8(value).map_err(|_| EINVAL)?;
+            Some(text.parse().map_err(|_| EINVAL)?)
+        }
+        None => None,
+    };
+    let response = OutgoingResponse::new(fields(list, length.filter(|_| given.is_none()))?);
+    if status != 200 {
+        response.set_status_code(status).map_err(|()| EINVAL)?;
+    }
+    Ok(Made { response, declared_bytes: given.or(length) })
+}
+
+/// The resource for a packed list.
+fn fields(list: FieldList<'_>, length: Option<u64>) -> Result<Fields, Errno> {
+    if list.is_empty() && length.is_none() {
+        return Ok(Fields::new());
+    }
+    let mut entries = Vec::with_capacity(list.len() + 1);
+    for field in list.iter() {
+        let (name, value) = field.ok_or(EINVAL)?;
+        let name = std::str::from_utf8(name).map_err(|_| EINVAL)?;
+        entries.push((name.to_owned(), value.to_vec()));
+    }
+    if let Some(length) = length {
+        entries.push(("content-length".to_owned(), length.to_string().into_bytes()));
+    }
+    Fields::from_list(&entries).map_err(|_| EINVAL)
+}
+
+/// RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5.
+fn is_bodiless(status: u16) -> bool {
+    matches!(status, 204 | 205 | 304)
+}
+
+/// "No room" is no error to those who wait.
+fn full(errno: Errno) -> Result<(), Errno> {
+    if errno == EAGAIN { Ok(()) } else { Err(errno) }
+}
