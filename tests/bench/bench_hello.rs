@@ -6,37 +6,16 @@ use std::env;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use tidegate_tests::bench::args::Args;
-use tidegate_tests::bench::load::{self, Plan};
-use tidegate_tests::bench::stats::median;
+use tidegate_tests::bench::subject::{LOAD_CPU, SERVER_CPU, Subject};
 use tidegate_tests::bench::{baseline, finish, judge, pin, warn_if_unoptimised};
-use tidegate_tests::procfs::cpu_time;
 use tidegate_tests::server::Server;
 use tidegate_tests::{Addr, Client};
 
-const SERVER_CPU: usize = 0;
-const LOAD_CPU: usize = 1;
 /// Tells the program, started by itself, to be the bare loop.
 const AS_BASELINE: &str = "--as-baseline";
-
-/// Something that is measured.
-struct Subject {
-    name: &'static str,
-    pid: u32,
-    addr: SocketAddr,
-    micros: Vec<f64>,
-    /// Share of the time that its core was busy: well below 1, the generator is what was measured.
-    busy: Vec<f64>,
-}
-
-impl Subject {
-    fn new(name: &'static str, pid: u32, addr: SocketAddr) -> Self {
-        Self { name, pid, addr, micros: Vec::new(), busy: Vec::new() }
-    }
-}
 
 /// The bare loop in a child; ended when dropped.
 struct Bare(Child);
@@ -75,61 +54,22 @@ fn main() -> anyhow::Result<()> {
     // One round that is not counted warms everything up.
     for round in 0..=rounds {
         for subject in &mut subjects {
-            let (micros, busy) = measure(subject, connections, requests)?;
-            if round > 0 {
-                subject.micros.push(micros);
-                subject.busy.push(busy);
-            }
+            subject.measure(connections, requests, round > 0)?;
         }
     }
     finish(report(&subjects))
 }
 
-/// Server CPU in microseconds per request, and how busy that kept its core.
-fn measure(subject: &Subject, connections: usize, requests: u64) -> anyhow::Result<(f64, f64)> {
-    let plan = Plan {
-        addr: subject.addr,
-        host: "hello.test".to_owned(),
-        path: "/".to_owned(),
-        connections,
-        requests,
-        within: Duration::from_secs(120),
-    };
-    let before = cpu_time(subject.pid);
-    let outcome = load::run(&plan)?;
-    let used = cpu_time(subject.pid) - before;
-    ensure!(outcome.errors == 0 && outcome.served == requests, "{}: {outcome:?}", subject.name);
-    let used = used.as_secs_f64();
-    Ok((used * 1e6 / requests as f64, used / outcome.elapsed.as_secs_f64()))
-}
-
 fn report(subjects: &[Subject; 3]) -> bool {
-    for subject in subjects {
-        let mut sorted = subject.micros.clone();
-        let middle = median(&mut sorted);
-        let (least, most) = (sorted.first().copied(), sorted.last().copied());
-        println!(
-            "{:<28} {middle:>6.2} us CPU per request (core busy {:.0} %; from {:.2} to {:.2}, {} rounds)",
-            subject.name,
-            median(&mut subject.busy.clone()) * 100.0,
-            least.unwrap_or_default(),
-            most.unwrap_or_default(),
-            sorted.len()
-        );
-    }
-    if subjects.iter().any(|subject| median(&mut subject.busy.clone()) < 0.85) {
+    let idle = subjects.iter().filter(|subject| !subject.report()).count();
+    if idle > 0 {
         println!(
             "warning: a core was not kept busy: something else runs on this machine, and the figures suffer"
         );
     }
     let [bare, reused, fresh] = subjects;
-    // Ratios within a round: what the machine does to one, it does to the others.
-    let ratio = |subject: &Subject| {
-        let pairs = subject.micros.iter().zip(&bare.micros);
-        median(&mut pairs.map(|(one, base)| one / base).collect::<Vec<_>>())
-    };
-    let good = judge("hello, instance reused, to the bare loop", ratio(reused), "x", 1.25);
-    judge("hello, fresh per request, to the bare loop", ratio(fresh), "x", 2.0) && good
+    let good = judge("hello, instance reused, to the bare loop", reused.ratio_to(bare), "x", 1.25);
+    judge("hello, fresh per request, to the bare loop", fresh.ratio_to(bare), "x", 2.0) && good
 }
 
 fn tcp(server: &Server) -> anyhow::Result<SocketAddr> {

@@ -12,7 +12,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-const WASM_TARGET: &str = "wasm32-wasip1";
+/// The target of modules.
+const MODULE_TARGET: &str = "wasm32-wasip1";
+/// The target of components.
+const COMPONENT_TARGET: &str = "wasm32-wasip2";
+/// Guests that call the module ABI past the SDK, and so are modules only.
+pub const MODULES_ONLY: &[&str] = &["bad_head"];
 
 /// The folder that holds the workspace.
 pub fn workspace() -> &'static Path {
@@ -38,10 +43,38 @@ pub fn tidegate() -> Command {
     command
 }
 
-/// The module of the guest `name` in the folder `guests`.
+/// The test binaries in which [`guest`] gives components: they run tests of modules once more.
+const COMPONENTS_IN: [&str; 2] = ["component_sdk", "component_limits"];
+
+/// The guest `name` in the folder `guests`: a module, but in the tests of the SDK's components, where it is one of these.
 pub fn guest(name: &str) -> PathBuf {
+    static WANTED: OnceLock<bool> = OnceLock::new();
+    let wanted = || {
+        let own = env::current_exe().expect("the path of this executable");
+        let stem = own.file_stem().unwrap_or_default().to_string_lossy();
+        COMPONENTS_IN.iter().any(|name| stem.starts_with(name))
+    };
+    if *WANTED.get_or_init(wanted) && !MODULES_ONLY.contains(&name) {
+        component_guest(name)
+    } else {
+        module_guest(name)
+    }
+}
+
+/// The guest `name` as a module for tidegate.
+pub fn module_guest(name: &str) -> PathBuf {
     static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let path = match FOLDER.get_or_init(build_guests) {
+    built(name, FOLDER.get_or_init(|| build_guests(MODULE_TARGET, &[])))
+}
+
+/// The same guest as a component for any host of wasi:http, which all but [`MODULES_ONLY`] are.
+pub fn component_guest(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    built(name, FOLDER.get_or_init(|| build_guests(COMPONENT_TARGET, MODULES_ONLY)))
+}
+
+fn built(name: &str, folder: &Result<PathBuf, String>) -> PathBuf {
+    let path = match folder {
         Ok(folder) => folder.join(format!("{name}.wasm")),
         Err(message) => panic!("{message}"),
     };
@@ -197,36 +230,37 @@ fn build_binary() -> Result<PathBuf, String> {
     paths.next_back().ok_or_else(|| "cargo names no executable".to_owned())
 }
 
-fn build_guests() -> Result<PathBuf, String> {
+fn build_guests(wasm_target: &str, but: &[&str]) -> Result<PathBuf, String> {
     let _lock = build_lock();
     let guests = workspace().join("guests");
-    add_wasm_target(&guests);
+    add_target(wasm_target, &guests);
     let target = guests.join("target");
     let mut command = cargo();
-    command.args(["build", "--release", "--target", WASM_TARGET, "--manifest-path"]);
+    command.args(["build", "--release", "--target", wasm_target, "--workspace", "--manifest-path"]);
     command.arg(guests.join("Cargo.toml")).arg("--target-dir").arg(&target);
+    command.args(but.iter().flat_map(|name| ["--exclude", name]));
     // Flags meant for this machine mean nothing to WebAssembly.
     command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").current_dir(&guests);
     let output = command.stdout(Stdio::null()).stderr(Stdio::piped()).output().expect("starting cargo");
     let told = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
-        return Err(format!("cargo could not build the guests: {}\n{told}", output.status));
+        return Err(format!("cargo could not build the guests for {wasm_target}: {}\n{told}", output.status));
     }
-    Ok(target.join(WASM_TARGET).join("release"))
+    Ok(target.join(wasm_target).join("release"))
 }
 
-/// Adds the target to the pinned toolchain where it is missing. The toolchain is the one of the guests' folder.
-fn add_wasm_target(guests: &Path) {
+/// Adds a target to the pinned toolchain where it is missing. The toolchain is the one of the guests' folder.
+fn add_target(wasm_target: &str, guests: &Path) {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(rustc).args(["--print", "sysroot"]).current_dir(guests).output();
     let output = output.expect("starting rustc");
     let sysroot = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-    if sysroot.join("lib/rustlib").join(WASM_TARGET).is_dir() {
+    if sysroot.join("lib/rustlib").join(wasm_target).is_dir() {
         return;
     }
-    eprintln!("adding the target {WASM_TARGET} to the toolchain");
-    let status = Command::new("rustup").args(["target", "add", WASM_TARGET]).current_dir(guests).status();
-    assert!(status.is_ok_and(|status| status.success()), "rustup could not add the target {WASM_TARGET}");
+    eprintln!("adding the target {wasm_target} to the toolchain");
+    let status = Command::new("rustup").args(["target", "add", wasm_target]).current_dir(guests).status();
+    assert!(status.is_ok_and(|status| status.success()), "rustup could not add the target {wasm_target}");
 }
 
 #[cfg(test)]

@@ -41,6 +41,11 @@ impl App {
         Self::of(&name.replace('_', "-"), artifacts::wat_guest(name))
     }
 
+    /// Any file, served at the host `NAME.test`.
+    pub fn file(name: &str, source: &Path) -> Self {
+        Self::of(name, source.to_path_buf())
+    }
+
     fn of(name: &str, source: PathBuf) -> Self {
         let (name, route) = (name.replace('_', "-"), format!("{}.test/*", name.replace('_', "-")));
         Self { name, source, route, keys: Vec::new(), limits: Vec::new() }

@@ -17,7 +17,7 @@ use tidegate_tests::wait::{PATIENCE, poll_for, until};
 use tidegate_tests::{Addr, Client, Server, artifacts};
 
 /// Begins what the log says of an entry that is not as it was written.
-const NOT_USED: &str = "the kept copy of the compiled module is not used";
+const NOT_USED: &str = "the kept copy of the compiled guest is not used";
 
 fn state() -> TempDir {
     tempfile::tempdir().expect("a state folder")
@@ -130,7 +130,7 @@ fn a_folder_that_others_may_write_to_is_left_alone() {
     fs::set_permissions(state.path(), Permissions::from_mode(0o777)).unwrap();
     let server = hello(state.path()).start();
     assert_eq!(server.get("a", "/").status(), 200);
-    let told = server.wait_for_log(|line| line.contains("compiled modules are not kept"));
+    let told = server.wait_for_log(|line| line.contains("compiled guests are not kept"));
     assert!(told.as_ref().is_some_and(|line| line.contains("can be written by others")), "{told:?}");
     assert_eq!(fs::read_dir(state.path()).unwrap().count(), 0);
 }
@@ -219,13 +219,13 @@ fn start_mounted(mount: &str, state: &Path, socket: &Path) -> Option<(Mounted, L
 fn a_disk_that_is_full_or_read_only_costs_nothing_but_the_cache() {
     let cases = [
         // Room for the key and the folder.
-        ("mount -t tmpfs -o size=16k,mode=700 none \"$1\"", "a compiled module can not be kept", false),
-        ("mount -t tmpfs -o ro,mode=700 none \"$1\"", "compiled modules are not kept", false),
-        ("mount -t tmpfs -o noexec,mode=700 none \"$1\"", "compiled modules are not kept", false),
+        ("mount -t tmpfs -o size=16k,mode=700 none \"$1\"", "a compiled guest can not be kept", false),
+        ("mount -t tmpfs -o ro,mode=700 none \"$1\"", "compiled guests are not kept", false),
+        ("mount -t tmpfs -o noexec,mode=700 none \"$1\"", "compiled guests are not kept", false),
         // With a key in it already.
         (
             "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\"",
-            "a compiled module can not be kept",
+            "a compiled guest can not be kept",
             true,
         ),
     ];

@@ -1,6 +1,6 @@
 //! `tidegate check`: what it says about modules of all kinds, and that its status agrees with the server.
 
-use tidegate_tests::artifacts::{guest, wat_guest, wat_text};
+use tidegate_tests::artifacts::{component_guest, guest, wat_guest, wat_text};
 use tidegate_tests::project::answering;
 use tidegate_tests::{Project, Server};
 
@@ -55,7 +55,11 @@ fn files_of_all_kinds() {
         ("threads", 1, &["its memory is shared", "uses       threads"]),
         ("hungry", 1, &["may have 67108864", "raise `memory`"]),
         ("newer", 1, &["ABI 1", "`teleport` of `tidegate_v1`", "use a newer tidegate"]),
-        ("component", 1, &["a component", "build for wasm32-wasip1"]),
+        (
+            "component",
+            1,
+            &["a component", "it exports nothing; a handler exports `wasi:http/incoming-handler@0.2.x`"],
+        ),
         ("text", 1, &["WebAssembly as text", "wat2wasm"]),
         ("notes", 1, &["it is no WebAssembly"]),
         ("cut", 1, &["it is not valid: ", "(at byte "]),
@@ -90,6 +94,67 @@ fn a_handler_in_rust() {
     assert_eq!((json["abi"].as_u64(), json["stack_bytes"].as_u64()), (Some(1), Some(256 << 10)));
     let imports = json["imports"].as_array().unwrap();
     assert!(imports.len() > 3 && imports.iter().all(|import| import["grant"] == "granted"), "{imports:?}");
+}
+
+#[test]
+fn a_component_in_rust() {
+    let project = Project::empty("component");
+    project.put("hello.wasm", &component_guest("hello"));
+    std::fs::create_dir(project.path("public")).unwrap();
+    let said = project.run(&["check", "hello.wasm"]).ends_with(0);
+    for part in ["hello.wasm: a component", "would be served: yes", "core instances: 1 place in the pools"] {
+        assert!(said.out.contains(part), "{part:?} is not in\n{}", said.out);
+    }
+    let line = |start: &str| {
+        let found = said.out.lines().find(|line| line.trim_start().starts_with(start));
+        found.unwrap_or_else(|| panic!("no line {start:?} in\n{}", said.out))
+    };
+    assert!(line("wasi:http/incoming-handler@0.2.").ends_with("interface, serves"));
+    let types = line("wasi:http/types@0.2.");
+    assert!(types.contains("granted (") && types.ends_with(" functions)"), "{types}");
+    assert!(!said.out.contains("unknown"), "{}", said.out);
+
+    let json = project.run(&["check", "hello.wasm", "--json"]).ends_with(0);
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!((json["kind"].as_str(), json["servable"].as_bool()), (Some("component"), Some(true)));
+    assert!(json["needs"]["core_instances"].as_u64().is_some_and(|n| n > 1), "{json}");
+    let imports = json["imports"].as_array().unwrap();
+    assert!(imports.len() > 20 && imports.iter().all(|import| import["grant"] == "granted"), "{imports:?}");
+    let set = imports.iter().find(|import| import["name"] == "[static]response-outparam.set").unwrap();
+    assert_eq!(set["shape"], "function");
+
+    // What it is given besides, without the values.
+    let app = "[[app]]\nname = \"hello\"\nsource = \"hello.wasm\"\nroutes = [\"/*\"]\n\
+               env = { SECRET = \"hunter2\" }\nmounts = [{ host = \"public\", guest = \"/public\" }]\n";
+    project.write("tidegate.toml", app);
+    let said = project.run(&["check", "tidegate.toml"]).ends_with(0);
+    assert!(said.out.contains("env        SECRET\n") && !said.out.contains("hunter2"), "{}", said.out);
+    assert!(said.out.contains("public:/public:ro\n"), "{}", said.out);
+}
+
+/// What a component lacks stands below what it has, with the way out.
+#[test]
+fn a_component_that_lacks_something() {
+    let project = Project::empty("lacking");
+    let wat = r#"(component
+        (import "wasi:io/poll@0.2.0" (instance (export "poll" (func)) (export "pool" (func))))
+        (import "wasi:sockets/instance-network@0.2.0" (instance (export "instance-network" (func))))
+        (import "wasi:keyvalue/store@0.2.0-draft" (instance (export "a" (func)) (export "b" (func))))
+        (instance $i)
+        (export "wasi:cli/run@0.2.0" (instance $i)))"#;
+    project.put("lacking.wasm", &wat_text("check-lacking", wat));
+    let said = project.run(&["check", "lacking.wasm"]).ends_with(1);
+    for part in [
+        "would be served: no",
+        "  it is a command (it exports `wasi:cli/run@0.2.0`)",
+        "  it imports `pool` of `wasi:io/poll@0.2.0`, which is not there\n    help: this server knows WASI 0.2.12",
+        "  it imports `wasi:keyvalue/store@0.2.0-draft`, which is not there\n    help: not served yet",
+        "  wasi:io/poll@0.2.0\n    poll  ",
+        "denied (1 function): there are no sockets yet",
+        "wasi:keyvalue/store@0.2.0-draft              unknown (2 functions): not served yet",
+    ] {
+        assert!(said.out.contains(part), "{part:?} is not in\n{}", said.out);
+    }
 }
 
 #[test]

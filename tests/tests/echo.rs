@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Write};
 use std::thread;
 use std::time::Duration;
 
+use tidegate_tests::artifacts::wat_guest;
 use tidegate_tests::check::{self, closed, success};
 use tidegate_tests::http::Body;
 use tidegate_tests::pattern::Pattern;
@@ -102,6 +103,17 @@ fn expect_100_continue_is_answered_when_the_guest_reads() {
     client.send("hello").unwrap();
     check::ok(&client.response().unwrap(), b"hello");
     check::ok(&client.post("a", "/", b"next").unwrap(), b"next");
+}
+
+#[test]
+fn a_guest_that_computes_between_its_head_and_the_body_still_gets_it() {
+    let server = Server::builder().module(wat_guest("late_reader")).start();
+    let mut client = server.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n").unwrap();
+    let interim = client.head().unwrap();
+    assert_eq!(interim.status, 100, "{interim:?}");
+    client.send("hello").unwrap();
+    check::ok(&client.response().unwrap(), b"hello");
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub mod load;
 pub mod readers;
 pub mod soak;
 pub mod stats;
+pub mod subject;
 
 use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
