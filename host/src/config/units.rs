@@ -165,7 +165,8 @@ fn within(value: u64, range: RangeInclusive<u64>, show: fn(u64) -> String) -> Re
 /// About so many bytes, for a sum that nobody wrote.
 pub(crate) fn about_bytes(bytes: u64) -> String {
     let (name, factor) = if bytes >= 1 << 30 { ("GiB", 1u64 << 30) } else { ("MiB", 1 << 20) };
-    let tenths = u128::from(bytes) * 10 / u128::from(factor);
+    // Rounded up: what is too much by a little is not to look as if it fitted.
+    let tenths = (u128::from(bytes) * 10).div_ceil(u128::from(factor));
     match (tenths / 10, tenths % 10) {
         (whole, 0) => format!("{whole} {name}"),
         (whole, tenth) => format!("{whole}.{tenth} {name}"),
@@ -218,11 +219,17 @@ mod tests {
 
     #[test]
     fn sums_are_told_in_large_units() {
-        let table = [(0, "0 MiB"), (64 << 20, "64 MiB"), ((3 << 30) / 2, "1.5 GiB"), (16 << 30, "16 GiB")];
+        let table = [
+            (0, "0 MiB"),
+            (64 << 20, "64 MiB"),
+            ((1 << 20) + 1, "1.1 MiB"),
+            ((3 << 30) / 2, "1.5 GiB"),
+            (16 << 30, "16 GiB"),
+        ];
         for (bytes, told) in table {
             assert_eq!(about_bytes(bytes), told);
         }
-        assert_eq!(about_bytes(u64::MAX), "17179869183.9 GiB");
+        assert_eq!(about_bytes(u64::MAX), "17179869184 GiB");
     }
 
     #[test]

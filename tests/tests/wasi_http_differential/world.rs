@@ -70,6 +70,9 @@ fn outgoing() -> Vec<Row> {
              set: (Some(1), Some(0), Some(18446744073709551615))\nconnect: Ok(())\n\
              at last: (None, Some(0), Some(18446744073709551615))\n",
         ),
+        get("outgoing-long")
+            .traps()
+            .differs("what a component makes the host keep is bounded", Answer::says("set: 40\n")),
     ]
 }
 

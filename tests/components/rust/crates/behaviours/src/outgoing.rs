@@ -11,7 +11,18 @@ pub(crate) const ALL: &[Behaviour] = &[
     ("outgoing-built", built),
     ("outgoing-body", body),
     ("outgoing-options", options),
+    ("outgoing-long", long),
 ];
+
+/// Forty requests at a time, each with a path of 60,000 bytes.
+fn long(call: Call) {
+    let path = format!("/{}", "p".repeat(59_999));
+    let requests: Vec<_> = (0..40).map(|_| OutgoingRequest::new(Fields::new())).collect();
+    let set = requests.iter().filter(|request| request.set_path_with_query(Some(&path)).is_ok()).count();
+    let mut lines = Lines::default();
+    lines.add("set", set);
+    call.say(&lines);
+}
 
 /// To a port of the loopback where nobody listens.
 fn outgoing(call: Call) {
