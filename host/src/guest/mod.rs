@@ -8,6 +8,7 @@ pub(crate) mod compile;
 pub(crate) mod component;
 pub(crate) mod cost;
 pub(crate) mod crash;
+mod describe;
 pub(crate) mod desk;
 pub(crate) mod engine;
 mod exports;
