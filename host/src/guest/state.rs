@@ -7,7 +7,7 @@ use super::limiter::Limiter;
 use super::module::ModuleSide;
 use super::places::Place;
 use super::program::Program;
-use crate::exchange::{Exchange, RequestId};
+use crate::exchange::{Exchange, RequestId, Stage};
 use crate::observe::guest_log::{Level, Lines};
 
 /// The data of a Store: what all guests have, and what the kind of guest has besides.
@@ -61,12 +61,14 @@ impl<S: Side> GuestState<S> {
         self.exchange = exchange;
     }
 
-    /// The call is over: what the guest left open is closed.
-    pub(crate) fn end(&mut self) {
+    /// The call is over: what the guest left open is closed. False: it has given no answer.
+    pub(crate) fn end(&mut self) -> bool {
         let exchange = std::mem::replace(&mut self.exchange, Arc::clone(&self.program.nobody));
         let mut inner = exchange.lock();
+        let answered = inner.response.stage() != Stage::Unset;
         inner.response.abandon();
         inner.park = None;
         self.side.end(&self.program, &inner.facts.id);
+        answered
     }
 }

@@ -216,18 +216,19 @@ async fn conclude<S: Side, F>(
         }
     };
     running.store.set_epoch_deadline(1);
-    let result = call(&mut running).await;
-    let sound = result.is_ok();
-    let (outcome, crash) = match result {
+    let (outcome, crash, sound) = match call(&mut running).await {
         Ok(outcome) => {
-            running.store.data_mut().end();
-            (outcome, None)
+            let answered = running.store.data_mut().end();
+            // One that returns without an answer may have come to a state in which it never answers again.
+            let sound = answered || outcome != Outcome::Returned(0);
+            (outcome, None, sound)
         }
-        Err(error) => end_failed(&error, &mut running.store),
+        Err(error) => {
+            let (outcome, crash) = end_failed(&error, &mut running.store);
+            stack::trim(&mut running.store).await;
+            (outcome, crash, false)
+        }
     };
-    if !sound {
-        stack::trim(&mut running.store).await;
-    }
     running.left = running.left.saturating_sub(1);
     if sound && running.left > 0 {
         return Served { outcome, crash, kept: Some(keep(running)) };

@@ -106,7 +106,13 @@ impl Session {
         }
         match self.conn.after(flushed, now_ms, limits) {
             After::Wait => self.stop_discarded_body(local),
-            After::Close => Settled::Close,
+            After::Close => {
+                // A guest that goes on after its answer does so whoever closes the connection; after a cut it does not.
+                if self.conn.send() == Send::Done {
+                    self.end_request(local);
+                }
+                Settled::Close
+            }
             After::Linger => {
                 self.end_request(local);
                 self.transport.end();
@@ -146,6 +152,11 @@ impl Session {
     /// given back, unless bytes of the next request have come already.
     fn end_request(&mut self, local: &mut Local) {
         self.log_request(local);
+        // What has not come of its body will not come to it.
+        if let Some(exchange) = self.active.as_ref().and_then(|active| active.exchange()) {
+            exchange.lock().request.fail(Fault::Gone);
+        }
+        self.wake_guest(local);
         let Some(mut active) = self.active.take() else { return };
         if let Progress::Running(task) = active.progress {
             local.detach(task);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
-use tidegate_proto::http1::fields::{Fields, is_forbidden_trailer};
+use tidegate_proto::http1::fields::is_forbidden_trailer;
 use wasmtime::component::Resource;
 use wasmtime::{Result, bail, format_err};
 use wasmtime_wasi::async_trait;
@@ -49,7 +49,8 @@ struct Early {
 /// How a body ended before its response was the answer.
 #[derive(Debug)]
 enum End {
-    Finished(Fields),
+    /// Cleanly, with trailers or without.
+    Finished(Option<FieldList>),
     Cut,
 }
 
@@ -84,8 +85,9 @@ pub(super) struct Draft {
 }
 
 /// Trailers as the response takes them. Those that may not stand there are left out, as other hosts do.
-fn trailers(fields: &Fields) -> impl Iterator<Item = Option<Field<'_>>> {
-    fields.iter().filter(|(name, _)| !is_forbidden_trailer(name)).map(Some)
+fn trailers(list: Option<&FieldList>) -> impl Iterator<Item = Option<Field<'_>>> {
+    let fields = list.into_iter().flat_map(|list| list.fields().iter());
+    fields.filter(|(name, _)| !is_forbidden_trailer(name)).map(Some)
 }
 
 impl Draft {
@@ -113,7 +115,7 @@ impl Draft {
         }
         match early.end {
             None => {}
-            Some(End::Finished(fields)) if response.finish(trailers(&fields)).is_ok() => {}
+            Some(End::Finished(list)) if response.finish(trailers(list.as_ref())).is_ok() => {}
             Some(End::Finished(_) | End::Cut) => response.abandon(),
         }
     }
@@ -189,22 +191,23 @@ impl Draft {
     }
 
     /// A clean end.
-    fn finish(&self, fields: &Fields) -> Result<(), ErrorCode> {
+    fn finish(&self, list: Option<FieldList>) -> Result<(), ErrorCode> {
         let mut state = self.lock();
         match &mut *state {
             State::Forgotten => Ok(()),
             State::Early(early) => {
                 let written = early.bytes.len() as u64;
-                if early.end.is_some() || self.declared.is_some_and(|length| length != written) {
-                    early.end = Some(End::Cut);
+                if early.end.is_some() {
                     return Err(self.wrong_size());
                 }
-                early.end = Some(End::Finished(fields.clone()));
-                Ok(())
+                // Nothing at all may be right: an answer to HEAD declares the length of a body that it does not bring.
+                let short = self.declared.is_some_and(|length| length != written);
+                early.end = Some(if short && written > 0 { End::Cut } else { End::Finished(list) });
+                if short { Err(self.wrong_size()) } else { Ok(()) }
             }
             State::Attached => {
                 let finished = self.response(|response| {
-                    let finished = response.finish(trailers(fields));
+                    let finished = response.finish(trailers(list.as_ref()));
                     if finished.is_err() {
                         response.abandon();
                     }
@@ -311,10 +314,10 @@ impl HostOutgoingBody for Http<'_> {
         self.enter()?;
         let table = &mut self.state.side.table;
         let body = table.delete(body)?;
-        let Some(trailers) = trailers else { return Ok(body.draft.finish(&Fields::default())) };
+        let Some(trailers) = trailers else { return Ok(body.draft.finish(None)) };
         let list = table.delete(trailers)?;
         spend(self.state, parsed(list.fields().byte_len()) + entries(list.fields().len()))?;
-        Ok(body.draft.finish(list.fields()))
+        Ok(body.draft.finish(Some(list)))
     }
 
     fn drop(&mut self, body: Resource<OutgoingBody>) -> Result<()> {
