@@ -111,6 +111,18 @@ proptest! {
     }
 }
 
+/// What the property above came upon once.
+#[test]
+fn a_head_that_is_refused_has_an_answer_without_a_body() {
+    let mut server = Server::new(|seen| Answer::new(seen.target.clone()));
+    server.receive(
+        b"HEAD / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+    );
+    let replies = server.replies();
+    assert_eq!(replies.len(), 1);
+    assert!(replies[0].status >= 400 && replies[0].body.is_empty(), "{}", replies[0].status);
+}
+
 /// A body a byte at a time, with an echo of its length: nothing of one request leaks into another.
 #[test]
 fn requests_that_come_in_single_bytes() {
