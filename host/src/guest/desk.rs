@@ -73,6 +73,22 @@ pub(crate) struct Held {
     bytes: usize,
 }
 
+impl Held {
+    /// Keeps another number of bytes.
+    ///
+    /// # Errors
+    /// It has too many kept then: a trap. What was kept stays so.
+    pub(crate) fn resize(&mut self, bytes: usize) -> Result<()> {
+        if bytes > self.bytes {
+            self.desk.take_bytes(bytes - self.bytes)?;
+        } else {
+            self.desk.held_bytes.fetch_sub(self.bytes - bytes, Relaxed);
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         self.desk.held_bytes.fetch_sub(self.bytes, Relaxed);
@@ -129,12 +145,21 @@ impl Desk {
     /// # Errors
     /// It has too many kept already: a trap.
     pub(crate) fn hold(self: &Arc<Self>, bytes: usize) -> Result<Held> {
-        let held = Held { desk: Arc::clone(self), bytes };
-        // Counted before it is looked at: what is too much is given back with the drop.
-        if self.held_bytes.fetch_add(bytes, Relaxed).saturating_add(bytes) > HELD_BYTES_MAX {
-            bail!("the guest's resources hold more than {HELD_BYTES_MAX} bytes in the host");
+        self.take_bytes(bytes)?;
+        Ok(Held { desk: Arc::clone(self), bytes })
+    }
+
+    fn take_bytes(&self, bytes: usize) -> Result<()> {
+        let more = |held: usize| Some(held.saturating_add(bytes)).filter(|held| *held <= HELD_BYTES_MAX);
+        match self.held_bytes.fetch_update(Relaxed, Relaxed, more) {
+            Ok(_) => Ok(()),
+            Err(_) => bail!("the guest's resources hold more than {HELD_BYTES_MAX} bytes in the host"),
         }
-        Ok(held)
+    }
+
+    /// Bytes that may still be kept.
+    pub(crate) fn room(&self) -> usize {
+        HELD_BYTES_MAX.saturating_sub(self.held_bytes.load(Relaxed))
     }
 
     /// Spends `cost` of the slice that runs now.

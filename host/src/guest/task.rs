@@ -211,6 +211,7 @@ async fn conclude<S: Side, F>(
         Ok(running) => running,
         Err((error, mut store)) => {
             let (outcome, crash) = end_failed(&error, &mut store);
+            stack::trim(&mut store).await;
             discard(store, reaper);
             return Served { outcome, crash, kept: None };
         }

@@ -76,6 +76,7 @@ impl terminal_output::Host for Wasi<'_> {}
 
 impl terminal_input::HostTerminalInput for Wasi<'_> {
     fn drop(&mut self, input: Resource<terminal_input::TerminalInput>) -> Result<()> {
+        self.enter()?;
         self.state.side.table.delete(input)?;
         Ok(())
     }
@@ -83,6 +84,7 @@ impl terminal_input::HostTerminalInput for Wasi<'_> {
 
 impl terminal_output::HostTerminalOutput for Wasi<'_> {
     fn drop(&mut self, output: Resource<terminal_output::TerminalOutput>) -> Result<()> {
+        self.enter()?;
         self.state.side.table.delete(output)?;
         Ok(())
     }

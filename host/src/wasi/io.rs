@@ -14,6 +14,9 @@ use crate::guest::cost::{copied, entries, spend};
 /// Pollables that one `poll` takes.
 const POLLABLES_MAX: usize = 1_000;
 
+/// Bytes of an error's text.
+const ERROR_BYTES_MAX: usize = 1024;
+
 /// What a stream's operation gives.
 type Streamed<T> = Result<T, StreamError>;
 
@@ -29,7 +32,11 @@ impl error::Host for Wasi<'_> {}
 impl error::HostError for Wasi<'_> {
     fn to_debug_string(&mut self, error: Resource<IoError>) -> Result<String> {
         self.enter()?;
-        error::HostError::to_debug_string(&mut self.state.side.table, error)
+        // Without the backtrace that an error of wasmtime's may carry: that would be the host's own, and takes the loop a
+        // tenth of a second.
+        let mut text = self.state.side.table.get(&error)?.root_cause().to_string();
+        text.truncate(text.floor_char_boundary(ERROR_BYTES_MAX));
+        Ok(text)
     }
 
     fn drop(&mut self, error: Resource<IoError>) -> Result<()> {
@@ -73,12 +80,14 @@ impl streams::Host for Wasi<'_> {
 
 impl streams::HostInputStream for Wasi<'_> {
     fn read(&mut self, stream: Resource<DynInputStream>, len: u64) -> Streamed<Vec<u8>> {
+        self.moved(0)?;
         let bytes = streams::HostInputStream::read(&mut self.state.side.table, stream, len)?;
         self.moved(bytes.len())?;
         Ok(bytes)
     }
 
     async fn blocking_read(&mut self, stream: Resource<DynInputStream>, len: u64) -> Streamed<Vec<u8>> {
+        self.moved(0)?;
         let table = &mut self.state.side.table;
         let bytes = streams::HostInputStream::blocking_read(table, stream, len).await?;
         self.moved(bytes.len())?;

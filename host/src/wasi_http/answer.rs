@@ -44,6 +44,18 @@ impl Drop for OutgoingResponse {
     }
 }
 
+/// An error that the handler answered with, for the log. A guest's own text may be of any length.
+fn describe(code: &ErrorCode) -> String {
+    let text = match code {
+        ErrorCode::InternalError(Some(text)) => {
+            format!("InternalError: {}", &text[..text.floor_char_boundary(ERROR_BYTES_MAX)])
+        }
+        ErrorCode::DnsError(_) | ErrorCode::TlsAlertReceived(_) => code.to_string(),
+        other => format!("{other:?}"),
+    };
+    format!("the handler answered with the error {}", &text[..text.floor_char_boundary(ERROR_BYTES_MAX)])
+}
+
 impl HostOutgoingResponse for Http<'_> {
     fn new(&mut self, headers: Resource<FieldList>) -> Result<Resource<OutgoingResponse>> {
         self.enter()?;
@@ -112,9 +124,7 @@ impl HostResponseOutparam for Http<'_> {
             Err(code) => {
                 // The right to answer may be that of an earlier call, which nobody waits for any more.
                 if exchange.is_some() {
-                    let mut text = format!("the handler answered with the error {code:?}");
-                    text.truncate(text.floor_char_boundary(ERROR_BYTES_MAX));
-                    side.reported = Some(text);
+                    side.reported = Some(describe(&code));
                 }
                 return Ok(());
             }

@@ -135,12 +135,17 @@ impl Draft {
         Some(work(response))
     }
 
+    /// Bytes that may be written before the answer is given: what the pipe would take, and the host may still keep.
+    fn room(&self, early: &Early, response: &Response) -> usize {
+        response.pipe.marks().high.saturating_sub(early.bytes.len()).min(self.desk.room())
+    }
+
     /// Bytes that may be written now.
     fn permit(&self) -> Result<usize, StreamError> {
         let state = self.lock();
         let permit = match &*state {
             State::Early(Early { end: Some(_), .. }) | State::Forgotten => None,
-            State::Early(early) => self.response(|response| response.pipe.marks().high - early.bytes.len()),
+            State::Early(early) => self.response(|response| self.room(early, response)),
             State::Attached => self.response(writable).flatten(),
         };
         permit.ok_or(StreamError::Closed)
@@ -172,8 +177,12 @@ impl Draft {
             early.end = Some(End::Cut);
             return Err(failed(self.wrong_size()));
         }
-        let held = self.desk.hold(early.bytes.len() + bytes.len()).map_err(StreamError::Trap)?;
-        early.held = Some(held);
+        let total = early.bytes.len() + bytes.len();
+        let held = match &mut early.held {
+            Some(held) => held.resize(total),
+            none => self.desk.hold(total).map(|held| *none = Some(held)),
+        };
+        held.map_err(StreamError::Trap)?;
         early.bytes.extend_from_slice(bytes);
         Ok(())
     }
@@ -183,8 +192,8 @@ impl Draft {
         match &*self.lock() {
             State::Early(Early { end: Some(_), .. }) | State::Forgotten => true,
             State::Early(early) => {
-                let full = self.response(|response| early.bytes.len() >= response.pipe.marks().high);
-                !full.unwrap_or(false)
+                let room = self.response(|response| self.room(early, response));
+                room != Some(0)
             }
             State::Attached => self.response(|response| response.is_ready()).unwrap_or(true),
         }

@@ -8,7 +8,7 @@ use wasmtime::{Result, bail};
 
 use super::Http;
 use super::types::{HeaderError, HostFields};
-use crate::guest::cost::{entries, parsed, spend};
+use crate::guest::cost::{CALL, entries, parsed, spend};
 use crate::guest::desk::{Desk, Held};
 
 /// Bytes of one list, each field counted with [`FIELD_BYTES`] besides its name and value.
@@ -40,7 +40,7 @@ fn is_forbidden(name: &str) -> bool {
 pub(crate) struct FieldList {
     fields: Fields,
     immutable: bool,
-    _held: Held,
+    held: Held,
 }
 
 /// Bytes that a list counts for.
@@ -51,8 +51,8 @@ fn list_bytes(fields: &Fields) -> usize {
 impl FieldList {
     /// An empty list, or a copy, that the guest may change.
     fn new(desk: &Arc<Desk>, fields: Fields) -> Result<Self> {
-        let _held = desk.hold(list_bytes(&fields))?;
-        Ok(Self { fields, immutable: false, _held })
+        let held = desk.hold(list_bytes(&fields))?;
+        Ok(Self { fields, immutable: false, held })
     }
 
     /// What came with a message, without what is not shown. The guest can not change it.
@@ -90,12 +90,12 @@ impl FieldList {
     ///
     /// # Errors
     /// They are too many: a trap.
-    fn replace(&mut self, desk: &Arc<Desk>, fields: Fields) -> Result<()> {
+    fn replace(&mut self, fields: Fields) -> Result<()> {
         let bytes = list_bytes(&fields);
         if bytes > LIST_BYTES_MAX {
             bail!("a list of fields of more than {LIST_BYTES_MAX} bytes");
         }
-        self._held = desk.hold(bytes)?;
+        self.held.resize(bytes)?;
         self.fields = fields;
         Ok(())
     }
@@ -127,16 +127,17 @@ impl Http<'_> {
         Ok(self.state.side.table.get(list)?)
     }
 
-    /// Spends what it costs to look through a list.
-    fn search(&self, list: &Resource<FieldList>) -> Result<&Fields> {
+    /// Spends what it costs to look through a list, for a name of so many bytes.
+    fn search(&self, list: &Resource<FieldList>, name_bytes: usize) -> Result<&Fields> {
+        spend(self.state, CALL + parsed(name_bytes))?;
         let fields = &self.list(list)?.fields;
-        spend(self.state, parsed(fields.byte_len()) + entries(fields.len() + 2))?;
+        spend(self.state, parsed(fields.byte_len()) + entries(fields.len()))?;
         Ok(fields)
     }
 
     fn replace(&mut self, list: &Resource<FieldList>, fields: Fields) -> Result<()> {
         let side = &mut self.state.side;
-        side.table.get_mut(list)?.replace(&side.desk, fields)
+        side.table.get_mut(list)?.replace(fields)
     }
 
     /// Makes a resource of a list.
@@ -169,23 +170,23 @@ impl HostFields for Http<'_> {
             fields.push(name.as_bytes(), &value);
         }
         let mut list = FieldList::new(&self.state.side.desk, Fields::default())?;
-        list.replace(&self.state.side.desk, fields)?;
+        list.replace(fields)?;
         self.push_list(list).map(Ok)
     }
 
     fn get(&mut self, list: Resource<FieldList>, name: String) -> Result<Vec<Vec<u8>>> {
-        let fields = self.search(&list)?;
+        let fields = self.search(&list, name.len())?;
         Ok(fields.get_all(&name.to_ascii_lowercase()).map(<[u8]>::to_vec).collect())
     }
 
     fn has(&mut self, list: Resource<FieldList>, name: String) -> Result<bool> {
-        let fields = self.search(&list)?;
+        let fields = self.search(&list, name.len())?;
         Ok(fields.get(&name.to_ascii_lowercase()).is_some())
     }
 
     fn set(&mut self, list: Resource<FieldList>, name: String, values: Vec<Vec<u8>>) -> Result<Given<()>> {
         spend(self.state, parsed(values.iter().map(Vec::len).sum()) + entries(values.len()))?;
-        self.search(&list)?;
+        self.search(&list, name.len())?;
         let name = match checked_name(&name) {
             Ok(name) => name,
             Err(error) => return Ok(Err(error)),
@@ -219,7 +220,7 @@ impl HostFields for Http<'_> {
     }
 
     fn delete(&mut self, list: Resource<FieldList>, name: String) -> Result<Given<()>> {
-        self.search(&list)?;
+        self.search(&list, name.len())?;
         let name = match checked_name(&name) {
             Ok(name) => name,
             Err(error) => return Ok(Err(error)),
@@ -252,19 +253,19 @@ impl HostFields for Http<'_> {
         if bytes > LIST_BYTES_MAX {
             bail!("a list of fields of more than {LIST_BYTES_MAX} bytes");
         }
-        own._held = side.desk.hold(bytes)?;
+        own.held.resize(bytes)?;
         own.fields.push(name.as_bytes(), &value);
         Ok(Ok(()))
     }
 
     fn entries(&mut self, list: Resource<FieldList>) -> Result<Vec<(String, Vec<u8>)>> {
-        let fields = self.search(&list)?;
+        let fields = self.search(&list, 0)?;
         let text = |name| String::from_utf8_lossy(name).into_owned();
         Ok(fields.iter().map(|(name, value)| (text(name), value.to_vec())).collect())
     }
 
     fn clone(&mut self, list: Resource<FieldList>) -> Result<Resource<FieldList>> {
-        let fields = self.search(&list)?.clone();
+        let fields = self.search(&list, 0)?.clone();
         let list = FieldList::new(&self.state.side.desk, fields)?;
         self.push_list(list)
     }

@@ -20,7 +20,7 @@ use super::types::{
     Duration, ErrorCode, HostFutureIncomingResponse, HostIncomingResponse, HostOutgoingRequest,
     HostRequestOptions, Method, Scheme,
 };
-use crate::guest::cost::{entries, parsed, spend};
+use crate::guest::cost::{CALL, entries, parsed, spend};
 use crate::guest::desk::Held;
 
 /// `outgoing-request`.
@@ -87,6 +87,14 @@ impl Http<'_> {
         Ok(self.state.side.table.get(request)?)
     }
 
+    /// Spends what taking over so many bytes of the guest's, and looking at each, costs.
+    ///
+    /// # Errors
+    /// As [`spend`].
+    fn given(&self, bytes: usize) -> Result<()> {
+        spend(self.state, CALL + parsed(bytes))
+    }
+
     /// The request, with so many bytes held for one of its texts.
     fn change(
         &mut self,
@@ -94,11 +102,11 @@ impl Http<'_> {
         text: Text,
         bytes: usize,
     ) -> Result<&mut OutgoingRequest> {
-        spend(self.state, parsed(bytes) + entries(2))?;
-        let held = self.state.side.desk.hold(bytes)?;
         let own = self.state.side.table.get_mut(request)?;
         if let Some(place) = own.held.get_mut(text as usize) {
-            *place = Some(held);
+            // What was there before is free first.
+            *place = None;
+            *place = Some(self.state.side.desk.hold(bytes)?);
         }
         Ok(own)
     }
@@ -138,6 +146,7 @@ impl HostOutgoingRequest for Http<'_> {
 
     fn set_method(&mut self, request: Resource<OutgoingRequest>, method: Method) -> Result<Result<(), ()>> {
         let name = if let Method::Other(name) = &method { name.as_str() } else { "GET" };
+        self.given(name.len())?;
         if !is_token(name.as_bytes()) {
             return Ok(Err(()));
         }
@@ -155,10 +164,11 @@ impl HostOutgoingRequest for Http<'_> {
         request: Resource<OutgoingRequest>,
         path: Option<String>,
     ) -> Result<Result<(), ()>> {
+        let bytes = path.as_ref().map_or(0, String::len);
+        self.given(bytes)?;
         if path.as_deref().is_some_and(|path| !is_path(path)) {
             return Ok(Err(()));
         }
-        let bytes = path.as_ref().map_or(0, String::len);
         self.change(&request, Text::Path, bytes)?.path_with_query = path;
         Ok(Ok(()))
     }
@@ -173,6 +183,7 @@ impl HostOutgoingRequest for Http<'_> {
         scheme: Option<Scheme>,
     ) -> Result<Result<(), ()>> {
         let name = if let Some(Scheme::Other(name)) = &scheme { name.as_str() } else { "http" };
+        self.given(name.len())?;
         if !is_scheme(name) {
             return Ok(Err(()));
         }
@@ -190,10 +201,11 @@ impl HostOutgoingRequest for Http<'_> {
         request: Resource<OutgoingRequest>,
         authority: Option<String>,
     ) -> Result<Result<(), ()>> {
+        let bytes = authority.as_ref().map_or(0, String::len);
+        self.given(bytes)?;
         if authority.as_deref().is_some_and(|authority| authority.parse::<Authority>().is_err()) {
             return Ok(Err(()));
         }
-        let bytes = authority.as_ref().map_or(0, String::len);
         self.change(&request, Text::Authority, bytes)?.authority = authority;
         Ok(Ok(()))
     }
