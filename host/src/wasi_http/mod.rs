@@ -12,6 +12,8 @@ mod fields;
 mod incoming;
 mod outgoing;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod trailers;
 
 use wasmtime::Result;
