@@ -4,7 +4,7 @@
 //! desk. Each carries the turn that it was made in. A call that is over has taken its turn with it, so that what a
 //! reused component kept of an earlier request finds nothing here, least of all another request's bytes.
 //!
-//! Invariant: between calls the exchange is nobody's.
+//! Invariants: between calls the exchange is nobody's. Locks are taken in one order: a draft's, the desk's, the exchange's.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -168,6 +168,14 @@ impl Desk {
     /// The guest is stopped: a trap.
     pub(crate) fn spend(&self, cost: Nanos) -> Result<()> {
         spend_of(&self.lock().exchange, &self.program, cost)
+    }
+
+    /// Likewise, for who has the exchange at hand.
+    ///
+    /// # Errors
+    /// As [`Self::spend`].
+    pub(crate) fn spend_of(&self, exchange: &Exchange, cost: Nanos) -> Result<()> {
+        spend_of(exchange, &self.program, cost)
     }
 
     /// Nanoseconds since the server began: the guest's monotonic clock.

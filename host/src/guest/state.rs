@@ -68,7 +68,9 @@ impl<S: Side> GuestState<S> {
         let answered = inner.response.stage() != Stage::Unset;
         inner.response.abandon();
         inner.park = None;
-        self.side.end(&self.program, &inner.facts.id);
+        let id = inner.facts.id.clone();
+        drop(inner);
+        self.side.end(&self.program, &id);
         answered
     }
 }

@@ -132,15 +132,15 @@ impl HostResponseOutparam for Http<'_> {
         let Some(exchange) = exchange else { return Ok(()) };
         let fields = response.headers.fields();
         spend(self.state, parsed(fields.byte_len()) + entries(fields.len()))?;
-        let inner = &mut exchange.lock().response;
         // A head that is not valid is noted in the response: the client is told once the call is over. One whose client
         // is gone is nobody's concern.
-        if inner.set_head(response.status, response.head()).is_ok() {
+        let set = exchange.lock().response.set_head(response.status, response.head());
+        if set.is_ok() {
             match response.body.take() {
-                Some(draft) => draft.attach(inner),
+                Some(draft) => draft.attach(),
                 None => {
                     // A length that was declared without a body cuts the response off; there is nobody to tell.
-                    let _ = inner.finish(std::iter::empty());
+                    let _ = exchange.lock().response.finish(std::iter::empty());
                 }
             }
         }

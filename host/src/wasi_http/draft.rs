@@ -108,16 +108,19 @@ impl Draft {
 
     /// The response is the answer, its head is set: what was written so far goes into the pipe. What went wrong with
     /// that cuts the response off, which is all that can be said of it here.
-    pub(super) fn attach(&self, response: &mut Response) {
-        let State::Early(early) = replace(&mut *self.lock(), State::Attached) else { return };
-        if !early.bytes.is_empty() {
-            let _ = response.write(&early.bytes);
-        }
-        match early.end {
-            None => {}
-            Some(End::Finished(list)) if response.finish(trailers(list.as_ref())).is_ok() => {}
-            Some(End::Finished(_) | End::Cut) => response.abandon(),
-        }
+    pub(super) fn attach(&self) {
+        let mut state = self.lock();
+        let State::Early(early) = replace(&mut *state, State::Attached) else { return };
+        self.response(|response| {
+            if !early.bytes.is_empty() {
+                let _ = response.write(&early.bytes);
+            }
+            match early.end {
+                None => {}
+                Some(End::Finished(list)) if response.finish(trailers(list.as_ref())).is_ok() => {}
+                Some(End::Finished(_) | End::Cut) => response.abandon(),
+            }
+        });
     }
 
     /// The response is gone and was never sent.

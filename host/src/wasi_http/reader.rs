@@ -39,7 +39,7 @@ impl BodyReader {
         request.want();
         let n = request.pipe.len().min(max).min(READ_BYTES_MAX);
         if n > 0 {
-            exchange_spend(&self.desk, n)?;
+            self.desk.spend_of(&exchange, copied(n)).map_err(StreamError::Trap)?;
             return Ok(Some(take(request, n)));
         }
         match request.fault() {
@@ -48,10 +48,6 @@ impl BodyReader {
             None => Ok(None),
         }
     }
-}
-
-fn exchange_spend(desk: &Desk, bytes: usize) -> Result<(), StreamError> {
-    desk.spend(copied(bytes)).map_err(StreamError::Trap)
 }
 
 #[async_trait]
