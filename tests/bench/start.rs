@@ -1,5 +1,5 @@
-//! From starting the server's process to its first answer, with a module that was compiled before: the median is at most
-//! 10 ms.
+//! From starting the server's process to its first answer, with a guest that was compiled before: with a module the median
+//! is at most 10 ms. `--component python` measures one of the components in `tests/components`, and holds it to nothing.
 //!
 //! A client tries to connect from the moment the process is started, and asks for hello as soon as it can.
 
@@ -12,7 +12,7 @@ use anyhow::{Context as _, ensure};
 use tidegate_tests::bench::args::Args;
 use tidegate_tests::bench::stats::percentile;
 use tidegate_tests::bench::{finish, judge, warn_if_unoptimised};
-use tidegate_tests::{Addr, Client, artifacts};
+use tidegate_tests::{Addr, Client, artifacts, components};
 
 /// Between two tries: a client that only spins takes the core that the server needs.
 const PAUSE: Duration = Duration::from_micros(50);
@@ -33,12 +33,17 @@ fn main() -> anyhow::Result<()> {
     let mut args = Args::parse()?;
     let starts: usize = args.get("starts", 30)?;
     let guest: String = args.get("guest", "hello".to_owned())?;
+    let component: String = args.get("component", String::new())?;
     args.done()?;
+    let guest = match component.as_str() {
+        "" => artifacts::guest(&guest),
+        name => components::component(name).context("the component can not be built here")?,
+    };
     warn_if_unoptimised();
     let state = tempfile::tempdir().context("a state folder")?;
     let start = |cache: &str| {
         let mut command = artifacts::tidegate();
-        command.arg("serve").arg(artifacts::guest(&guest)).args(["--cache", cache]);
+        command.arg("serve").arg(&guest).args(["--cache", cache]);
         command.arg("--state").arg(state.path()).stdout(Stdio::null());
         let addr = free_addr()?;
         command.arg("--listen").arg(addr.to_string());
@@ -55,8 +60,13 @@ fn main() -> anyhow::Result<()> {
     let mut times = (0..starts).map(|_| start("1GiB")).collect::<anyhow::Result<Vec<f64>>>()?;
     times.sort_by(f64::total_cmp);
     let [least, p90, most] = [0.0, 90.0, 100.0].map(|percent| percentile(&times, percent));
-    println!("{starts} starts with the kept module: least {least:.2}, p90 {p90:.2}, most {most:.2} ms");
-    finish(judge("start to first answer, median", percentile(&times, 50.0), "ms", 10.0))
+    println!("{starts} starts with what was kept: least {least:.2}, p90 {p90:.2}, most {most:.2} ms");
+    let median = percentile(&times, 50.0);
+    if !component.is_empty() {
+        println!("{:<44} {median:>10.2} ms", "start to first answer, median");
+        return Ok(());
+    }
+    finish(judge("start to first answer, median", median, "ms", 10.0))
 }
 
 /// A port of the loopback that was free a moment ago.
