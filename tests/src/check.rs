@@ -64,6 +64,21 @@ pub fn cut(outcome: &io::Result<Response>) {
     assert!(cut, "a failure looks like a clean end: {outcome:?}");
 }
 
+/// A body that breaks off: the head of the guest's own response came, with status 200, then some of `most` or nothing, and
+/// then no clean end. Stricter than [`cut`]: neither an error's status nor a connection without a head will do.
+pub fn broken_off(outcome: &io::Result<Response>, most: &[u8]) -> Result<(), String> {
+    let wrong = match outcome {
+        Ok(response) if response.status() != 200 || response.header("tidegate-error").is_some() => {
+            "no such head"
+        }
+        Ok(response) if !most.starts_with(&response.body) => "the guest wrote something else",
+        Ok(response) if response.end == End::Clean => "it looks like a clean end",
+        Ok(_) => return Ok(()),
+        Err(_) => "no head came",
+    };
+    Err(format!("a body that breaks off was expected; {wrong}: {outcome:?}"))
+}
+
 /// The connection ends without another byte.
 #[track_caller]
 pub fn closed(client: &mut Client) {

@@ -8,7 +8,7 @@ fn a_command_builds_what_the_manifest_serves() {
     let project = Project::copied("copied", &answering("built"), "");
     let before = project.run(&["serve", "."]).ends_with(2);
     before.complains("out.wasm`: No such file").complains("help: `tidegate build .` makes it");
-    project.run(&["build"]).ends_with(0).complains("built out.wasm (copied)");
+    project.run(&["build"]).ends_with(0).complains("built out.wasm (copied, a module)");
     let server = Server::builder().module(project.path("")).start();
     assert_eq!(server.get("x", "/").text(), "built");
 }
@@ -72,7 +72,7 @@ fn a_section_wins_over_a_crate() {
 fn a_crate_is_built_to_where_its_manifest_says() {
     let project = Project::from_template("placed", "hello");
     project.edit("tidegate.toml", "source = \"placed.wasm\"", "source = \"served.wasm\"");
-    project.run(&["build"]).ends_with(0).complains("built served.wasm (placed)");
+    project.run(&["build"]).ends_with(0).complains("built served.wasm (placed, a module)");
     let server = Server::builder().module(project.path("")).start();
     assert_eq!(server.get("x", "/").text(), "Hello from /\n");
 }

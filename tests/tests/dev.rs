@@ -1,5 +1,7 @@
 //! `tidegate dev`: edits go live without a connection being dropped, and what does not build is shown until it does.
 
+use std::fs::File;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tidegate_tests::logs::LineLog;
 use tidegate_tests::project::answering;
+use tidegate_tests::rust_component::rust_component;
 use tidegate_tests::wait::{PATIENCE, poll_for, until};
 use tidegate_tests::{Addr, Client, Project, Response, artifacts};
 
@@ -122,8 +125,9 @@ fn an_edit_is_live_and_a_type_error_shows_where_it_is() {
     assert!(dev.out.count(|line| line.contains("\"GET /x\" 200")) == 1, "{}", dev.out.tail(10));
 
     // What the SDK's copy in the project is, is the project's, too.
-    let sdk = "vendor/tidegate-sdk/src/lib.rs";
-    project.write(sdk, &(project.read(sdk) + "// edited\n"));
+    let sdk = "vendor/tidegate-sdk/src/response.rs";
+    // Which moves the lines that the debug information names: what only reads differently is not loaded anew.
+    project.write(sdk, &project.read(sdk).replace("\nimpl Response {", "\n\n\nimpl Response {"));
     until("another build", || dev.err.count(|line| line.starts_with("reloaded lively")) > 2);
 
     // What cargo itself does not accept is shown as well.
@@ -235,24 +239,107 @@ fn a_build_that_writes_beside_its_sources_comes_to_rest() {
     project.write("build.sh", "cp src/handler.wasm out.wasm; date +%s%N > stamp; echo x >> ../builds");
     let dev = Dev::start(&project, &[]);
     let builds = || project.read("../builds").lines().count();
-    let at_rest = || {
-        let mut last = (builds(), Instant::now());
-        until("builds come to rest", || {
-            if builds() != last.0 {
-                last = (builds(), Instant::now());
-            }
-            last.1.elapsed() > Duration::from_secs(1)
-        });
-    };
-    at_rest();
+    at_rest(builds);
     project.put("src/handler.wasm", &answering("messy2"));
     dev.wait_for("messy2");
-    at_rest();
+    at_rest(builds);
     // It has learned what the build writes by itself; a hand that writes it is another matter.
     let before = builds();
     project.write("stamp", "by hand");
     until("another build", || builds() > before);
-    at_rest();
+    at_rest(builds);
+}
+
+/// Waits until there are no more builds, and says how many there were.
+fn at_rest(builds: impl Fn() -> usize) -> usize {
+    let mut last = (builds(), Instant::now());
+    until("builds come to rest", || {
+        if builds() != last.0 {
+            last = (builds(), Instant::now());
+        }
+        last.1.elapsed() > Duration::from_secs(1)
+    });
+    last.0
+}
+
+#[test]
+fn what_guests_write_is_no_edit() {
+    for flags in [&[][..], &["--poll"]] {
+        let project = Project::copied("writes", &rust_component("files"), "");
+        project.write("build.sh", "cp src/handler.wasm out.wasm; echo x >> ../builds");
+        let mounts = "[{ host = \"data\", guest = \"/data\", write = true }]";
+        project.edit("tidegate.toml", "routes = [\"/*\"]", &format!("routes = [\"/*\"]\nmounts = {mounts}"));
+        // The folder by another name, too: what it is a link to is what counts.
+        project.write("data/kept.txt", "kept");
+        symlink("data", project.path("linked")).unwrap();
+        let dev = Dev::start(&project, flags);
+        dev.wait_for("no such action");
+        let builds = || project.read("../builds").lines().count();
+        let before = at_rest(builds);
+        for n in 0..5 {
+            let target = format!("/write?/data/{n}.txt");
+            assert!(!dev.get(&target, "*/*").text().starts_with("error"), "{:?}", dev.get(&target, "*/*"));
+            assert!(project.path(&format!("data/{n}.txt")).is_file());
+        }
+        assert_eq!(at_rest(builds), before, "{flags:?}\n{}", dev.err.tail(20));
+        // What is beside it counts as ever.
+        project.write("src/other.txt", "");
+        until("another build", || builds() > before);
+    }
+}
+
+#[test]
+fn what_dev_says_is_no_edit() {
+    let project = Project::copied("loud", &answering("loud1"), "");
+    project.write("build.sh", "cp src/handler.wasm out.wasm; echo built >&2; echo x >> ../builds");
+    let file = |name: &str| File::create(project.path(name)).unwrap();
+    let (out, err) = (file("dev.out"), file("dev.err"));
+    let mut command = project.command(&["dev", "--listen", "127.0.0.1:0"]);
+    let child = command.stdout(out).stderr(err).spawn().unwrap();
+    let (out, err) = (LineLog::collect(std::io::empty()), LineLog::collect(std::io::empty()));
+    let mut dev = Dev { child, out, err, addr: Addr::Unix("nowhere".into()) };
+    let address = poll_for(BUILD, || {
+        let text = project.read("dev.out");
+        let line = text.lines().find_map(|line| line.strip_prefix("listening on http://"));
+        line.filter(|_| text.ends_with('\n')).map(|address| address.parse().unwrap())
+    });
+    dev.addr = Addr::Tcp(address.unwrap_or_else(|| panic!("it does not listen:\n{}", project.read("dev.err"))));
+    dev.wait_for("loud1");
+    let builds = || project.read("../builds").lines().count();
+    assert_eq!(at_rest(builds), 1, "{}", project.read("dev.err"));
+    for _ in 0..5 {
+        // Each is a line of the access log.
+        assert_eq!(dev.get("/", "*/*").text(), "loud1");
+    }
+    until("the access log has it", || project.read("dev.out").matches("\"GET / HTTP/1.1\" 200").count() >= 5);
+    assert_eq!(at_rest(builds), 1, "{}", project.read("dev.err"));
+    project.put("src/handler.wasm", &answering("loud2"));
+    dev.wait_for("loud2");
+    assert_eq!(at_rest(builds), 2, "{}", project.read("dev.err"));
+}
+
+#[test]
+fn a_build_that_makes_the_same_is_not_loaded_anew() {
+    let project = Project::copied("same", &answering("same1"), "");
+    project.write("build.sh", "cp src/handler.wasm out.wasm; echo x >> ../builds");
+    let dev = Dev::start(&project, &[]);
+    dev.wait_for("same1");
+    dev.wait_for_word("loaded same in ");
+    let builds = || project.read("../builds").lines().count();
+    let before = at_rest(builds);
+    project.write("src/note.txt", "nothing of it shows");
+    until("another build", || builds() > before);
+    at_rest(builds);
+    assert_eq!(dev.err.count(|line| line.contains("reloaded")), 0, "{}", dev.err.tail(9));
+    // After a build that failed it is loaded again, though it is what it was.
+    project.write("build.sh", "exit 4");
+    dev.wait_for("same does not build");
+    project.write("build.sh", "cp src/handler.wasm out.wasm");
+    dev.wait_for("same1");
+    dev.wait_for_word("reloaded same in ");
+    project.edit("tidegate.toml", "routes = [\"/*\"]", "routes = [\"/below\"]");
+    until("the new route", || dev.get("/", "*/*").status() == 404);
+    until("it says so", || dev.err.count(|line| line.starts_with("reloaded same")) == 2);
 }
 
 #[test]

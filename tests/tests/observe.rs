@@ -158,7 +158,7 @@ fn the_log_names_what_the_guest_met() {
         ("slow.test", "/50000", "wall-limit", "the wall limit of 300ms ran out"),
         ("guest-error.test", "/", "guest-error", "the handler returned 7"),
         ("bad-head.test", "/", "bad-response", "refused: a field value holds a control byte"),
-        ("unfinished.test", "/", "unfinished", "not finished as it was begun"),
+        ("unfinished.test", "/", "unfinished", "dropped the body without finishing it"),
     ] {
         let _ = server.client().get(host, path);
         let line = server.wait_for_log(|line| line.contains(&format!("\"error\":\"{code}\"")));

@@ -1,6 +1,8 @@
 //! Each guest, asked the same as a module, as a component in tidegate, and in `wasmtime serve`.
 
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,7 +12,7 @@ use tidegate_tests::check::{self, cut, success};
 use tidegate_tests::http::Body;
 use tidegate_tests::pattern::Pattern;
 use tidegate_tests::stream::Stream;
-use tidegate_tests::wait::PATIENCE;
+use tidegate_tests::wait::{PATIENCE, until};
 use tidegate_tests::{Addr, Client, End, Response};
 
 use super::{Host, everywhere};
@@ -114,18 +116,21 @@ fn echo_holds_its_sender_back_while_its_reader_is_slow() {
         let mut client = slow_reader(host);
         client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {SIZE}\r\n\r\n")).unwrap();
         let mut writer = client.writer().unwrap();
-        writer.set_deadline(Duration::from_secs(120));
+        let sent = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&sent);
         let sender = thread::spawn(move || {
             let mut pattern = Pattern::new(5);
-            let mut block = vec![0; 64 << 10];
+            let mut block = vec![0; 16 << 10];
             for _ in 0..SIZE / block.len() {
                 pattern.fill(&mut block);
+                writer.set_deadline(PATIENCE);
                 writer.write_all(&block).unwrap();
+                counter.fetch_add(block.len(), Relaxed);
             }
         });
+        stands_still(&sent, SIZE);
         let head = client.head().unwrap();
         let mut body = client.body(&head).unwrap();
-        assert!(!sender.is_finished(), "16 MiB went somewhere");
         let (mut pattern, mut total, mut piece) = (Pattern::new(5), 0, Vec::new());
         loop {
             piece.clear();
@@ -139,6 +144,17 @@ fn echo_holds_its_sender_back_while_its_reader_is_slow() {
         sender.join().unwrap();
         assert_eq!((total, body.end()), (SIZE, Some(&End::Clean)));
     });
+}
+
+/// Waits until a sender was stopped by backpressure, which must come before its end.
+fn stands_still(sent: &AtomicUsize, size: usize) {
+    until("the upload stands still", || {
+        let before = sent.load(Relaxed);
+        thread::sleep(Duration::from_millis(300));
+        before > 0 && sent.load(Relaxed) == before
+    });
+    let sent = sent.load(Relaxed);
+    assert!(sent < size, "all of {sent} bytes were taken, and nobody read the answer");
 }
 
 /// A client whose own system keeps little for it.

@@ -6,7 +6,9 @@
 
 mod everywhere;
 mod imports;
+mod kept;
 mod same_request;
+mod same_response;
 
 #[path = "../cancel.rs"]
 mod cancel;

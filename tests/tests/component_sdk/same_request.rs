@@ -1,7 +1,7 @@
 //! What a handler sees of its request, as a module and as a component: the table in `docs/handlers.md`.
 
 use serde_json::{Value, json};
-use tidegate_tests::check::success;
+use tidegate_tests::check::{self, success};
 
 use super::{Host, everywhere};
 
@@ -54,6 +54,13 @@ fn a_body_is_there_or_not_in_every_framing() {
             ("POST / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), true, json!(0), "", json!([])),
             ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n".into(), true, json!(0), "", json!([])),
             (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 00\r\n\r\n".into(),
+                true,
+                json!(0),
+                "",
+                json!([]),
+            ),
+            (
                 "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi".into(),
                 false,
                 json!(2),
@@ -72,7 +79,7 @@ fn a_body_is_there_or_not_in_every_framing() {
     });
 }
 
-/// A body whose bytes are still to come is no absent one.
+/// A body whose bytes are still to come is no absent one. Nor does looking at it ask the client for them.
 #[test]
 fn a_body_that_comes_late_is_there() {
     everywhere("mirror", &[], |host| {
@@ -87,6 +94,33 @@ fn a_body_that_comes_late_is_there() {
         success(&response);
         let seen: Value = serde_json::from_slice(&response.body).unwrap();
         assert_eq!((&seen["body"]["is_absent"], &seen["body"]["text"]), (&json!(false), &json!("late")));
+    });
+}
+
+/// A handler that only wants to know whether there is a body does not have the client send it.
+#[test]
+fn whether_there_is_a_body_is_told_without_asking_for_it() {
+    everywhere("misfit", &[], |host| {
+        let mut client = host.client();
+        client
+            .send("POST /absent HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .unwrap();
+        let head = client.head().unwrap();
+        let (mut body, mut text) = (client.body(&head).unwrap(), Vec::new());
+        client.read_body(&mut body, &mut text, 64).unwrap();
+        assert_eq!((head.status, text.as_slice()), (200, &b"false"[..]));
+    });
+}
+
+/// What stands behind a body is not known before its end: that is an error, and no trap.
+#[test]
+fn trailers_before_the_end_are_not_there_yet() {
+    everywhere("misfit", &[], |host| {
+        let mut client = host.client();
+        client
+            .send("POST /early HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nsum: 9\r\n\r\n")
+            .unwrap();
+        check::ok(&client.response().unwrap(), b"[true, false, true] body 9");
     });
 }
 

@@ -1,6 +1,6 @@
 //! One row: a request, and what must come of it from us and from the oracle.
 
-use std::io;
+use std::io::{self, ErrorKind};
 
 use tidegate_tests::http::{Client, End, Response};
 use tidegate_tests::{Addr, check};
@@ -29,8 +29,11 @@ pub(crate) enum Answer {
     /// A failure before the head: a problem document with this status and code from us, a bare status of the same class
     /// from the oracle.
     Failed(u16, &'static str),
-    /// A failure after the head: whatever came, it does not look like a clean end.
-    Cut,
+    /// A body that breaks off: the head of the guest and some of these bytes, and no clean end.
+    Cut(&'static str),
+    /// The guest crashed after it had set its head. That may have left, and then its body breaks off; or a problem
+    /// document takes its place. Which of them a client sees is a matter of time.
+    Crashed,
 }
 
 impl Answer {
@@ -74,7 +77,7 @@ pub(crate) fn get(target: &str) -> Row {
         minor: 1,
         headers: Vec::new(),
         body: Vec::new(),
-        expected: Answer::Cut,
+        expected: Answer::Crashed,
         differs: None,
     }
 }
@@ -132,8 +135,14 @@ impl Row {
         self.fails(500, "guest-trap")
     }
 
-    pub(crate) fn cut(self) -> Self {
-        self.answers(Answer::Cut)
+    /// The guest did not end its body, of which it wrote this much. It did not trap.
+    pub(crate) fn cut(self, most: &'static str) -> Self {
+        self.answers(Answer::Cut(most))
+    }
+
+    /// The guest traps when it has set its head.
+    pub(crate) fn crashes(self) -> Self {
+        self.answers(Answer::Crashed)
     }
 
     fn whole(&mut self) -> &mut Whole {
@@ -173,6 +182,16 @@ impl Row {
         path.rsplit('/').next().unwrap_or_default()
     }
 
+    /// What the log says of a request whose answer is no whole one, and of no other.
+    pub(crate) fn logs(&self) -> Option<&'static str> {
+        match &self.expected {
+            Answer::Whole(_) => None,
+            Answer::Failed(_, code) => Some(code),
+            Answer::Cut(_) => Some("unfinished"),
+            Answer::Crashed => Some("guest-trap"),
+        }
+    }
+
     fn ask(&self, addr: &Addr) -> io::Result<Response> {
         let Self { target, method, minor, headers, body, .. } = self;
         let mut request = format!("{method} {target} HTTP/1.{minor}\r\nHost: a.test\r\n");
@@ -199,6 +218,10 @@ impl Row {
                 check::problem(&response, *status, code);
                 Ok(())
             }
+            Answer::Crashed if matches!(&outcome, Ok(response) if response.status() >= 500) => {
+                check::problem(&outcome.map_err(|error| self.wrong(&error.to_string()))?, 500, "guest-trap");
+                Ok(())
+            }
             answer => self.compare(answer, outcome),
         }
     }
@@ -206,7 +229,14 @@ impl Row {
     /// Asks the oracle.
     pub(crate) fn check_oracle(&self, addr: &Addr) -> Result<(), String> {
         let answer = self.differs.as_ref().map_or(&self.expected, |(_, answer)| answer);
-        let good = self.compare(answer, self.ask(addr));
+        let outcome = self.ask(addr);
+        let gone =
+            |error: &io::Error| matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof);
+        // It may drop the head with the body that is cut; we do not.
+        if matches!((answer, &outcome), (Answer::Cut(_), Err(error)) if gone(error)) {
+            return Ok(());
+        }
+        let good = self.compare(answer, outcome);
         match &self.differs {
             Some((why, _)) => good.map_err(|text| format!("{text}\n  (documented as different: {why})")),
             None => good,
@@ -219,21 +249,17 @@ impl Row {
                 whole.compare(&response).map_err(|text| self.wrong(&format!("{text}: {response:?}")))
             }
             (Answer::Failed(status, _), Ok(response)) if response.status() / 100 == status / 100 => Ok(()),
-            (Answer::Cut, outcome) => {
-                let whole =
-                    matches!(&outcome, Ok(response) if response.end == End::Clean && response.status() < 500);
-                if whole {
-                    return Err(self.wrong(&format!("it looks like a clean end: {outcome:?}")));
-                }
-                // Panics on what is neither: a deadline, or broken framing.
-                check::cut(&outcome);
-                Ok(())
+            (Answer::Cut(most), outcome) => {
+                check::broken_off(&outcome, most.as_bytes()).map_err(|text| self.wrong(&text))
+            }
+            (Answer::Crashed, outcome) => {
+                check::broken_off(&outcome, b"part of it\n").map_err(|text| self.wrong(&text))
             }
             (_, outcome) => Err(self.wrong(&format!("{outcome:?}"))),
         }
     }
 
-    fn wrong(&self, text: &str) -> String {
+    pub(crate) fn wrong(&self, text: &str) -> String {
         format!("{} {} HTTP/1.{}: {text}", self.method, self.target, self.minor)
     }
 }

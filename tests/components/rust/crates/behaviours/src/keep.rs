@@ -2,14 +2,21 @@
 
 use std::cell::{Cell, RefCell};
 
+use wasip2::clocks::monotonic_clock::subscribe_duration;
 use wasip2::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse};
 use wasip2::io::streams::{InputStream, OutputStream};
 
 use crate::Behaviour;
 use crate::call::{Call, Lines, outcome, set, text_headers, write_all};
 
-pub(crate) const ALL: &[Behaviour] =
-    &[("count", count), ("kept-streams", kept_streams), ("kept-request", kept_request), ("keep", keep)];
+pub(crate) const ALL: &[Behaviour] = &[
+    ("calls", |call| call.answer(200, &format!("{}\n", CALLS.get()))),
+    ("count", count),
+    ("kept-streams", kept_streams),
+    ("kept-request", kept_request),
+    ("keep", keep),
+    ("hoard", hoard),
+];
 
 /// Of one call, for the next. In this order they may be dropped.
 struct Kept {
@@ -21,13 +28,28 @@ struct Kept {
 }
 
 thread_local! {
+    /// All of this instance, whatever they asked for.
     static CALLS: Cell<u32> = const { Cell::new(0) };
+    /// Those of `count`.
+    static COUNT: Cell<u32> = const { Cell::new(0) };
     static KEPT: RefCell<Option<Kept>> = const { RefCell::new(None) };
 }
 
-fn count(call: Call) {
+pub(crate) fn note_call() {
     CALLS.set(CALLS.get() + 1);
-    call.answer(200, &format!("{}\n", CALLS.get()));
+}
+
+fn count(call: Call) {
+    COUNT.set(COUNT.get() + 1);
+    call.answer(200, &format!("{}\n", COUNT.get()));
+}
+
+/// Three hundred timers that are never dropped.
+fn hoard(call: Call) {
+    for _ in 0..300 {
+        std::mem::forget(subscribe_duration(0));
+    }
+    call.answer(200, "hoarded\n");
 }
 
 /// Answers in part, and keeps all that it has.

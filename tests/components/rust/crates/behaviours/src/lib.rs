@@ -6,6 +6,7 @@ mod call;
 mod fields;
 mod incoming;
 mod keep;
+mod late;
 mod outgoing;
 mod outparam;
 mod poll;
@@ -25,6 +26,7 @@ struct Behaviours;
 
 impl Guest for Behaviours {
     fn handle(request: IncomingRequest, out: ResponseOutparam) {
+        keep::note_call();
         let call = Call { request, out };
         let path = call.path();
         let name = path.trim_start_matches('/');
@@ -32,6 +34,7 @@ impl Guest for Behaviours {
             fields::ALL,
             incoming::ALL,
             keep::ALL,
+            late::ALL,
             outgoing::ALL,
             outparam::ALL,
             poll::ALL,

@@ -19,8 +19,6 @@ pub(crate) const ALL: &[Behaviour] = &[
     ("error", error),
     ("set-late", set_late),
     ("body-before-set", body_before_set),
-    ("work-after-finish", work_after_finish),
-    ("trap-after-finish", trap_after_finish),
     ("panic", |_| panic!("on purpose")),
     ("panic-late", panic_late),
     ("recurse", |call| {
@@ -68,17 +66,6 @@ fn body_before_set(call: Call) {
     drop(stream);
     OutgoingBody::finish(body, None).expect("no length was said");
     ResponseOutparam::set(call.out, Ok(response));
-}
-
-fn work_after_finish(call: Call) {
-    call.answer(200, "done\n");
-    subscribe_duration(10_000_000).block();
-    eprintln!("after the end");
-}
-
-fn trap_after_finish(call: Call) {
-    call.answer(200, "done\n");
-    panic!("on purpose, after the end");
 }
 
 fn panic_late(call: Call) {

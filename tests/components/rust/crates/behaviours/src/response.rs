@@ -22,6 +22,8 @@ pub(crate) const ALL: &[Behaviour] = &[
     ("trailers-out", |call| trailers_out(call, &[("trailer", "x-sum")], &[("x-sum", "42")])),
     ("trailers-unannounced", |call| trailers_out(call, &[], &[("x-sum", "42")])),
     ("trailers-empty", |call| trailers_out(call, &[], &[])),
+    ("trailers-let-go", trailers_let_go),
+    ("trailers-hoarded", trailers_hoarded),
     ("trailers-forbidden", |call| {
         let announced = [("trailer", "x-sum, content-length")];
         trailers_out(call, &announced, &[("content-length", "5"), ("x-sum", "42")]);
@@ -30,6 +32,7 @@ pub(crate) const ALL: &[Behaviour] = &[
     ("length-more", |call| length(call, "5", "12345678")),
     ("length-less", |call| length(call, "5", "12")),
     ("length-none", length_none),
+    ("length-early", length_early),
     ("length-zero", |call| length(call, "0", "")),
     ("length-seen", length_seen),
     ("status", status),
@@ -136,6 +139,29 @@ fn trailers_out(call: Call, headers: &[(&str, &str)], trailers: &[(&str, &str)])
     OutgoingBody::finish(body, Some(fields(trailers))).expect("no length was said");
 }
 
+/// A response that was not set, and whose body has ended with 30 KB of trailers.
+fn heavy() -> OutgoingResponse {
+    let value = "v".repeat(1000);
+    let (response, body, stream) = spare(Fields::new());
+    drop(stream);
+    let trailers = fields(&[("x-sum", value.as_str()); 30]);
+    OutgoingBody::finish(body, Some(trailers)).expect("no length was said");
+    response
+}
+
+fn trailers_let_go(call: Call) {
+    for _ in 0..200 {
+        drop(heavy());
+    }
+    call.answer(200, "let go: 200\n");
+}
+
+/// Six megabytes of them at a time.
+fn trailers_hoarded(call: Call) {
+    let kept: Vec<_> = (0..200).map(|_| heavy()).collect();
+    call.answer(200, &format!("kept: {}\n", kept.len()));
+}
+
 /// Says a length, writes something; what comes of that the client sees.
 fn length(call: Call, said: &str, written: &str) {
     let headers = fields(&[("content-type", "text/plain"), ("content-length", said)]);
@@ -151,6 +177,17 @@ fn length(call: Call, said: &str, written: &str) {
 fn length_none(call: Call) {
     let headers = fields(&[("content-type", "text/plain"), ("content-length", "5")]);
     ResponseOutparam::set(call.out, Ok(OutgoingResponse::new(headers)));
+}
+
+/// Says a length and ends the body with nothing in it, all before the response is set. The query is the status.
+fn length_early(call: Call) {
+    let code: u16 = call.query().parse().expect("a number in the query");
+    let response = OutgoingResponse::new(fields(&[("content-type", "text/plain"), ("content-length", "5")]));
+    response.set_status_code(code).expect("a status that exists");
+    let body = response.body().expect("the first call");
+    let finished = OutgoingBody::finish(body, None);
+    eprintln!("finished: {finished:?}");
+    ResponseOutparam::set(call.out, Ok(response));
 }
 
 /// What a guest that breaks its own length is told.
