@@ -3,7 +3,7 @@
 use tidegate_abi::request::RequestHead;
 use wasip2::http::types::{IncomingRequest, Method, Scheme};
 
-use super::{REQUEST_BODY, RESPONSE_BODY};
+use super::Handles;
 
 /// What a request says of itself.
 pub(super) struct Head {
@@ -53,21 +53,26 @@ impl Head {
         self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_slice())
     }
 
-    /// Whether a Content-Length says that a body follows, or that none does.
-    pub(super) fn declares_length(&self) -> bool {
-        self.field("content-length").is_some()
+    /// Whether the head says that a body follows, or that none does: by its length, or by asking before it is sent.
+    pub(super) fn tells_of_body(&self) -> bool {
+        self.field("content-length").is_some() || self.field("expect").is_some()
+    }
+
+    /// A length of zero, however many digits it has.
+    fn declares_nothing(&self) -> bool {
+        self.field("content-length").is_some_and(|length| length.iter().all(|digit| *digit == b'0'))
     }
 
     /// As the import `request_head`.
-    pub(super) fn pack(&self, buf: &mut [u8]) -> i32 {
+    pub(super) fn pack(&self, handles: Handles, buf: &mut [u8]) -> i32 {
         let host = self.host().into_iter();
         let fields = self.fields.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()));
         let head = RequestHead {
             http_minor: 1,
             secure: self.secure,
-            has_body: self.field("content-length") != Some(b"0"),
-            request_body: REQUEST_BODY,
-            response_body: RESPONSE_BODY,
+            has_body: !self.declares_nothing(),
+            request_body: handles.request_body,
+            response_body: handles.response_body,
             mount_len: 0,
             deadline_ns: u64::MAX,
             method: self.method.as_bytes(),

@@ -1,25 +1,26 @@
 //! Any host of `wasi:http` 0.2: the same calls as those of `tidegate_v1`, made of its resources.
 //!
 //! What the other hosts do behind a call is done here, in the guest: one state for the request that is being served, and
-//! in it what each call needs. Handles are two constants. Invariant: the state belongs to one call of
-//! `wasi:http/incoming-handler#handle`, and nothing of it outlives that.
+//! in it what each call needs. Invariants: the state belongs to one call of `wasi:http/incoming-handler#handle`, and nothing
+//! of it outlives that; its handles have numbers that no other call has, so that what a handler keeps of a request does
+//! nothing to the next.
 //!
 //! What `wasi:http` has no word for: route parameters, mount, addresses, deadline and usage are absent, the request's id
 //! is made here, the version is taken for HTTP/1.1, early hints go nowhere, log records become lines on stderr.
 
+mod fields;
 mod head;
 mod incoming;
+mod log;
 mod outgoing;
 mod poll;
 
-use std::cell::RefCell;
-use std::io::Write;
+use std::cell::{Cell, RefCell};
 
 use tidegate_abi::errno::{EAGAIN, EBADF, ECONNRESET, EFBIG, EIO, EPROTO, ETIMEDOUT, Errno};
 use tidegate_abi::poll::Entry;
 use tidegate_abi::request::RequestView;
 use tidegate_abi::usage::Usage;
-use tidegate_abi::{fields, level};
 use wasip2::clocks::monotonic_clock;
 use wasip2::http::types::{ErrorCode, IncomingRequest, Method, ResponseOutparam, http_error_code};
 use wasip2::io::streams::StreamError;
@@ -30,15 +31,34 @@ use incoming::Incoming;
 use outgoing::Outgoing;
 
 pub(crate) use super::clock::{instant_of, now, ns_of};
+pub(crate) use log::log;
 
-const REQUEST_BODY: u32 = 3;
-const RESPONSE_BODY: u32 = 4;
+/// The number of the first handle, as a module has it.
+const FIRST_HANDLE: u32 = 3;
 
 /// Bytes of memory in one page.
 const PAGE_BYTES: u64 = 64 << 10;
 
+/// The numbers of a call's handles.
+#[derive(Clone, Copy)]
+struct Handles {
+    request_body: u32,
+    response_body: u32,
+}
+
+impl Handles {
+    /// Numbers that no call of this instance had before.
+    fn next() -> Self {
+        let request_body = NEXT_HANDLE.get();
+        // Two thousand million requests: rather a trap than a number twice.
+        NEXT_HANDLE.set(request_body.checked_add(2).expect("an instance has handles left"));
+        Self { request_body, response_body: request_body + 1 }
+    }
+}
+
 /// The request that is being served.
 struct Call {
+    handles: Handles,
     head: Option<Head>,
     id: Option<u64>,
     // Before the request: what was borrowed from a resource goes before it.
@@ -58,14 +78,20 @@ fn is_head_request(head: Option<&Head>, request: &IncomingRequest) -> bool {
 }
 
 thread_local! {
+    static NEXT_HANDLE: Cell<u32> = const { Cell::new(FIRST_HANDLE) };
     static CALL: RefCell<Option<Call>> = const { RefCell::new(None) };
 }
 
 /// Runs `handle`, which returns what `tidegate_handle` would, for a request.
 pub fn serve(request: IncomingRequest, outparam: ResponseOutparam, handle: impl FnOnce() -> i32) {
-    let call =
-        Call { head: None, id: None, incoming: Incoming::new(), outgoing: Outgoing::new(outparam), request };
-    CALL.set(Some(call));
+    CALL.set(Some(Call {
+        handles: Handles::next(),
+        head: None,
+        id: None,
+        incoming: Incoming::new(),
+        outgoing: Outgoing::new(outparam),
+        request,
+    }));
     let failed = handle() != 0;
     if let Some(mut call) = CALL.take() {
         call.outgoing.end(failed);
@@ -74,7 +100,18 @@ pub fn serve(request: IncomingRequest, outparam: ResponseOutparam, handle: impl 
 
 /// What `f` makes of the request that is being served.
 fn with<R>(f: impl FnOnce(&mut Call) -> R) -> R {
-    CALL.with_borrow_mut(|call| f(call.as_mut().expect("the SDK is used while a request is served")))
+    // The panic comes when the borrow is over.
+    CALL.with_borrow_mut(|call| call.as_mut().map(f)).expect("the SDK is used while a request is served")
+}
+
+/// As [`with`], for those who hold the request's body of this call.
+fn reading<R>(handle: u32, f: impl FnOnce(&mut Call) -> Result<R, Errno>) -> Result<R, Errno> {
+    with(|call| if handle == call.handles.request_body { f(call) } else { Err(EBADF) })
+}
+
+/// The same for the response's body.
+fn writing<R>(handle: u32, f: impl FnOnce(&mut Call) -> Result<R, Errno>) -> Result<R, Errno> {
+    with(|call| if handle == call.handles.response_body { f(call) } else { Err(EBADF) })
 }
 
 /// A count, or an errno, as an import of `tidegate_v1` returns it.
@@ -83,7 +120,10 @@ fn returned(result: Result<usize, Errno>) -> i32 {
 }
 
 pub(crate) fn request_head(buf: &mut [u8]) -> i32 {
-    with(|call| call.head().pack(buf))
+    with(|call| {
+        let handles = call.handles;
+        call.head().pack(handles, buf)
+    })
 }
 
 /// The id of the request: nobody gave it one.
@@ -91,11 +131,12 @@ pub(crate) fn make_id() -> String {
     with(|call| format!("{:016x}", *call.id.get_or_insert_with(get_random_u64)))
 }
 
-/// Whether a body follows. Only asked when it matters: without a Content-Length it takes a look at the body.
+/// Whether a body follows. Only asked when it matters: without a Content-Length it takes a look at the body, unless the
+/// client waits to be asked for it, which only those do who have one (RFC 9110 section 10.1.1).
 pub(crate) fn has_body(view: &RequestView<'_>) -> bool {
     view.has_body()
         && with(|call| {
-            let told = call.head().declares_length();
+            let told = call.head().tells_of_body();
             told || call.incoming.is_there(&call.request)
         })
 }
@@ -122,7 +163,8 @@ fn write_rest(mut rest: &[u8]) -> Result<(), Errno> {
         match with(|call| call.outgoing.write(rest)) {
             Ok(n) => rest = &rest[n..],
             Err(EAGAIN) => {
-                super::wait(RESPONSE_BODY, tidegate_abi::poll::WRITABLE).map_err(|_| ETIMEDOUT)?;
+                let handle = with(|call| call.handles.response_body);
+                super::wait(handle, tidegate_abi::poll::WRITABLE).map_err(|_| ETIMEDOUT)?;
             }
             Err(errno) => return Err(errno),
         }
@@ -142,51 +184,39 @@ pub(crate) fn response_head(status: u16, head: &[u8]) -> i32 {
 }
 
 pub(crate) fn read(handle: u32, buf: &mut [u8]) -> i32 {
-    if handle != REQUEST_BODY {
-        return -EBADF;
-    }
-    with(|call| returned(call.incoming.read(&call.request, buf)))
+    returned(reading(handle, |call| call.incoming.read(&call.request, buf)))
 }
 
 pub(crate) fn write(handle: u32, bytes: &[u8]) -> i32 {
-    if handle != RESPONSE_BODY {
-        return -EBADF;
-    }
-    with(|call| returned(call.outgoing.write(bytes)))
+    returned(writing(handle, |call| call.outgoing.write(bytes)))
 }
 
 pub(crate) fn forward(from: u32, to: u32, n: i64) -> i64 {
-    if (from, to) != (REQUEST_BODY, RESPONSE_BODY) {
-        return (-EBADF).into();
-    }
     let max = u64::try_from(n).unwrap_or(u64::MAX);
-    match with(|call| call.outgoing.forward(&mut call.incoming, &call.request, max)) {
-        Ok(n) => i64::try_from(n).unwrap_or(i64::MAX),
-        Err(errno) => (-errno).into(),
-    }
+    let moved = writing(to, |call| {
+        if from != call.handles.request_body {
+            return Err(EBADF);
+        }
+        call.outgoing.forward(&mut call.incoming, &call.request, max)
+    });
+    moved.map_or_else(|errno| (-errno).into(), |n| i64::try_from(n).unwrap_or(i64::MAX))
 }
 
 pub(crate) fn finish(handle: u32, trailers: &[u8]) -> i32 {
-    if handle != RESPONSE_BODY {
-        return -EBADF;
-    }
-    with(|call| returned(call.outgoing.finish(trailers).map(|()| 0)))
+    returned(writing(handle, |call| call.outgoing.finish(trailers).map(|()| 0)))
 }
 
 pub(crate) fn trailers(handle: u32, buf: &mut [u8]) -> i32 {
-    if handle != REQUEST_BODY {
-        return -EBADF;
-    }
-    with(|call| match call.incoming.trailers(&call.request) {
-        Ok([]) => 0,
-        Ok(list) => {
-            let pairs = || list.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()));
-            let (count, text_bytes) = fields::measure(pairs());
-            fields::pack(pairs(), buf);
-            returned(Ok(fields::packed_bytes(count, text_bytes)))
+    returned(reading(handle, |call| {
+        let list = call.incoming.trailers(&call.request)?;
+        if list.is_empty() {
+            return Ok(0);
         }
-        Err(errno) => -errno,
-    })
+        let pairs = || list.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()));
+        let (count, text_bytes) = tidegate_abi::fields::measure(pairs());
+        tidegate_abi::fields::pack(pairs(), buf);
+        Ok(tidegate_abi::fields::packed_bytes(count, text_bytes))
+    }))
 }
 
 pub(crate) fn poll(entries: &mut [Entry], timeout_ns: i64) -> i32 {
@@ -199,12 +229,16 @@ pub(crate) fn poll(entries: &mut [Entry], timeout_ns: i64) -> i32 {
 }
 
 pub(crate) fn close(handle: u32) -> i32 {
-    match handle {
-        REQUEST_BODY => with(|call| call.incoming = Incoming::new()),
-        RESPONSE_BODY => with(|call| call.outgoing.abandon_if(true)),
-        _ => return -EBADF,
-    }
-    0
+    with(|call| {
+        if handle == call.handles.request_body {
+            call.incoming = Incoming::new();
+        } else if handle == call.handles.response_body {
+            call.outgoing.abandon_if(true);
+        } else {
+            return -EBADF;
+        }
+        0
+    })
 }
 
 /// Nobody says what is used and what is left: nothing, and no end to it. But for the memory, which can be seen.
@@ -222,24 +256,6 @@ pub(crate) fn usage(buf: &mut [u8]) -> i32 {
         room.copy_from_slice(&bytes);
     }
     returned(Ok(bytes.len()))
-}
-
-/// One record, as lines on stderr under the request's id.
-pub(crate) fn log(level: u32, text: &[u8]) -> i32 {
-    let name = match level {
-        level::ERROR => "error",
-        level::WARN => "warn",
-        level::INFO => "info",
-        level::DEBUG => "debug",
-        _ => "trace",
-    };
-    let id = CALL.with_borrow_mut(|call| {
-        call.as_mut().map(|call| format!(" {:016x}", *call.id.get_or_insert_with(get_random_u64)))
-    });
-    let label = format!("{name}{}: ", id.unwrap_or_default());
-    // In one piece: stderr is not buffered. There is nobody to tell about a log that fails.
-    let _ = std::io::stderr().write_all(&[label.as_bytes(), text, b"\n"].concat());
-    0
 }
 
 /// The clock that timers count on, in nanoseconds.

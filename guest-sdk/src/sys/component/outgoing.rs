@@ -4,13 +4,11 @@
 //! length that the handler declared is watched here, so that every host's guest is told the same.
 
 use tidegate_abi::errno::{EAGAIN, EALREADY, ECONNRESET, EFBIG, EINVAL, EPIPE, EPROTO, Errno};
-use tidegate_abi::fields::FieldList;
-use wasip2::http::types::{
-    ErrorCode, Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
-};
+use wasip2::http::types::{ErrorCode, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
 use wasip2::io::poll::Pollable;
 use wasip2::io::streams::{OutputStream, StreamError};
 
+use super::fields::Checked;
 use super::incoming::Incoming;
 use super::{errno_of, why};
 
@@ -44,6 +42,8 @@ pub(super) struct Outgoing {
     stage: Stage,
     /// What the declared length leaves.
     left_bytes: Option<u64>,
+    /// Something was written to the body, thrown away or not.
+    written: bool,
 }
 
 /// A head that could be made, and what it says of the body.
@@ -54,7 +54,7 @@ struct Made {
 
 impl Outgoing {
     pub(super) fn new(outparam: ResponseOutparam) -> Self {
-        Self { stage: Stage::Unset(outparam), left_bytes: None }
+        Self { stage: Stage::Unset(outparam), left_bytes: None, written: false }
     }
 
     fn check_unset(&self) -> Result<(), Errno> {
@@ -64,8 +64,7 @@ impl Outgoing {
     /// Early hints, which stable `wasi:http` 0.2 has no way to send: they are checked, and that is all.
     pub(super) fn hint(&self, head: &[u8]) -> Result<(), Errno> {
         self.check_unset()?;
-        let list = FieldList::parse(head).ok_or(EINVAL)?;
-        fields(list, None).map(drop)
+        Checked::hint(head)?.make().map(drop)
     }
 
     /// Head and body, as far as there is room for it. Returns how much of the body is written.
@@ -79,17 +78,25 @@ impl Outgoing {
         is_head_request: impl FnOnce() -> bool,
     ) -> Result<usize, Errno> {
         self.check_unset()?;
-        let mut bodiless = body.is_empty() || is_bodiless(status);
-        let made = make(status, head, (!bodiless).then_some(body.len() as u64))?;
-        if !is_bodiless(status) && made.declared_bytes.is_some_and(|n| n != body.len() as u64) {
+        let length = body.len() as u64;
+        let mut discards = is_bodiless(status);
+        let made = make(status, head, (length > 0 && !discards).then_some(length))?;
+        if let Some(declared) = made.declared_bytes
+            && declared != length
+        {
             // Only where no body is sent may it be another one's length.
-            bodiless = is_head_request();
-            if !bodiless {
+            discards = discards || is_head_request();
+            if !discards {
                 return Err(EINVAL);
             }
+            if length > 0 {
+                self.stage = Stage::Cut;
+                return Err(if length > declared { EFBIG } else { EPROTO });
+            }
         }
-        self.set(made, bodiless)?;
-        if bodiless { Ok(body.len()) } else { self.write(body).or_else(|errno| full(errno).map(|()| 0)) }
+        discards |= body.is_empty();
+        self.set(made, discards)?;
+        if discards { Ok(body.len()) } else { self.write(body).or_else(|errno| full(errno).map(|()| 0)) }
     }
 
     /// The head, with the body to be written after it.
@@ -105,11 +112,11 @@ impl Outgoing {
         let next = opened.map_or(Stage::Discarding, Stage::Open);
         let Stage::Unset(outparam) = std::mem::replace(&mut self.stage, next) else { return Err(EALREADY) };
         ResponseOutparam::set(outparam, Ok(made.response));
-        self.left_bytes = made.declared_bytes.filter(|_| !discards);
+        self.left_bytes = made.declared_bytes;
         Ok(())
     }
 
-    /// The body, for those who write it.
+    /// The body, for those who write it. `None`: what they write goes nowhere.
     fn open(&mut self) -> Result<Option<&mut Open>, Errno> {
         match &mut self.stage {
             Stage::Unset(_) => Err(EPROTO),
@@ -122,17 +129,18 @@ impl Outgoing {
     /// As the import `write`.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
         let left_bytes = self.left_bytes;
-        let Some(open) = self.open()? else { return Ok(bytes.len()) };
+        let open = self.open()?;
         if left_bytes.is_some_and(|left| bytes.len() as u64 > left) {
             self.stage = Stage::Cut;
             return Err(EFBIG);
         }
-        let n = open.write(bytes)?;
+        let n = open.map_or(Ok(bytes.len()), |open| open.write(bytes))?;
         self.count(n as u64);
         Ok(n)
     }
 
     fn count(&mut self, n: u64) {
+        self.written |= n > 0;
         self.left_bytes = self.left_bytes.map(|left| left.saturating_sub(n));
     }
 
@@ -146,9 +154,9 @@ impl Outgoing {
         let left_bytes = self.left_bytes;
         let max = max.min(MOVE_BYTES_MAX);
         let Some(open) = self.open()? else {
-            return from
-                .next(request, usize::try_from(max).unwrap_or(usize::MAX))
-                .map(|bytes| bytes.len() as u64);
+            let bytes = from.next(request, usize::try_from(max).unwrap_or(usize::MAX))?;
+            self.count(bytes.len() as u64);
+            return Ok(bytes.len() as u64);
         };
         if left_bytes == Some(0) {
             // The end is all that may come.
@@ -194,17 +202,22 @@ impl Outgoing {
         match &self.stage {
             Stage::Unset(_) => return Err(EPROTO),
             Stage::Ended | Stage::Cut => return Err(EALREADY),
-            Stage::Discarding => {
-                self.stage = Stage::Ended;
-                return Ok(());
-            }
-            Stage::Open(_) => {}
+            Stage::Discarding | Stage::Open(_) => {}
         }
-        let list = FieldList::parse(trailers).ok_or(EINVAL)?;
-        let trailers = if list.is_empty() { None } else { Some(fields(list, None)?) };
+        let trailers = Checked::trailers(trailers)?;
+        let trailers = if trailers.is_empty() { None } else { Some(trailers.make()?) };
         // Cut, unless what follows ends it.
-        let Stage::Open(open) = std::mem::replace(&mut self.stage, Stage::Cut) else { return Err(EPROTO) };
-        if self.left_bytes.is_some_and(|left| left > 0) {
+        let stage = std::mem::replace(&mut self.stage, Stage::Cut);
+        let is_short = self.left_bytes.is_some_and(|left| left > 0);
+        let Stage::Open(open) = stage else {
+            // An answer to HEAD, and a 304, declare the length of a body that they do not bring.
+            if is_short && self.written {
+                return Err(EPROTO);
+            }
+            self.stage = Stage::Ended;
+            return Ok(());
+        };
+        if is_short {
             return Err(EPROTO);
         }
         let Open { ready, stream, body, .. } = open;
@@ -287,42 +300,20 @@ fn open(response: &OutgoingResponse) -> Result<Open, Errno> {
 
 /// A response that may be sent. `length` is said where the handler says none.
 fn make(status: u16, head: &[u8], length: Option<u64>) -> Result<Made, Errno> {
-    const CONTENT_LENGTH: &[u8] = b"content-length";
-    // Informational ones are no answer (RFC 9110 section 15.2).
-    if !(200..=999).contains(&status) {
+    const NO_CONTENT: u16 = 204;
+    // Informational ones are no answer, and above there is nothing (RFC 9110 section 15).
+    if !(200..=599).contains(&status) {
         return Err(EINVAL);
     }
-    let list = FieldList::parse(head).ok_or(EINVAL)?;
-    let mut given = list.iter().flatten().filter(|(name, _)| name.eq_ignore_ascii_case(CONTENT_LENGTH));
-    let given = match given.next() {
-        Some((_, value)) => {
-            let text = std::str::from_utf8(value).map_err(|_| EINVAL)?;
-            Some(text.parse().map_err(|_| EINVAL)?)
-        }
-        None => None,
-    };
-    let response = OutgoingResponse::new(fields(list, length.filter(|_| given.is_none()))?);
+    let (mut head, given) = Checked::head(head)?;
+    let declared_bytes = given.or(length);
+    // RFC 9110 section 8.6: here it is never said.
+    head.set_length(declared_bytes.filter(|_| status != NO_CONTENT));
+    let response = OutgoingResponse::new(head.make()?);
     if status != 200 {
         response.set_status_code(status).map_err(|()| EINVAL)?;
     }
-    Ok(Made { response, declared_bytes: given.or(length) })
-}
-
-/// The resource for a packed list.
-fn fields(list: FieldList<'_>, length: Option<u64>) -> Result<Fields, Errno> {
-    if list.is_empty() && length.is_none() {
-        return Ok(Fields::new());
-    }
-    let mut entries = Vec::with_capacity(list.len() + 1);
-    for field in list.iter() {
-        let (name, value) = field.ok_or(EINVAL)?;
-        let name = std::str::from_utf8(name).map_err(|_| EINVAL)?;
-        entries.push((name.to_owned(), value.to_vec()));
-    }
-    if let Some(length) = length {
-        entries.push(("content-length".to_owned(), length.to_string().into_bytes()));
-    }
-    Fields::from_list(&entries).map_err(|_| EINVAL)
+    Ok(Made { response, declared_bytes })
 }
 
 /// RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5.

@@ -1,11 +1,10 @@
 //! Waiting, on `wasi:io/poll`.
 
-use tidegate_abi::errno::EBADF;
-use tidegate_abi::poll::{Entry, READABLE, WRITABLE};
+use tidegate_abi::poll::{ERROR, Entry, READABLE, WRITABLE};
 use wasip2::clocks::monotonic_clock;
 use wasip2::io::poll::Pollable;
 
-use super::{Call, REQUEST_BODY, RESPONSE_BODY};
+use super::{Call, Handles};
 
 /// Waits that long; for ever, if it is negative.
 pub(super) fn sleep(timeout_ns: i64) {
@@ -17,21 +16,27 @@ pub(super) fn sleep(timeout_ns: i64) {
 
 /// As the import `poll`, for at least one entry.
 pub(super) fn poll(call: &mut Call, entries: &mut [Entry], timeout_ns: i64) -> i32 {
+    let handles = call.handles;
     let mut ready = 0;
     let (mut reads, mut writes) = (false, false);
     for entry in &mut *entries {
         entry.ready = 0;
-        let known = match entry.handle {
-            REQUEST_BODY => call.incoming.stream(&call.request).is_none() || call.incoming.is_known(),
-            RESPONSE_BODY => call.outgoing.is_known(),
-            _ => return -EBADF,
+        let known = if entry.handle == handles.request_body {
+            call.incoming.stream(&call.request).is_none() || call.incoming.is_known()
+        } else if entry.handle == handles.response_body {
+            call.outgoing.is_known()
+        } else {
+            // Of an earlier call: whoever uses it hears so at once.
+            entry.ready = ERROR;
+            ready += 1;
+            continue;
         };
         if known {
             entry.ready = entry.interest;
             ready += 1;
         }
-        reads |= asks(entry, READABLE);
-        writes |= asks(entry, WRITABLE);
+        reads |= asks(handles, entry, READABLE);
+        writes |= asks(handles, entry, WRITABLE);
     }
     if timeout_ns != 0 {
         // What was written must not wait for its writer.
@@ -42,10 +47,10 @@ pub(super) fn poll(call: &mut Call, entries: &mut [Entry], timeout_ns: i64) -> i
     let fired =
         if ready > 0 || timeout_ns == 0 { look([read, write]) } else { wait([read, write], timeout_ns) };
     for entry in entries.iter_mut().filter(|entry| entry.ready == 0) {
-        if fired[0] && asks(entry, READABLE) {
+        if fired[0] && asks(handles, entry, READABLE) {
             entry.ready |= READABLE;
         }
-        if fired[1] && asks(entry, WRITABLE) {
+        if fired[1] && asks(handles, entry, WRITABLE) {
             entry.ready |= WRITABLE;
         }
         ready += i32::from(entry.ready != 0);
@@ -54,8 +59,8 @@ pub(super) fn poll(call: &mut Call, entries: &mut [Entry], timeout_ns: i64) -> i
 }
 
 /// Whether the host has to be asked about this direction: a request's body is read, and a response's is written.
-fn asks(entry: &Entry, interest: u16) -> bool {
-    let handle = if interest == READABLE { REQUEST_BODY } else { RESPONSE_BODY };
+fn asks(handles: Handles, entry: &Entry, interest: u16) -> bool {
+    let handle = if interest == READABLE { handles.request_body } else { handles.response_body };
     entry.ready == 0 && entry.handle == handle && entry.interest & interest != 0
 }
 
