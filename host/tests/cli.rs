@@ -195,7 +195,7 @@ fn a_budget_that_is_too_small_is_told_in_large_units() {
         folder.path(),
         &["serve", "x.wasm", "--connections", "10", "--memory-budget", "1GiB"],
         1,
-        &["more than the budget of 1 GiB: 1.5 MiB for 10 connections and 16 GiB for guests"],
+        &["more than the budget of 1 GiB: 1.6 MiB for 10 connections and 16 GiB for guests"],
     );
 }
 
@@ -247,7 +247,7 @@ fn a_crate_becomes_a_module() {
     let output = tidegate(folder, &["build", "tiny", "--out", "out.wasm"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(std::fs::read(folder.join("out.wasm")).unwrap().starts_with(b"\0asm"));
-    assert!(stderr(&output).contains("built out.wasm (tiny)"));
+    assert!(stderr(&output).contains("built out.wasm (tiny, a module)"));
 
     write_crate(&folder.join("tiny"), lib, "fn broken( {");
     let output = tidegate(folder, &["build", "tiny", "--out", "broken.wasm"]);

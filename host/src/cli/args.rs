@@ -9,11 +9,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::Failure;
-use super::build::Target;
 use crate::config::{
-    APP_FLAG_KEYS, AppSettings, ConfigError, Given, HTTP_KEYS, Instances, ListenAddr, LogFormat, LogTarget,
-    Mount, ServerSettings, Settings, StateFolder, ValueError, check_app_name, check_env, check_routes,
-    set_from_flag,
+    APP_FLAG_KEYS, AppSettings, BuildTarget, ConfigError, Given, HTTP_KEYS, Instances, ListenAddr, LogFormat,
+    LogTarget, Mount, ServerSettings, Settings, StateFolder, ValueError, check_app_name, check_env,
+    check_routes, set_from_flag,
 };
 
 /// Serves HTTP handlers compiled to WebAssembly, each request in a sandbox of its own.
@@ -26,19 +25,19 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Serve a module, or the apps of a manifest.
+    /// Serve a module or a component, or the apps of a manifest.
     Serve(ServeArgs),
     /// Start a project in a new folder, from a template.
     New(NewArgs),
     /// Build a handler, serve it on 127.0.0.1:8080, and again after each edit.
     Dev(DevArgs),
-    /// Say what a module is, what it needs, and whether it would be served.
+    /// Say what a module or a component is, what it needs, and whether it would be served.
     Check(CheckArgs),
-    /// Run a handler's tests against the real module in the real host.
+    /// Run a handler's tests against the real module or component in the real host.
     Test(TestArgs),
-    /// Build a handler into a module.
+    /// Build a handler into a module or a component.
     Build(BuildArgs),
-    /// Compile a module from standard input; the server starts this itself.
+    /// Compile a guest from standard input; the server starts this itself.
     #[command(hide = true)]
     Compile(CompileArgs),
 }
@@ -55,7 +54,7 @@ pub(super) struct CompileArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
-    /// A module, a manifest, or a folder with a tidegate.toml.
+    /// A module, a component, a manifest, or a folder with a tidegate.toml.
     #[arg(value_name = "FILE.wasm|MANIFEST.toml|FOLDER")]
     pub(super) target: PathBuf,
     #[command(flatten)]
@@ -85,7 +84,7 @@ pub(super) struct DevArgs {
     pub(super) release: bool,
     /// What to make of the crate: a module for tidegate, the default, or a component for any host of wasi:http
     #[arg(long, value_name = "KIND")]
-    pub(super) target: Option<Target>,
+    pub(super) target: Option<BuildTarget>,
     /// Look for changes twice a second, where the file system does not tell of them
     #[arg(long)]
     pub(super) poll: bool,
@@ -95,9 +94,12 @@ pub(super) struct DevArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
-    /// A module, a manifest, or a project's folder.
+    /// A module, a component, a manifest, or a project's folder.
     #[arg(value_name = "FILE.wasm|MANIFEST.toml|FOLDER", default_value = ".")]
-    pub(super) target: PathBuf,
+    pub(super) subject: PathBuf,
+    /// What to make of a project's crate: a module for tidegate, the default, or a component for any host of wasi:http
+    #[arg(long, value_name = "KIND")]
+    pub(super) target: Option<BuildTarget>,
     /// Say it in JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -110,7 +112,7 @@ pub(super) struct TestArgs {
     pub(super) folder: PathBuf,
     /// What to make of the crate: a module for tidegate, the default, or a component for any host of wasi:http
     #[arg(long, value_name = "KIND")]
-    pub(super) target: Option<Target>,
+    pub(super) target: Option<BuildTarget>,
     #[command(flatten)]
     pub(super) flags: Flags,
     /// Arguments for `cargo test`.
@@ -125,12 +127,12 @@ pub(super) struct BuildArgs {
     pub(super) folder: PathBuf,
     /// What to make of the crate: a module for tidegate, the default, or a component for any host of wasi:http
     #[arg(long, value_name = "KIND")]
-    pub(super) target: Option<Target>,
+    pub(super) target: Option<BuildTarget>,
     // No doc comment: rustdoc would take the brackets for links.
     #[arg(
         long,
         value_name = "FILE.wasm",
-        help = "Where to put the module [default: as the project's tidegate.toml says, else NAME.wasm beside it]"
+        help = "Where to put what was built [default: as the project's tidegate.toml says, else NAME.wasm beside it]"
     )]
     pub(super) out: Option<PathBuf>,
 }
@@ -214,8 +216,8 @@ struct AppFlags {
     // No doc comment: rustdoc would take the brackets for links.
     #[arg(
         long,
-        value_name = "HOST:GUEST[:rw]",
-        help = "A folder that a component sees at the path GUEST, to be read only unless it ends in :rw; may be repeated"
+        value_name = "HOST:GUEST[:ro|:rw]",
+        help = "A folder that a component sees at the path GUEST, to be read only (:ro, the default) or written to (:rw); may be repeated"
     )]
     mount: Vec<String>,
     /// What the app may use, such as memory=64MiB, cpu=10s or concurrency=256; may be repeated

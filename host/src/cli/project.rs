@@ -4,9 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::manifest::{self, MANIFEST};
-use crate::config::{AppSettings, BuildSettings, Settings};
+use crate::config::{AppSettings, BuildSettings, BuildTarget, Settings};
 
-use super::build::Target;
 use super::build::cargo::Crate;
 use super::{Failure, serve};
 
@@ -33,14 +32,18 @@ pub(super) enum Maker {
 }
 
 impl Project {
-    /// Looks at a folder. A `[build]` in its manifest wins over a Cargo.toml. `target` is what was asked for, if it was.
+    /// Looks at a folder. A command in its manifest's `[build]` wins over a Cargo.toml. `target` is what was asked for,
+    /// if it was: it wins over the manifest's.
     ///
     /// # Errors
     /// There is nothing to build in it, its manifest is wrong, or what it becomes is not for us to say.
-    pub(super) fn open(folder: &Path, target: Option<Target>) -> Result<Self, Failure> {
+    pub(super) fn open(folder: &Path, target: Option<BuildTarget>) -> Result<Self, Failure> {
         let path = folder.join(MANIFEST);
         let manifest = if path.is_file() { Some(manifest::load_project(&path)?) } else { None };
-        let (settings, build) = manifest.map_or((None, None), |read| (Some(read.settings), read.build));
+        let (settings, build, usual) = match manifest {
+            Some(read) => (Some(read.settings), read.build, read.target),
+            None => (None, None, None),
+        };
         let (name, maker) = match build {
             Some(_) if target.is_some() => {
                 let message = "`--target` is for Rust crates: what this project becomes, the command of its `[build]` says";
@@ -48,7 +51,7 @@ impl Project {
             }
             Some(build) => (name_of(folder), Maker::Command(build)),
             None => {
-                let handler = Crate::open(folder, target.unwrap_or_default())?;
+                let handler = Crate::open(folder, target.or(usual).unwrap_or_default())?;
                 (handler.package.clone(), Maker::Cargo(handler))
             }
         };

@@ -1,5 +1,6 @@
 //! `tidegate serve`: a module, a manifest, or a folder with one.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -82,8 +83,15 @@ fn of_target(target: &Path) -> Result<Settings, Failure> {
     if target.extension().is_some_and(|extension| extension == "toml") {
         return Ok(manifest::load(target)?);
     }
-    let help = "a module begins with the bytes `\\0asm`, a manifest's name ends in `.toml`".to_owned();
-    Err(Failure::usage(format!("`{shown}` is neither a WebAssembly module nor a manifest"), Some(help)))
+    let help = match target.extension().and_then(OsStr::to_str) {
+        Some("js" | "mjs" | "ts" | "py") => {
+            "JavaScript and Python become components first: docs/guide-components.md"
+        }
+        Some("wat") => "turn WebAssembly in its text format into a binary first: `wasm-tools parse`",
+        _ => "modules and components begin with the bytes `\\0asm`, a manifest's name ends in `.toml`",
+    };
+    let what = format!("`{shown}` is neither a module or a component of WebAssembly nor a manifest");
+    Err(Failure::usage(what, Some(help.to_owned())))
 }
 
 /// One app for everything, with all settings at their defaults.
@@ -151,6 +159,8 @@ mod tests {
         std::fs::write(path("other"), b"\0asm\x01\0\0\0").unwrap();
         std::fs::write(path("text.wasm"), b"hello").unwrap();
         std::fs::write(path("empty.wasm"), b"").unwrap();
+        std::fs::write(path("app.js"), b"export default {}").unwrap();
+        std::fs::write(path("text.wat"), b"(component)").unwrap();
         std::fs::write(path(MANIFEST), "[[app]]\nname = \"m\"\nsource = \"hello.wasm\"\nroutes = [\"/*\"]\n")
             .unwrap();
 
@@ -161,8 +171,10 @@ mod tests {
         assert_eq!(names(folder.path()).unwrap(), "m");
 
         for (target, message) in [
-            ("text.wasm", "neither a WebAssembly module nor a manifest"),
-            ("empty.wasm", "neither a WebAssembly module nor a manifest"),
+            ("text.wasm", "neither a module or a component of WebAssembly nor a manifest"),
+            ("empty.wasm", "neither a module or a component of WebAssembly nor a manifest"),
+            ("app.js", "help: JavaScript and Python become components first"),
+            ("text.wat", "help: turn WebAssembly in its text format into a binary first"),
             ("/dev/null", "is not a regular file"),
             ("missing.wasm", "cannot be read"),
             ("missing.toml", "cannot be read"),

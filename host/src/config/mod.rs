@@ -13,7 +13,7 @@ mod suggest;
 mod units;
 
 pub(crate) use keys::{APP_FLAG_KEYS, HTTP_KEYS, set_from_flag};
-pub use manifest::{BuildCommand, BuildSettings};
+pub use manifest::{BuildCommand, BuildSettings, BuildTarget};
 pub use mount::Mount;
 pub(crate) use problem::escaped;
 pub use problem::{ConfigError, Problem, ValueError};

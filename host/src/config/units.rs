@@ -30,6 +30,16 @@ pub(crate) enum Given<'a> {
 }
 
 impl Given<'_> {
+    /// A size as it may be given, `64MiB`: in the largest unit that divides it.
+    pub(crate) fn size_text(bytes: u64) -> String {
+        show_bytes(bytes)
+    }
+
+    /// The same in a sentence, `64 MiB`. Nothing is rounded: a limit is told as it was set.
+    pub(crate) fn size_told(bytes: u64) -> String {
+        show(bytes, &SIZE_UNITS, " ")
+    }
+
     /// A size in bytes.
     pub(crate) fn bytes(self, range: RangeInclusive<u64>) -> Result<u64, ValueError> {
         let bytes = self.with_unit("size", &SIZE_UNITS, SIZE_HELP)?;
@@ -174,18 +184,18 @@ pub(crate) fn about_bytes(bytes: u64) -> String {
 }
 
 fn show_bytes(bytes: u64) -> String {
-    show(bytes, &SIZE_UNITS)
+    show(bytes, &SIZE_UNITS, "")
 }
 
 fn show_millis(millis: u64) -> String {
-    show(millis, &TIME_UNITS)
+    show(millis, &TIME_UNITS, "")
 }
 
 /// In the largest unit that divides it.
-fn show(value: u64, units: &[(&str, u64)]) -> String {
+fn show(value: u64, units: &[(&str, u64)], gap: &str) -> String {
     let unit = units.iter().rev().find(|(_, factor)| value != 0 && value.is_multiple_of(*factor));
     match unit.or(units.first()) {
-        Some((name, factor)) => format!("{}{name}", value / factor),
+        Some((name, factor)) => format!("{}{gap}{name}", value / factor),
         None => value.to_string(),
     }
 }
@@ -230,6 +240,21 @@ mod tests {
             assert_eq!(about_bytes(bytes), told);
         }
         assert_eq!(about_bytes(u64::MAX), "17179869184 GiB");
+    }
+
+    #[test]
+    fn a_limit_is_told_as_it_was_set() {
+        let table = [
+            (0, "0B", "0 B"),
+            (64 << 20, "64MiB", "64 MiB"),
+            ((1 << 20) + 1, "1048577B", "1048577 B"),
+            (1000 << 10, "1000KiB", "1000 KiB"),
+            (4 << 30, "4GiB", "4 GiB"),
+        ];
+        for (bytes, text, told) in table {
+            assert_eq!((&*Given::size_text(bytes), &*Given::size_told(bytes)), (text, told));
+            assert_eq!(Given::Word(text).bytes(ANY).unwrap(), bytes);
+        }
     }
 
     #[test]

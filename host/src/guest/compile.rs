@@ -24,6 +24,8 @@ const CPU_SECONDS_MAX: u64 = 120;
 const ADDRESS_BYTES_MAX: u64 = 4 << 30;
 /// Wall time of one compilation.
 const WALL_MAX: Duration = Duration::from_secs(180);
+/// After so long who waits is told why.
+const SLOW_AFTER: Duration = Duration::from_secs(1);
 /// Messages of the child that are kept.
 const MESSAGE_BYTES_MAX: u64 = 16 * 1024;
 /// The hidden verb that makes this binary the child.
@@ -72,11 +74,11 @@ impl Compiler {
     }
 
     /// Compiles `wasm` to code for the serving engine. The thread that calls this outlives the call: the child dies with
-    /// the thread that started it (prctl(2)).
+    /// the thread that started it (prctl(2)). `slow` is called once if it takes longer than anybody would think.
     ///
     /// # Errors
     /// See [`CompileError`].
-    pub(crate) fn compile(&self, wasm: &[u8]) -> Result<Vec<u8>, CompileError> {
+    pub(crate) fn compile(&self, wasm: &[u8], slow: impl FnOnce()) -> Result<Vec<u8>, CompileError> {
         #[cfg(test)]
         if self.program.as_os_str().is_empty() {
             let code = engine::compiling(self.mode).and_then(|engine| precompile(&engine, wasm));
@@ -91,7 +93,7 @@ impl Compiler {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(CompileError::Spawn)?;
-        let exchange = converse(&mut child, wasm);
+        let exchange = converse(&mut child, wasm, slow);
         if exchange.is_err() {
             // Over its wall time; killing it also ends the threads that read from it.
             let _ = child.kill();
@@ -119,7 +121,7 @@ fn reason(message: &str) -> &str {
 struct TooLong;
 
 /// Feeds the child and collects what it says. The threads end when the child's pipes close.
-fn converse(child: &mut Child, wasm: &[u8]) -> Result<(Vec<u8>, String), TooLong> {
+fn converse(child: &mut Child, wasm: &[u8], slow: impl FnOnce()) -> Result<(Vec<u8>, String), TooLong> {
     let (done, wait) = mpsc::channel();
     let stdin = child.stdin.take();
     let stdout = child.stdout.take();
@@ -139,7 +141,11 @@ fn converse(child: &mut Child, wasm: &[u8]) -> Result<(Vec<u8>, String), TooLong
         let _ = stdout.map(|mut pipe| pipe.read_to_end(&mut code));
         let _ = done.send((code, messages.join().unwrap_or_default()));
     });
-    wait.recv_timeout(WALL_MAX).map_err(|_| TooLong)
+    if let Ok(said) = wait.recv_timeout(SLOW_AFTER) {
+        return Ok(said);
+    }
+    slow();
+    wait.recv_timeout(WALL_MAX.saturating_sub(SLOW_AFTER)).map_err(|_| TooLong)
 }
 
 /// Code for a module or a component, whichever it is.
@@ -174,4 +180,23 @@ pub fn compile_child(parent: u32, dev: bool) -> anyhow::Result<()> {
     out.write_all(&code)?;
     out.flush()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_long_is_told_once() {
+        for (script, told) in [("cat", 0), ("sleep 1.3; cat", 1)] {
+            let mut command = Command::new("sh");
+            command.arg("-c").arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            let mut slow = 0;
+            let said = converse(&mut child, b"code", || slow += 1);
+            assert_eq!(said.ok().map(|(code, _)| code), Some(b"code".to_vec()), "{script}");
+            assert_eq!(slow, told, "{script}");
+            assert!(child.wait().unwrap().success());
+        }
+    }
 }

@@ -8,11 +8,15 @@ use std::path::Path;
 
 use wasmtime::{FrameInfo, Trap, WasmBacktrace};
 
+use super::describe::Bounded;
+
 /// Frames that are told.
 const FRAMES_MAX: usize = 30;
 /// Bytes of a name, of a file's name, and of a message.
 const NAME_BYTES_MAX: usize = 300;
 const MESSAGE_BYTES_MAX: usize = 4096;
+/// Bytes of a name before it is cut: a short one can stand for a very long one.
+const DEMANGLED_BYTES_MAX: usize = 4096;
 /// Bytes of standard error that are remembered.
 const STDERR_BYTES_MAX: usize = 2048;
 
@@ -128,7 +132,7 @@ fn readable(backtrace: &[FrameInfo]) -> Vec<Frame> {
 
 /// A function and those that were inlined into it, the innermost first.
 fn expand(frame: &FrameInfo, here: &Path) -> Vec<Frame> {
-    let whole = frame.func_name().map(readable_name);
+    let whole = frame.func_name().map(|name| readable_name(name, NAME_BYTES_MAX));
     let symbols = frame.symbols();
     if symbols.is_empty() {
         let function = whole.unwrap_or_else(|| format!("function {}", frame.func_index()));
@@ -136,7 +140,7 @@ fn expand(frame: &FrameInfo, here: &Path) -> Vec<Frame> {
     }
     let last = symbols.len() - 1;
     let each = symbols.iter().enumerate().map(|(number, symbol)| {
-        let named = symbol.name().map(readable_name);
+        let named = symbol.name().map(|name| readable_name(name, NAME_BYTES_MAX));
         // The name section knows the whole path of the outermost, which debug information may have cut short.
         let function = if number == last { whole.clone().or(named) } else { named };
         let place = symbol.file().map(|file| {
@@ -148,12 +152,15 @@ fn expand(frame: &FrameInfo, here: &Path) -> Vec<Frame> {
     each.collect()
 }
 
-/// A name as it stands in the source, without the hash behind it.
-fn readable_name(name: &str) -> String {
-    let name = format!("{:#}", rustc_demangle::demangle(name));
+/// A name as it stands in the source, without the hash behind it, and no more than so many bytes of it.
+pub(super) fn readable_name(name: &str, bytes_max: usize) -> String {
+    let mut whole = Bounded::new(DEMANGLED_BYTES_MAX);
+    // It fails where that is full, and nobody reads on that far.
+    let _ = write!(whole, "{:#}", rustc_demangle::demangle(name));
+    let name = whole.text;
     let is_hash = |tail: &str| tail.len() == 16 && tail.bytes().all(|byte| byte.is_ascii_hexdigit());
     let bare = name.rsplit_once("::h").filter(|(_, tail)| is_hash(tail)).map_or(&*name, |(bare, _)| bare);
-    cut(bare, NAME_BYTES_MAX)
+    cut(bare, bytes_max)
 }
 
 /// True for what nobody looks for in a backtrace: the standard library, and how the SDK gets to the handler.
@@ -162,6 +169,15 @@ fn is_machinery(frame: &Frame) -> bool {
     const FOREIGN: [&str; 5] =
         ["/rustc/", "/library/std/", "/library/core/", "/library/alloc/", "/rustlib/src/rust/"];
     const SDK: [&str; 2] = ["guest-sdk/", "tidegate-sdk/"];
+    let by_place = frame.place.as_deref().is_some_and(|place| {
+        FOREIGN.iter().any(|folder| place.contains(folder))
+            || SDK.iter().any(|folder| place.contains(folder) && place.contains("/src/"))
+    });
+    by_place || is_machinery_name(&frame.function)
+}
+
+/// The same by a function's name alone.
+pub(super) fn is_machinery_name(function: &str) -> bool {
     const NAMES: [&str; 11] = [
         "std::",
         "core::",
@@ -175,13 +191,8 @@ fn is_machinery(frame: &Frame) -> bool {
         "tidegate_handle",
         "abort",
     ];
-    let name = frame.function.trim_start_matches(['<', '&']).trim_start_matches("dyn ");
-    let by_name = NAMES.iter().any(|start| name.starts_with(start));
-    let by_place = frame.place.as_deref().is_some_and(|place| {
-        FOREIGN.iter().any(|folder| place.contains(folder))
-            || SDK.iter().any(|folder| place.contains(folder) && place.contains("/src/"))
-    });
-    by_name || by_place
+    let name = function.trim_start_matches(['<', '&']).trim_start_matches("dyn ");
+    NAMES.iter().any(|start| name.starts_with(start))
 }
 
 /// The beginning of a text.
@@ -204,9 +215,9 @@ mod tests {
             ("shop::items::show::house", "shop::items::show::house"),
             ("main", "main"),
         ] {
-            assert_eq!(readable_name(raw), name);
+            assert_eq!(readable_name(raw, NAME_BYTES_MAX), name);
         }
-        assert!(readable_name(&"n".repeat(90_000)).len() < 2 * NAME_BYTES_MAX);
+        assert!(readable_name(&"n".repeat(90_000), NAME_BYTES_MAX).len() < 2 * NAME_BYTES_MAX);
     }
 
     #[test]

@@ -41,10 +41,16 @@ pub(super) fn of_module(module: &Module) -> Result<Exports, LoadError> {
         }
     };
     let Some(handle) = function(names::HANDLE, 1)? else {
+        if is_core_of_component(module) {
+            return refuse(
+                "it is the core of a component: make that of it with `wasm-tools component new`, or `jco new`".to_owned(),
+            );
+        }
         if module.get_export(names::START).is_some() {
             return refuse(format!(
                 "it is a command (it exports `{}`); a handler exports `{}`, or is a component that exports `{}`. In \
-                 Rust: crate-type = [\"cdylib\"] and #[tidegate_sdk::handler]",
+                 Rust: crate-type = [\"cdylib\"] and #[tidegate_sdk::handler]; in C: -mexec-model=reactor; in other languages: \
+                 a component of the world `wasi:http/proxy`",
                 names::START,
                 names::HANDLE,
                 offer::HANDLER_SHOWN
@@ -67,6 +73,14 @@ pub(super) fn of_module(module: &Module) -> Result<Exports, LoadError> {
         return refuse(format!("it does not export its memory as `{}`", names::MEMORY));
     };
     Ok((memory, handle, function(names::INITIALIZE, 0)?))
+}
+
+/// True for what a tool was to make a component of: interfaces with their versions are what only components import, and
+/// their functions what only the cores of components export.
+fn is_core_of_component(module: &Module) -> bool {
+    let of_interface = |name: &str| name.contains(':') && name.contains('/') && name.contains('@');
+    module.imports().any(|import| of_interface(import.module()))
+        || module.exports().any(|export| of_interface(export.name()))
 }
 
 /// The handler of a component: `wasi:http/incoming-handler.handle`, with the resources of this host.
@@ -93,5 +107,33 @@ pub(super) fn of_component(
             Ok(index)
         }
         _ => Err(refuse(format!("its `{HANDLE}` of `{}` has another type", offer::HANDLER_SHOWN))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::Engine;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_handler_is_told_what_it_is() {
+        let engine = Engine::default();
+        for (inside, told) in [
+            (r#"(func (export "_start"))"#, "it is a command (it exports `_start`)"),
+            (r#"(import "wasi:io/poll@0.2.3" "poll" (func))"#, "it is the core of a component"),
+            (
+                r#"(func (export "wasi:http/incoming-handler@0.2.3#handle"))"#,
+                "`wasm-tools component new`, or `jco new`",
+            ),
+            (
+                r#"(import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))"#,
+                "it does not export a function `tidegate_handle`",
+            ),
+        ] {
+            let module = Module::new(&engine, wat::parse_str(format!("(module {inside})")).unwrap()).unwrap();
+            let error = of_module(&module).err().unwrap().to_string();
+            assert!(error.starts_with("this module is no handler: ") && error.contains(told), "{error}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use wasmtime::{Result, bail};
 
 use super::engine::{MEMORIES_PER_MODULE_MAX, TABLES_PER_MODULE_MAX};
+use crate::config::Given;
 
 /// Core instances of one Store: a component has several.
 pub(crate) const CORE_INSTANCES_MAX: u32 = 64;
@@ -48,7 +49,8 @@ impl wasmtime::ResourceLimiter for Limiter {
         let total = self.memory_bytes.saturating_add(more);
         if total > self.memory_bytes_max {
             self.exceeded = true;
-            bail!("memory limit of {} bytes reached", self.memory_bytes_max);
+            let limit = Given::size_told(self.memory_bytes_max as u64);
+            bail!("the memory limit of {limit} is reached (`memory`)");
         }
         self.memory_bytes = total;
         Ok(true)
@@ -67,7 +69,8 @@ impl wasmtime::ResourceLimiter for Limiter {
         let total = self.table_elements.saturating_add(more);
         if total > self.table_elements_max {
             self.exceeded = true;
-            bail!("table limit of {} elements reached", self.table_elements_max);
+            let limit = self.table_elements_max;
+            bail!("the limit of {limit} elements in tables is reached (`table_elements`)");
         }
         self.table_elements = total;
         Ok(true)
@@ -97,7 +100,8 @@ mod tests {
         assert!(limiter.memory_growing(0, 60, None).unwrap());
         assert!(limiter.memory_growing(0, 40, None).unwrap());
         assert!(!limiter.exceeded());
-        assert!(limiter.memory_growing(40, 41, None).is_err());
+        let error = limiter.memory_growing(40, 41, None).unwrap_err();
+        assert_eq!(error.to_string(), "the memory limit of 100 B is reached (`memory`)");
         assert!(limiter.exceeded());
         assert_eq!(limiter.memory_bytes(), 100);
     }
@@ -109,7 +113,8 @@ mod tests {
         assert!(limiter.table_growing(0, 3, None).unwrap());
         assert!(limiter.table_growing(3, 4, None).unwrap());
         assert!(!limiter.exceeded());
-        assert!(limiter.table_growing(6, 7, None).is_err());
+        let error = limiter.table_growing(6, 7, None).unwrap_err();
+        assert_eq!(error.to_string(), "the limit of 10 elements in tables is reached (`table_elements`)");
         assert!(limiter.exceeded());
     }
 

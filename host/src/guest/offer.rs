@@ -308,7 +308,8 @@ pub(crate) fn no_handler<'a>(names: impl Iterator<Item = &'a str> + Clone) -> St
         let name = shown(name);
         format!(
             "it is a command (it exports `{name}`); a handler exports `{HANDLER_SHOWN}`. In Rust: crate-type = \
-             [\"cdylib\"] and #[tidegate_sdk::handler], or `wstd::http_server`"
+             [\"cdylib\"] and #[tidegate_sdk::handler], or `wstd::http_server`; in other languages: the world \
+             `wasi:http/proxy`"
         )
     } else {
         let first: Vec<_> = names.clone().take(10).map(|name| format!("`{}`", shown(name))).collect();

@@ -21,7 +21,7 @@ use super::mounts::{FileThreads, Mounts};
 use super::state::GuestState;
 use super::{exports, offer, places};
 use crate::clock::Clock;
-use crate::config::{AppLimits, Instances, Mount, about_bytes};
+use crate::config::{AppLimits, Given, Instances, Mount, about_bytes};
 use crate::exchange::Exchange;
 use crate::observe::guest_log::GuestLog;
 
@@ -32,11 +32,14 @@ const WASM_BYTES_MAX: usize = 256 << 20;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadError {
     /// Not WebAssembly at all.
-    #[error("this is not WebAssembly: it does not begin with the bytes `\\0asm`")]
+    #[error("this is not WebAssembly: it does not begin with the bytes `\\0asm` and a version that is known")]
     NotWasm,
     /// The text format.
-    #[error("this is WebAssembly in its text format; turn it into a binary first (`wat2wasm`)")]
-    Text,
+    #[error("this is WebAssembly in its text format; turn it into a binary first (`{0}`)")]
+    Text(&'static str),
+    /// Less than magic number and version.
+    #[error("it is cut short: a file of {0} bytes, which is less than WebAssembly begins with")]
+    CutShort(usize),
     /// Too large to read.
     #[error("this file is larger than {} MiB", WASM_BYTES_MAX >> 20)]
     TooLarge,
@@ -63,16 +66,18 @@ pub(crate) enum LoadError {
     Parts { what: &'static str, count: u64, limit: u32 },
     /// It needs more than its app may have.
     #[error(
-        "this guest needs {} of memory to begin with, and its limit is {}: raise `memory`",
+        "this guest needs {} of memory to begin with, and its limit is {}: raise `memory` (`--limit memory={}`, or \
+         `limits.memory` in the manifest)",
         about_bytes(*.needed),
-        about_bytes(*.limit)
+        Given::size_told(*.limit),
+        Given::size_text(needed.next_multiple_of(1 << 20))
     )]
     Memory { needed: u64, limit: u64 },
     /// Likewise for a table.
     #[error("this guest needs tables of {needed} elements, and its limit is {limit}: raise `table_elements`")]
     Table { needed: u64, limit: usize },
     /// A module, which has no files, with mounts.
-    #[error("this guest is a module, and `mounts` are for components: take them out")]
+    #[error("mounts are for components: build it with `--target component`, or take them out")]
     MountsOfModule,
     /// A folder that can not be opened.
     #[error("mounts: {0}")]
@@ -202,7 +207,11 @@ impl Loader {
             return self.link(&compiled, needs, spec);
         }
         let began = Instant::now();
-        let code = self.compiler.compile(wasm)?;
+        let code = self.compiler.compile(wasm, || {
+            let size = about_bytes(wasm.len() as u64);
+            let what = if self.cache.keeps() { "compiling: done once, and kept" } else { "compiling" };
+            tracing::info!(app = &*spec.name, size, "{what}");
+        })?;
         tracing::debug!(app = &*spec.name, ms = began.elapsed().as_millis(), "compiled");
         // What was just kept is mapped from its file, too: those pages can be given back when memory is short.
         let kept = if self.cache.store(&id, &code) { self.cached(kind, &id, &spec.name) } else { None };
@@ -335,9 +344,20 @@ pub(crate) fn kind(wasm: &[u8]) -> Result<Kind, LoadError> {
         _ if wasm.len() > WASM_BYTES_MAX => Err(LoadError::TooLarge),
         [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Ok(Kind::Module),
         [0, b'a', b's', b'm', _, _, 1, 0, ..] => Ok(Kind::Component),
-        _ if text.starts_with(b"(") || text.starts_with(b";;") => Err(LoadError::Text),
+        _ if text.starts_with(b"(") || text.starts_with(b";;") => Err(LoadError::Text(binary_maker(text))),
+        [] => Err(LoadError::CutShort(0)),
+        _ if b"\0asm".starts_with(wasm) || wasm.len() < 8 && wasm.starts_with(b"\0asm") => {
+            Err(LoadError::CutShort(wasm.len()))
+        }
         _ => Err(LoadError::NotWasm),
     }
+}
+
+/// What makes a binary of this text. Older tools know modules only.
+fn binary_maker(text: &[u8]) -> &'static str {
+    let mut lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_start);
+    let first = lines.find(|line| !line.is_empty() && !line.starts_with(b";;")).unwrap_or_default();
+    if first.starts_with(b"(component") { "wasm-tools parse" } else { "wat2wasm" }
 }
 
 /// Looks at a guest before it is compiled: what could never be served is refused here. Returns what an instance takes.
@@ -395,8 +415,27 @@ mod tests {
         let component = [0, b'a', b's', b'm', 0x0d, 0, 1, 0];
         assert!(matches!(kind(b"\0asm\x01\0\0\0"), Ok(Kind::Module)));
         assert!(matches!(kind(&component), Ok(Kind::Component)));
-        assert!(matches!(kind(b"  (module)"), Err(LoadError::Text)));
+        assert!(matches!(kind(b"  (module)"), Err(LoadError::Text("wat2wasm"))));
+        assert!(matches!(kind(b";; mine\n\n (component)"), Err(LoadError::Text("wasm-tools parse"))));
         assert!(matches!(kind(b"\x7fELF"), Err(LoadError::NotWasm)));
-        assert!(matches!(kind(b""), Err(LoadError::NotWasm)));
+        assert!(matches!(kind(b"hello"), Err(LoadError::NotWasm)));
+        for len in 0..8 {
+            assert!(matches!(kind(&component[..len]), Err(LoadError::CutShort(n)) if n == len));
+        }
+        assert!(matches!(kind(b"\0asm\x02\0\0\0"), Err(LoadError::NotWasm)));
+    }
+
+    #[test]
+    fn too_little_memory_is_told_with_what_would_do() {
+        let told = |needed, limit| LoadError::Memory { needed, limit }.to_string();
+        assert_eq!(
+            told((1 << 20) + 1, 1 << 20),
+            "this guest needs 1.1 MiB of memory to begin with, and its limit is 1 MiB: raise `memory` (`--limit \
+             memory=2MiB`, or `limits.memory` in the manifest)"
+        );
+        assert!(
+            told(3 << 30, 1000 << 10)
+                .contains("its limit is 1000 KiB: raise `memory` (`--limit memory=3GiB`")
+        );
     }
 }

@@ -61,19 +61,23 @@ impl Deployer {
 
     /// Serves `apps` and no others. Modules are compiled meanwhile, on this thread, which must not be a worker's. Every
     /// request that begins after this has returned is for them; what began before ends on the version it began with.
-    /// An app that is just what it was, routes aside, goes on as it is, its idle instances included.
+    /// An app that is just what it was, routes aside, goes on as it is, its idle instances included. False if all of it
+    /// is what is served already: then there is nothing to do.
     ///
     /// # Errors
     /// An app can not be loaded ([`LoadFailures`]), two routes are the same, or the limits exceed the memory budget.
     /// Then what was served before goes on.
-    pub(crate) fn deploy(&self, apps: &[AppSettings]) -> Result<()> {
+    pub(crate) fn deploy(&self, apps: &[AppSettings]) -> Result<bool> {
         super::check_budget(&self.shared.settings, apps)?;
         let parts = self.stock.load(apps, &self.shared.current.registry())?;
         let mut seats = self.stock.seats();
+        if is_served(&parts, &seats, &self.shared.current.registry()) {
+            return Ok(false);
+        }
         let registry = self.stock.assemble(&mut seats, parts)?;
         self.stock.settle(&registry);
         self.shared.current.replace(registry, || self.shared.wake_all());
-        Ok(())
+        Ok(true)
     }
 
     /// Answers every request that begins after this has returned with `notice`, until the next deploy.
@@ -93,11 +97,12 @@ impl Deployer {
     }
 }
 
-/// The seats of apps that live, served or not, and how many versions there were.
+/// The seats of apps that live, served or not, how many versions there were, and where those that are served are reached.
 #[derive(Debug, Default)]
 struct Seats {
     by_name: HashMap<String, Weak<Seat>>,
     versions: u64,
+    routes: Vec<Vec<String>>,
 }
 
 /// An app on its way into a registry.
@@ -105,6 +110,18 @@ enum Part {
     /// It goes on as it is.
     Kept(Arc<App>),
     New(Box<(Program, Origin)>),
+}
+
+/// Whether these are the apps that are served, in the same order and reached in the same way.
+fn is_served(parts: &[(Part, Vec<String>)], seats: &Seats, served: &Registry) -> bool {
+    let is_the_same = |(part, app): (&(Part, Vec<String>), &Arc<App>)| match part {
+        (Part::Kept(kept), _) => Arc::ptr_eq(kept, app),
+        (Part::New(_), _) => false,
+    };
+    served.notice().is_none()
+        && parts.len() == served.apps().len()
+        && parts.iter().map(|(_, routes)| routes).eq(&seats.routes)
+        && parts.iter().zip(served.apps()).all(is_the_same)
 }
 
 /// What apps are made of.
@@ -186,6 +203,7 @@ impl Stock {
 
     fn assemble(&self, seats: &mut Seats, parts: Vec<(Part, Vec<String>)>) -> Result<Registry> {
         let mut apps = Vec::new();
+        let reached = parts.iter().map(|(_, routes)| routes.clone()).collect();
         for (part, routes) in parts {
             let app = match part {
                 Part::Kept(app) => app,
@@ -198,7 +216,9 @@ impl Stock {
             };
             apps.push((app, routes));
         }
-        Ok(Registry::new(apps)?)
+        let registry = Registry::new(apps)?;
+        seats.routes = reached;
+        Ok(registry)
     }
 
     /// The seat of an app that has one as long as any version of it lives.

@@ -294,9 +294,14 @@ fn what_did_not_change_goes_on_as_it_is() {
 
     write(folder.path(), "other", 2);
     apps[0].routes = vec!["/moved/*".to_owned()];
-    server.deployer().deploy(&apps).unwrap();
+    assert!(server.deployer().deploy(&apps).unwrap());
     assert_eq!(client.get("/").version().0, 2);
     assert_eq!(client.get("/app").version().0, 2, "that route is the other's now");
+    assert!(!server.deployer().deploy(&apps).unwrap(), "nothing is to be done");
+    apps[0].routes = vec!["/again/*".to_owned()];
+    assert!(server.deployer().deploy(&apps).unwrap(), "routes alone are a change");
+    apps[0].routes = vec!["/moved/*".to_owned()];
+    assert!(server.deployer().deploy(&apps).unwrap());
     assert_eq!(client.get("/moved").version(), (1, 2));
     assert!(Weak::ptr_eq(&before, &program(&server)));
 
@@ -409,7 +414,7 @@ fn a_notice_stands_for_all_apps_until_the_next_deploy() {
     assert_eq!(&*client.get("/").body, "second\n");
     assert_eq!(slow.finish().version().0, 1);
     wait_until("the program is gone", || gone(&old));
-    deployer.deploy(&[app]).unwrap();
+    assert!(deployer.deploy(&[app]).unwrap(), "it is not served while a notice is");
     assert_eq!(client.get("/").version().0, 1);
     end(server);
 }
@@ -430,7 +435,11 @@ fn deploys_of_several_threads_follow_one_another() {
     thread::scope(|scope| {
         for version in 1..=4 {
             let (deployer, of) = (deployer.clone(), &of);
-            scope.spawn(move || (0..20).for_each(|_| deployer.deploy(&[of(version)]).unwrap()));
+            scope.spawn(move || {
+                for _ in 0..20 {
+                    deployer.deploy(&[of(version)]).unwrap();
+                }
+            });
         }
     });
     let mut client = Client::connect(&server);

@@ -65,7 +65,10 @@ impl Session {
         if inner.response.stage() == Stage::Cut && !active.cut {
             active.cut = true;
             let detail = failed.map(|failed| self.explain(failed, inner));
-            let detail = detail.as_deref().unwrap_or("the response was not finished as it was begun");
+            let detail = detail.as_deref().unwrap_or(
+                "the handler dropped the body without finishing it, or sent another length than it declared: the \
+                 response is cut off",
+            );
             self.end_badly(Level::Warn, inner, failed.map_or("unfinished", Outcome::word), detail);
         } else if let Some(failed) = failed {
             // The answer was complete before the guest failed: it stands.

@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use super::super::Failure;
 use super::super::child::Children;
-use super::{Broken, Profile, Target};
+use super::{Broken, Profile};
+use crate::config::BuildTarget;
 
 /// A crate that becomes a module or a component.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub(in crate::cli) struct Crate {
     /// Its folder, as an absolute path.
     pub(in crate::cli) folder: PathBuf,
     manifest: PathBuf,
-    target: Target,
+    target: BuildTarget,
 }
 
 impl Crate {
@@ -31,11 +32,12 @@ impl Crate {
     ///
     /// # Errors
     /// There is none, cargo does not accept it, or it has no library that becomes a module.
-    pub(in crate::cli) fn open(folder: &Path, target: Target) -> Result<Self, Failure> {
+    pub(in crate::cli) fn open(folder: &Path, target: BuildTarget) -> Result<Self, Failure> {
         let manifest = folder.join("Cargo.toml");
         if !manifest.is_file() {
             let help =
-                "name the folder of a handler crate, or one whose tidegate.toml has a `[build]`".to_owned();
+                "name the folder of a handler crate, or one whose tidegate.toml has a `command` in `[build]`"
+                    .to_owned();
             let shown = folder.display();
             let message = if folder.is_dir() {
                 format!("there is no Cargo.toml in `{shown}`")
@@ -55,7 +57,7 @@ impl Crate {
     /// # Errors
     /// A tool is missing, or it does not build.
     pub(super) fn build(&self, profile: Profile, children: &Children) -> Result<PathBuf, Broken> {
-        let triple = self.target.triple();
+        let triple = triple(self.target);
         add_target(triple, &self.folder)?;
         let mut command = cargo(&self.folder);
         command.args(["build", "--lib", "--target", triple, "--message-format=json-render-diagnostics"]);
@@ -86,7 +88,7 @@ impl Crate {
                 "--format-version",
                 "1",
                 "--filter-platform",
-                self.target.triple(),
+                triple(self.target),
                 "--manifest-path",
             ])
             .arg(&self.manifest)
@@ -96,6 +98,14 @@ impl Crate {
         let mut folders = vec![self.folder.clone()];
         folders.extend(metadata.iter().flat_map(|metadata| local(metadata, &self.manifest)));
         folders
+    }
+}
+
+/// The name of a target among those that rustc knows.
+fn triple(target: BuildTarget) -> &'static str {
+    match target {
+        BuildTarget::Module => "wasm32-wasip1",
+        BuildTarget::Component => "wasm32-wasip2",
     }
 }
 
@@ -243,7 +253,7 @@ not json
     #[test]
     fn a_folder_without_a_crate_is_told_from_none() {
         let folder = tempfile::tempdir().unwrap();
-        let told = |folder: &Path| Crate::open(folder, Target::Module).unwrap_err().to_string();
+        let told = |folder: &Path| Crate::open(folder, BuildTarget::Module).unwrap_err().to_string();
         assert!(told(folder.path()).contains("there is no Cargo.toml in `"));
         assert!(told(&folder.path().join("shpo")).contains("there is no folder `"));
     }

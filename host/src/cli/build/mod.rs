@@ -4,17 +4,18 @@
 pub(super) mod cargo;
 pub(super) mod command;
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::ValueEnum;
 
 use super::Failure;
 use super::args::BuildArgs;
 use super::check;
 use super::child::Children;
 use super::project::{Maker, Project};
+use crate::guest::program::{self, Kind};
 
 /// How cargo is to compile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,26 +24,6 @@ pub(super) enum Profile {
     Dev,
     /// To be served.
     Release,
-}
-
-/// What cargo is to make of a crate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum Target {
-    /// A module, for tidegate.
-    #[default]
-    Module,
-    /// A component, for any host of `wasi:http`.
-    Component,
-}
-
-impl Target {
-    /// Its name among those that rustc knows.
-    fn triple(self) -> &'static str {
-        match self {
-            Self::Module => "wasm32-wasip1",
-            Self::Component => "wasm32-wasip2",
-        }
-    }
 }
 
 /// A build that did not come to its end.
@@ -68,7 +49,8 @@ pub(super) fn run(args: &BuildArgs) -> Result<(), Failure> {
     if !same {
         put(&built, &out)?;
     }
-    eprintln!("built {} ({})", out.display(), project.name);
+    let kind = kind(&out)?.map_or_else(String::new, |kind| format!(", a {kind}"));
+    eprintln!("built {} ({}{kind})", out.display(), project.name);
     for complaint in check::complaints(&out)? {
         eprintln!("warning: it would not be served: {}", complaint.what);
         if !complaint.help.is_empty() {
@@ -76,6 +58,14 @@ pub(super) fn run(args: &BuildArgs) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// What a file is by its first bytes; None if it is neither a module nor a component.
+fn kind(path: &Path) -> Result<Option<Kind>, Failure> {
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(8).read_to_end(&mut start));
+    read.with_context(|| format!("`{}` cannot be read", path.display()))?;
+    Ok(program::kind(&start).ok())
 }
 
 /// Builds a project. The module is where its maker left it.

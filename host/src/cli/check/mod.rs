@@ -19,7 +19,7 @@ use super::child::Children;
 use super::project::Project;
 use super::{Failure, serve};
 use crate::config::manifest::{self, MANIFEST};
-use crate::config::{AppSettings, ServerSettings, Settings};
+use crate::config::{AppSettings, BuildTarget, Given, ServerSettings, Settings, about_bytes};
 use crate::guest::offer;
 use crate::server::{LoadFailures, try_load};
 use imports::{Grant, Judge, Verdict};
@@ -30,7 +30,9 @@ use report::{Allowed, Objection, Report};
 const MODULE_BYTES_MAX: u64 = 1 << 30;
 
 pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
-    let Settings { server, apps } = settings(&args.target)?;
+    let Settings { server, apps } = settings(&args.subject, args.target)?;
+    // Loading may have something to say: that it takes long, or that what it compiles can not be kept.
+    let _log = serve::open_log(&server)?;
     let judge = Judge::new().map_err(|error| anyhow::anyhow!("{error:#}"))?;
     let mut reports = Vec::new();
     for app in apps {
@@ -52,29 +54,42 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
 }
 
 /// The apps to check: of a file, that file; of a project, what it builds; of a manifest without one, its apps.
-fn settings(target: &Path) -> Result<Settings, Failure> {
-    if target.file_name().is_some_and(|name| name == MANIFEST) && target.is_file() {
-        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
-        return settings(folder.unwrap_or(Path::new(".")));
+fn settings(subject: &Path, target: Option<BuildTarget>) -> Result<Settings, Failure> {
+    if subject.file_name().is_some_and(|name| name == MANIFEST) && subject.is_file() {
+        let folder = subject.parent().filter(|folder| !folder.as_os_str().is_empty());
+        return settings(folder.unwrap_or(Path::new(".")), target);
     }
-    if !target.is_dir() {
+    if !subject.is_dir() {
+        nothing_to_build(subject, target)?;
         // What `serve` takes for a manifest is one here.
-        if target.extension().is_some_and(|extension| extension == "toml") {
-            return Ok(manifest::load(target)?);
+        if subject.extension().is_some_and(|extension| extension == "toml") {
+            return Ok(manifest::load(subject)?);
         }
-        let stem = target.file_stem().unwrap_or_default().to_string_lossy();
-        return serve::of_module(target.to_path_buf(), &stem);
+        let stem = subject.file_stem().unwrap_or_default().to_string_lossy();
+        return serve::of_module(subject.to_path_buf(), &stem);
     }
-    let path = target.join(MANIFEST);
-    let builds = target.join("Cargo.toml").is_file()
-        || path.is_file() && manifest::load_project(&path)?.build.is_some();
-    if !builds && path.is_file() {
+    let path = subject.join(MANIFEST);
+    let builds = || -> Result<bool, Failure> {
+        let project = manifest::load_project(&path)?;
+        Ok(project.build.is_some() || project.target.is_some())
+    };
+    if path.is_file() && !subject.join("Cargo.toml").is_file() && !builds()? {
+        nothing_to_build(subject, target)?;
         return Ok(manifest::load(&path)?);
     }
-    let project = Project::open(target, None)?;
+    let project = Project::open(subject, target)?;
     let module = build::build(&project, Profile::Release, &Children::of_terminal());
     let module = module.map_err(|broken| broken.failure)?;
     project.settings(&module)
+}
+
+/// Refuses to be told what to build where nothing is built.
+fn nothing_to_build(subject: &Path, target: Option<BuildTarget>) -> Result<(), Failure> {
+    if target.is_none() {
+        return Ok(());
+    }
+    let message = format!("`--target` is for what is built, and nothing is built of `{}`", subject.display());
+    Err(Failure::usage(message, Some("name the folder of a crate, or leave it out".to_owned())))
 }
 
 /// What stands against a module that was just built, as far as it shows without loading it.
@@ -153,7 +168,7 @@ fn objections(facts: &Facts, verdicts: &[Verdict], app: &AppSettings) -> Vec<Obj
         Kind::Text => {
             object(
                 "it is WebAssembly in its text format".to_owned(),
-                "turn it into a binary first: `wat2wasm`",
+                "turn it into a binary first: `wat2wasm`, or for a component `wasm-tools parse`",
             );
             return found;
         }
@@ -188,10 +203,14 @@ fn against_module(facts: &Facts, app: &AppSettings, found: &mut Vec<Objection>) 
         Some(export) => {
             object(format!("its export `{handle}` is {}, and is to be {shape}", export.shape), "");
         }
+        None if is_core_of_component(facts) => object(
+            "it is the core of a component".to_owned(),
+            "make that of it: `wasm-tools component new`, or `jco new`",
+        ),
         None if facts.export(names::START).is_some() => object(
             format!("it is a command: it exports `{}` and not `{handle}`", names::START),
-            "in Rust: crate-type = [\"cdylib\"] and #[tidegate_sdk::handler]; in C: -mexec-model=reactor; or a component \
-             that exports `wasi:http/incoming-handler@0.2.x`",
+            "in Rust: crate-type = [\"cdylib\"] and #[tidegate_sdk::handler]; in C: -mexec-model=reactor; in other languages: a \
+             component of the world `wasi:http/proxy`",
         ),
         None => object(
             format!("it does not export `{handle}`"),
@@ -217,11 +236,25 @@ fn against_module(facts: &Facts, app: &AppSettings, found: &mut Vec<Objection>) 
     found.extend(too_much_memory(needed, app));
 }
 
+/// True for what a tool was to make a component of, by the names of interfaces in it.
+fn is_core_of_component(facts: &Facts) -> bool {
+    let of_interface = |name: &str| name.contains(':') && name.contains('/') && name.contains('@');
+    facts.imports.iter().any(|import| of_interface(&import.module))
+        || facts.exports.iter().any(|export| of_interface(&export.name))
+}
+
 fn too_much_memory(needed: u64, app: &AppSettings) -> Option<Objection> {
     let limit = app.limits.memory_bytes;
     (needed > limit).then(|| Objection {
-        what: format!("it needs {needed} bytes of memory to begin with, and may have {limit}"),
-        help: "raise `memory` in the app's limits".to_owned(),
+        what: format!(
+            "it needs {} of memory to begin with, and its limit is {}",
+            about_bytes(needed),
+            Given::size_told(limit)
+        ),
+        help: format!(
+            "raise `memory`: `--limit memory={}`, or `limits.memory` in the manifest",
+            Given::size_text(needed.next_multiple_of(1 << 20))
+        ),
     })
 }
 
@@ -299,12 +332,16 @@ mod tests {
         let good =
             r#"(memory (export "memory") 1) (func (export "tidegate_handle") (result i32) (i32.const 0))"#;
         assert!(objected(&format!("(module {good})")).is_empty());
-        let table: [(&str, &[&str]); 8] = [
+        let table: [(&str, &[&str]); 9] = [
             (
                 r#"(memory (export "memory") 1) (func (export "_start"))"#,
                 &["it is a command: it exports `_start` and not `tidegate_handle` / in Rust: crate-type"],
             ),
             (r#"(memory (export "memory") 1)"#, &["it does not export `tidegate_handle` / in Rust: #["]),
+            (
+                r#"(memory (export "memory") 1) (func (export "wasi:http/incoming-handler@0.2.3#handle"))"#,
+                &["it is the core of a component / make that of it: `wasm-tools component new`"],
+            ),
             (
                 r#"(memory (export "memory") 1) (func (export "tidegate_handle"))"#,
                 &["its export `tidegate_handle` is () -> (), and is to be () -> i32"],
@@ -323,7 +360,9 @@ mod tests {
             ),
             (
                 r#"(memory (export "memory") 2000) (func (export "tidegate_handle") (result i32) (i32.const 0))"#,
-                &["it needs 131072000 bytes of memory to begin with, and may have 67108864 / raise `memory`"],
+                &[
+                    "it needs 125 MiB of memory to begin with, and its limit is 64 MiB / raise `memory`: `--limit memory=125MiB`",
+                ],
             ),
             (
                 r#"(import "env" "x" (func)) (memory (export "memory") 1)"#,

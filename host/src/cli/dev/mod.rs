@@ -9,7 +9,9 @@ mod page;
 mod watch;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -26,7 +28,7 @@ use crate::config::{LogTarget, ServerSettings, Settings};
 use crate::observe::log::say;
 use crate::server::{Deployer, Server};
 use made::Made;
-use watch::{Event, Roots, Snapshot, Waited, Watch};
+use watch::{Event, Id, Roots, Snapshot, Waited, Watch};
 
 /// How long running requests may take once it is to end: someone is waiting for the prompt.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
@@ -58,6 +60,7 @@ pub(super) fn run(args: &DevArgs) -> Result<(), Failure> {
         project,
         started,
         sources: None,
+        said: said(),
         serves: false,
     };
     let done = dev.serve(server.urls());
@@ -88,6 +91,8 @@ struct Dev<'a> {
     started: ServerSettings,
     /// The folders of the crate and of what it depends on; None until cargo was asked.
     sources: Option<Vec<PathBuf>>,
+    /// The files that we write to by what we say.
+    said: BTreeSet<Id>,
     /// Whether something was deployed before.
     serves: bool,
 }
@@ -135,8 +140,11 @@ impl Dev<'_> {
             Ok(settings) => {
                 let built = began.elapsed();
                 match self.deployer.deploy(&settings.apps) {
-                    Ok(()) => {
-                        self.tell(&settings, since, built);
+                    Ok(changed) => {
+                        if changed {
+                            self.tell(&settings, since, built);
+                        }
+                        self.tell_of_server(&settings);
                         return;
                     }
                     // The compiler belongs to the terminal, too, and ends with the same Ctrl-C.
@@ -176,6 +184,10 @@ impl Dev<'_> {
         let (whole, built) = (since.elapsed().as_secs_f64(), built.as_secs_f64());
         say(format_args!("{verb} {name} in {whole:.1} s (build {built:.1} s)"));
         self.serves = true;
+    }
+
+    /// Says that what was changed in the server's settings needs a restart.
+    fn tell_of_server(&mut self, settings: &Settings) {
         if settings.server != self.started {
             say(format_args!(
                 "note: `[server]` of {MANIFEST} has changed; restart `tidegate dev` to take that up"
@@ -187,7 +199,8 @@ impl Dev<'_> {
 
     /// What cargo was asked may have another answer now.
     fn note_changes(&mut self, changed: &BTreeSet<PathBuf>) {
-        if changed.iter().any(|path| path.ends_with("Cargo.toml")) {
+        // The manifest says for which target, and that which of them.
+        if changed.iter().any(|path| path.ends_with("Cargo.toml") || path.ends_with(MANIFEST)) {
             self.sources = None;
         }
     }
@@ -198,14 +211,31 @@ impl Dev<'_> {
             Maker::Cargo(handler) => self.sources.clone().unwrap_or_else(|| vec![handler.folder.clone()]),
         };
         paths.push(self.args.folder.join(MANIFEST));
-        let mut made = vec![self.project.module()];
+        let mut written = Vec::new();
         if let Some(LogTarget::File(log)) = &self.started.access_log {
             // Each request writes to it.
-            made.push(log.clone());
+            written.push(log.clone());
         }
+        // What guests write is no source. A manifest that is wrong has been told.
+        let served = self.project.settings(&self.project.module()).ok();
+        let apps = served.and_then(|served| settings(self.args, served).ok()).map(|settings| settings.apps);
+        let mounts = apps.iter().flatten().flat_map(|app| &app.mounts).filter(|mount| mount.write);
+        written.extend(mounts.map(|mount| mount.host.clone()));
+        let mut apart = self.said.clone();
+        // Not the module, which may be a link to what it was made from.
+        apart.extend(written.iter().filter_map(|path| fs::metadata(path).ok()).map(|meta| Id::of(&meta)));
+        let mut made = written;
+        made.push(self.project.module());
         let whole = |paths: Vec<PathBuf>| paths.iter().map(|path| whole(path)).collect();
-        Roots { paths: whole(paths), made: whole(made) }
+        Roots { paths: whole(paths), made: whole(made), apart }
     }
+}
+
+/// The files that standard output and standard error are, where they are any: each line is a change.
+fn said() -> BTreeSet<Id> {
+    let stat = |stream: BorrowedFd<'_>| fs::File::from(stream.try_clone_to_owned().ok()?).metadata().ok();
+    let streams = [io::stdout().as_fd(), io::stderr().as_fd()].map(stat);
+    streams.iter().flatten().filter(|meta| meta.is_file()).map(Id::of).collect()
 }
 
 /// A path by which a file is known however it was named. The file itself need not be there.

@@ -38,8 +38,27 @@ pub(super) enum Event {
 pub(super) struct Roots {
     /// Folders with all that is below them, and single files. What is not there yet may come.
     pub(super) paths: Vec<PathBuf>,
-    /// Files that never count: what the build makes.
+    /// Files and folders below `paths` that never count: what the build makes, and what is written while it is served.
     pub(super) made: Vec<PathBuf>,
+    /// The same, by whatever path.
+    pub(super) apart: BTreeSet<Id>,
+}
+
+impl Roots {
+    /// Whether a file, or a folder with all that is below it, never counts.
+    fn leaves_out(&self, path: &Path, meta: &Metadata) -> bool {
+        self.apart.contains(&Id::of(meta)) || self.made.iter().any(|made| made == path)
+    }
+}
+
+/// What a file or folder is, by whatever path: its device and its inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Id(u64, u64);
+
+impl Id {
+    pub(super) fn of(meta: &Metadata) -> Self {
+        Self(meta.dev(), meta.ino())
+    }
 }
 
 /// A file's identity and state, as far as they show without reading it.
@@ -138,7 +157,11 @@ impl Watch {
         let counted = |path: &PathBuf| {
             before.0.contains_key(path) || old.paths.iter().any(|root| path.starts_with(root))
         };
-        let counts = |path: &PathBuf| self.roots.paths.iter().any(|root| path.starts_with(root));
+        // What is there and was not seen is left out by now; it did not go.
+        let counts = |path: &PathBuf| {
+            self.roots.paths.iter().any(|root| path.starts_with(root))
+                && (now.0.contains_key(path) || !path.exists())
+        };
         let changed = before.changes(&now).into_iter().filter(|path| counted(path) && counts(path)).collect();
         (now, changed)
     }
@@ -146,7 +169,12 @@ impl Watch {
     /// How things are now. Every folder is put under watch before it is read, so that nothing falls in between.
     pub(super) fn look(&mut self) -> Snapshot {
         let roots = self.roots.clone();
-        let mut seen = Seen { made: &roots.made, ..Seen::default() };
+        let mut seen = Seen {
+            roots: &roots,
+            snapshot: Snapshot::default(),
+            folders: HashSet::new(),
+            read: HashSet::new(),
+        };
         for path in &roots.paths {
             if !path.is_dir() {
                 self.above(path, &mut seen);
@@ -193,7 +221,13 @@ impl Watch {
         let Ok(entries) = fs::read_dir(folder) else { return };
         for entry in entries.flatten() {
             match entry.file_type() {
-                Ok(kind) if kind.is_dir() && counts_as_folder(&entry) => self.folder(&entry.path(), seen),
+                Ok(kind) if kind.is_dir() && counts_as_folder(&entry) => {
+                    let (path, meta) = (entry.path(), entry.metadata());
+                    // Which are there because they were named are another matter.
+                    if !meta.is_ok_and(|meta| seen.roots.leaves_out(&path, &meta)) {
+                        self.folder(&path, seen);
+                    }
+                }
                 Ok(kind) if !kind.is_dir() && counts_as_file(&entry) => {
                     if let Ok(meta) = fs::metadata(entry.path()) {
                         seen.file(&entry.path(), &meta);
@@ -275,19 +309,18 @@ fn or_here(folder: &Path) -> &Path {
 }
 
 /// A snapshot in the making.
-#[derive(Default)]
 struct Seen<'r> {
     snapshot: Snapshot,
     /// The folders that tell.
     folders: HashSet<PathBuf>,
     /// Those of them that were read with all that is below.
     read: HashSet<PathBuf>,
-    made: &'r [PathBuf],
+    roots: &'r Roots,
 }
 
 impl Seen<'_> {
     fn file(&mut self, path: &Path, meta: &Metadata) {
-        if !self.made.iter().any(|made| made == path) {
+        if !self.roots.leaves_out(path, meta) {
             self.snapshot.0.insert(path.to_path_buf(), Stamp::of(meta));
         }
     }
@@ -334,7 +367,8 @@ mod tests {
         let (events, inbox) = mpsc::channel();
         let mut watch = Watch::new(events.clone(), inbox, poll);
         let made = vec![folder.path().join("out.wasm")];
-        watch.widen(Roots { paths: vec![folder.path().to_path_buf()], made }, Snapshot::default());
+        let paths = vec![folder.path().to_path_buf()];
+        watch.widen(Roots { paths, made, ..Roots::default() }, Snapshot::default());
         Scene { folder, watch, events }
     }
 
@@ -438,11 +472,40 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_while_it_is_served_does_not_count() {
+        let mut scene = scene(false);
+        for folder in ["data/sub", "named"] {
+            fs::create_dir_all(scene.path(folder)).unwrap();
+        }
+        fs::write(scene.path("dev.out"), "").unwrap();
+        std::os::unix::fs::symlink("named", scene.path("link")).unwrap();
+        let before = scene.watch.look();
+        let id = |name: &str| Id::of(&fs::metadata(scene.path(name)).unwrap());
+        let roots = Roots {
+            paths: vec![scene.folder.path().to_path_buf()],
+            made: vec![scene.path("data")],
+            apart: BTreeSet::from([id("dev.out"), id("named")]),
+        };
+        let (before, changed) = scene.watch.widen(roots, before);
+        assert!(changed.is_empty(), "{changed:?}");
+        for name in ["data/x", "data/sub/x", "named/x", "dev.out"] {
+            fs::write(scene.path(name), "written").unwrap();
+        }
+        assert_eq!(before, scene.watch.look());
+        // What is named counts, wherever it is.
+        let mut roots = scene.watch.roots.clone();
+        roots.paths.push(scene.path("data"));
+        let (before, _) = scene.watch.widen(roots, before);
+        fs::write(scene.path("data/sub/x"), "written again").unwrap();
+        assert_eq!(scene.noticed(&before), ["data/sub/x"]);
+    }
+
+    #[test]
     fn single_files_are_looked_at_alone() {
         let mut scene = scene(false);
         let file = scene.path("Makefile");
         let before = scene.watch.look();
-        let roots = Roots { paths: vec![file.clone()], made: Vec::new() };
+        let roots = Roots { paths: vec![file.clone()], ..Roots::default() };
         let (before, changed) = scene.watch.widen(roots, before);
         assert!(changed.is_empty(), "{changed:?}");
         fs::write(scene.path("src/lib.rs"), "two").unwrap();
@@ -457,7 +520,7 @@ mod tests {
         let mut scene = scene(false);
         let paths = vec![scene.path("src/lib.rs"), scene.path("src"), scene.path("Makefile")];
         let before = scene.watch.look();
-        let (before, _) = scene.watch.widen(Roots { paths, made: Vec::new() }, before);
+        let (before, _) = scene.watch.widen(Roots { paths, ..Roots::default() }, before);
         fs::write(scene.path("src/other.rs"), "").unwrap();
         assert_eq!(scene.noticed(&before), ["src/other.rs"]);
     }
@@ -470,7 +533,7 @@ mod tests {
             fs::create_dir_all(above.join("shop/src")).unwrap();
             fs::write(above.join("shop/src/lib.rs"), "").unwrap();
             let paths = vec![above.join("shop/src"), above.join("shop/tidegate.toml")];
-            let (whole, _) = scene.watch.widen(Roots { paths, made: Vec::new() }, Snapshot::default());
+            let (whole, _) = scene.watch.widen(Roots { paths, ..Roots::default() }, Snapshot::default());
             fs::rename(&above, &aside).unwrap();
             assert_eq!(scene.noticed(&whole), ["a/shop/src/lib.rs"], "poll: {poll}");
             let gone = scene.watch.look();

@@ -21,7 +21,8 @@ use super::settings::{
     AppSettings, ListenAddr, LogFormat, LogTarget, ServerSettings, Settings, check_routes,
 };
 use super::state::StateFolder;
-pub use build::{BuildCommand, BuildSettings};
+use build::Build;
+pub use build::{BuildCommand, BuildSettings, BuildTarget};
 use walk::{Value, Walk};
 
 /// What a folder's manifest is called.
@@ -62,6 +63,8 @@ pub struct Project {
     pub settings: Settings,
     /// How the module is made, where that is not cargo's business.
     pub build: Option<BuildSettings>,
+    /// What cargo is to make of the crate, where that is said.
+    pub target: Option<BuildTarget>,
 }
 
 /// Reads and checks a manifest to serve what it names.
@@ -108,7 +111,11 @@ fn parse_for(purpose: Purpose, text: &str, file: &str, folder: &Path) -> Result<
         Some(value) => server(&mut walk, value),
         None => ServerSettings::default(),
     };
-    let build = root.get("build").and_then(|value| build::read(&mut walk, value));
+    let (build, target) = match root.get("build").and_then(|value| build::read(&mut walk, value)) {
+        Some(Build::Command(build)) => (Some(build), None),
+        Some(Build::Cargo(target)) => (None, Some(target)),
+        None => (None, None),
+    };
     let sources = app::Sources { purpose, built: build.as_ref().map(|build| build.output.as_path()) };
     let apps = match root.get("app") {
         None if purpose == Purpose::Build => Vec::new(),
@@ -117,7 +124,7 @@ fn parse_for(purpose: Purpose, text: &str, file: &str, folder: &Path) -> Result<
     if walk.has_problems() {
         return Err(walk.finish());
     }
-    Ok(Project { settings: Settings { server, apps }, build })
+    Ok(Project { settings: Settings { server, apps }, build, target })
 }
 
 fn server(walk: &mut Walk<'_>, value: &Value<'_>) -> ServerSettings {

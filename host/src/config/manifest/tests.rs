@@ -306,6 +306,13 @@ fn a_build_section_is_read() {
     assert_eq!(build.test.unwrap().to_string(), "sh test.sh");
     assert_eq!(project.settings.apps[0].source, at("out.wasm"), "what is built, and need not be there yet");
 
+    // What cargo is to make of a crate.
+    for (name, target) in [("module", BuildTarget::Module), ("component", BuildTarget::Component)] {
+        let project = read(&format!("[build]\ntarget = \"{name}\"\n"));
+        assert_eq!((project.build, project.target), (None, Some(target)));
+    }
+    assert_eq!(read(section).target, None);
+
     // A crate's own source need be neither there nor named.
     assert_eq!(read(app).settings.apps[0].source, PathBuf::new());
     let named = read(&format!("{app}source = \"later.wasm\"\n"));
@@ -338,6 +345,14 @@ fn wrong_build_sections() {
         ("command = \"make\"\noutput = \"\"", "3:10", "output: the path is empty", ""),
         (&format!("{good}watch = \"src\""), "4:9", "a list is expected here", "`[\"src\"]`"),
         (&format!("{good}tets = \"x\""), "4:1", "unknown key `tets`", "did you mean `test`?"),
+        (
+            &format!("{good}target = \"module\""),
+            "4:10",
+            "its `command` says",
+            "take out `target`, or `command`",
+        ),
+        ("target = \"modul\"", "2:10", "target: `modul` is no target", "`module` or `component`"),
+        ("target = \"module\"\noutput = \"o.wasm\"", "3:10", "`output` goes with a `command`", "take out"),
     ];
     for (lines, place, message, help) in table {
         let found = problems(&format!("[build]\n{lines}\n{APP}"));

@@ -118,6 +118,11 @@ impl Cache {
         Ok(Self(Some(Inner { modules, seal, bytes_max, sweeper, has_warned: AtomicBool::new(false) })))
     }
 
+    /// Whether it keeps anything.
+    pub(crate) fn keeps(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Looks for an entry and verifies it.
     pub(crate) fn find(&self, id: &EntryId) -> Found {
         let Some(inner) = &self.0 else { return Found::Nothing };
