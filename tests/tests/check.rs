@@ -53,7 +53,7 @@ fn files_of_all_kinds() {
             ],
         ),
         ("threads", 1, &["its memory is shared", "uses       threads"]),
-        ("hungry", 1, &["may have 67108864", "raise `memory`"]),
+        ("hungry", 1, &["its limit is 64 MiB", "raise `memory`"]),
         ("newer", 1, &["ABI 1", "`teleport` of `tidegate_v1`", "use a newer tidegate"]),
         (
             "component",

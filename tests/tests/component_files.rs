@@ -314,7 +314,7 @@ fn modules_have_no_mounts() {
     let mount = format!("{}:/files", folder.path().join("inside").display());
     let (status, said) = Server::builder().guest("hello").option("--mount", &mount).start_refused();
     assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("this guest is a module, and `mounts` are for components"), "{said}");
+    assert!(said.contains("mounts are for components: build it with `--target component`"), "{said}");
 }
 
 #[test]

@@ -20,6 +20,7 @@ use rustix::process::{Resource, getrlimit};
 use signal_hook::consts::SIGXFSZ;
 use signal_hook::flag;
 use tokio::runtime::{Builder, EnterGuard, Runtime};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtx};
 use wasmtime_wasi::{FsPerms, WasiCtx};
 
@@ -88,6 +89,8 @@ impl FileThreads {
 pub(crate) struct Mounts {
     folders: WasiFilesystemCtx,
     pool: Arc<Pool>,
+    /// What is opened is looked at before: meanwhile none of the app's guests puts something else in its place.
+    paths: RwLock<()>,
 }
 
 impl Mounts {
@@ -108,12 +111,22 @@ impl Mounts {
         }
         let folders = builder.build().filesystem().clone();
         let pool = threads.pool().map_err(|error| format!("no threads for files: {error}"))?;
-        Ok(Some(Self { folders, pool }))
+        Ok(Some(Self { folders, pool, paths: RwLock::new(()) }))
     }
 
     /// The folders, for one Store.
     pub(crate) fn folders(&self) -> WasiFilesystemCtx {
         self.folders.clone()
+    }
+
+    /// For as long as this is held, what paths lead to stays as it is, as far as the app's own guests go.
+    pub(crate) async fn keep_paths(&self) -> RwLockReadGuard<'_, ()> {
+        self.paths.read().await
+    }
+
+    /// For as long as this is held, nobody opens anything.
+    pub(crate) async fn change_paths(&self) -> RwLockWriteGuard<'_, ()> {
+        self.paths.write().await
     }
 
     /// For as long as this is held, files are worked on by our threads.

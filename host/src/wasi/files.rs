@@ -6,6 +6,8 @@
 //!
 //! [`Mounts`]: crate::guest::mounts::Mounts
 
+use std::sync::Arc;
+
 use wasmtime::component::Resource;
 use wasmtime::{Result, format_err};
 use wasmtime_wasi::async_trait;
@@ -272,6 +274,9 @@ impl HostDescriptor for Wasi<'_> {
         new_path: String,
     ) -> FsResult<()> {
         self.work(old_path.len() + new_path.len())?;
+        let program = Arc::clone(&self.state.program);
+        let Some(mounts) = &program.mounts else { return Err(ErrorCode::BadDescriptor.into()) };
+        let _paths = mounts.change_paths().await;
         files!(self, HostDescriptor::link_at(old_folder, old_flags, old_path, new_folder, new_path)).await
     }
 
@@ -284,8 +289,10 @@ impl HostDescriptor for Wasi<'_> {
         flags: DescriptorFlags,
     ) -> FsResult<Resource<Descriptor>> {
         self.work(2 * path.len())?;
-        let Some(mounts) = &self.state.program.mounts else { return Err(ErrorCode::BadDescriptor.into()) };
+        let program = Arc::clone(&self.state.program);
+        let Some(mounts) = &program.mounts else { return Err(ErrorCode::BadDescriptor.into()) };
         let Some(permit) = self.state.side.open_files.permit(mounts) else { return Err(TOO_MANY.into()) };
+        let _paths = mounts.keep_paths().await;
         self.check_kind(&folder, path_flags, &path).await?;
         let opened =
             files!(self, HostDescriptor::open_at(folder, path_flags, path, open_flags, flags)).await?;
@@ -312,6 +319,9 @@ impl HostDescriptor for Wasi<'_> {
         new_path: String,
     ) -> FsResult<()> {
         self.work(old_path.len() + new_path.len())?;
+        let program = Arc::clone(&self.state.program);
+        let Some(mounts) = &program.mounts else { return Err(ErrorCode::BadDescriptor.into()) };
+        let _paths = mounts.change_paths().await;
         files!(self, HostDescriptor::rename_at(old_folder, old_path, new_folder, new_path)).await
     }
 
@@ -322,6 +332,9 @@ impl HostDescriptor for Wasi<'_> {
         path: String,
     ) -> FsResult<()> {
         self.work(target.len() + path.len())?;
+        let program = Arc::clone(&self.state.program);
+        let Some(mounts) = &program.mounts else { return Err(ErrorCode::BadDescriptor.into()) };
+        let _paths = mounts.change_paths().await;
         files!(self, HostDescriptor::symlink_at(folder, target, path)).await
     }
 

@@ -9,6 +9,8 @@ use super::{Needs, Unread};
 
 /// Definitions and arguments that are gone through.
 pub(super) const STEPS_MAX: u32 = 1_000_000;
+/// Bytes of a name that count for as much as a step.
+const NAME_BYTES_A_STEP: usize = 64;
 
 /// What an item of an index space is.
 #[derive(Clone, Copy, Debug)]
@@ -52,19 +54,32 @@ struct Count<'a, 'b> {
     needs: Needs,
     /// Something was instantiated that comes from outside.
     open: bool,
+    /// The outermost component calls functions of others; and a component within it has code.
+    calls: bool,
+    inner_code: bool,
 }
 
 /// What the outermost of these components takes. None: it instantiates what it imports.
 pub(super) fn needs(bodies: &[Body<'_>]) -> Result<Option<Needs>, Unread> {
     let (frames, instances) = (Vec::new(), Vec::new());
-    let mut count = Count { bodies, frames, instances, steps: 0, needs: Needs::default(), open: false };
+    let needs = Needs::default();
+    let (open, calls, inner_code) = (false, false, false);
+    let mut count = Count { bodies, frames, instances, steps: 0, needs, open, calls, inner_code };
     count.instantiate(0, None, &Exports::new(), 0)?;
+    // An adapter, as below.
+    count.needs.core_instances += u64::from(count.calls && count.inner_code);
     Ok((!count.open).then_some(count.needs))
 }
 
 impl<'a> Count<'a, '_> {
     fn step(&mut self) -> Result<(), Unread> {
-        self.steps += 1;
+        self.look_up("")
+    }
+
+    /// A step that looks a name up: the longer it is the more it counts.
+    fn look_up(&mut self, name: &str) -> Result<(), Unread> {
+        let cost = 1 + u32::try_from(name.len() / NAME_BYTES_A_STEP).unwrap_or(u32::MAX);
+        self.steps = self.steps.saturating_add(cost);
         if self.steps > STEPS_MAX { Err(Unread::Endless) } else { Ok(()) }
     }
 
@@ -85,7 +100,10 @@ impl<'a> Count<'a, '_> {
         self.frames.push(Frame { outer, ..Frame::default() });
         let mut exports = Exports::new();
         for op in bodies.get(body).into_iter().flatten() {
-            self.step()?;
+            self.look_up(match op {
+                Op::Import(_, name) | Op::Export((name, _, _)) | Op::Alias(_, _, name) => name,
+                _ => "",
+            })?;
             let (sort, value) = match op {
                 Op::Module(needs) => (Sort::Module, Value::Module(*needs)),
                 Op::Component(body) => (Sort::Component, Value::Component(*body, frame)),
@@ -129,7 +147,18 @@ impl<'a> Count<'a, '_> {
                     };
                     (Sort::Instance, value)
                 }
+                Op::Lowers if depth == 0 => {
+                    self.calls = true;
+                    continue;
+                }
+                // Between components that call each other the engine puts code of its own, an instance for each of them
+                // at most. That these are functions of the host's, which need none, does not show here.
+                Op::Lowers => {
+                    self.needs.core_instances = self.needs.core_instances.saturating_add(1);
+                    continue;
+                }
                 Op::Core(module) => {
+                    self.inner_code |= depth > 0;
                     match self.get(frame, Sort::Module, *module) {
                         Value::Module(needs) => self.needs.add(&needs),
                         _ => self.open = true,
@@ -150,7 +179,7 @@ impl<'a> Count<'a, '_> {
     fn named(&mut self, frame: usize, named: &[Named<'a>]) -> Result<Exports<'a>, Unread> {
         let mut found = Exports::new();
         for (name, sort, index) in named {
-            self.step()?;
+            self.look_up(name)?;
             found.insert(name, self.get(frame, *sort, *index));
         }
         Ok(found)

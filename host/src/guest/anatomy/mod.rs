@@ -10,6 +10,8 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
+use std::rc::Rc;
+
 use serde::Serialize;
 use wasmparser::{BinaryReaderError, ComponentExternalKind};
 
@@ -69,7 +71,7 @@ pub(crate) struct Import<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Imported<'a> {
     /// An interface, with what of it has to be there. Types that are no resources need nothing of a host.
-    Interface(Vec<Item<'a>>),
+    Interface(Rc<[Item<'a>]>),
     /// Something else, in a word, as `function`.
     Other(&'static str),
     /// Nothing that a host would have to have: a type.
@@ -107,6 +109,8 @@ pub(crate) enum Unread {
     Deep,
     #[error("it has more than {} items", parse::ITEMS_MAX)]
     Many,
+    #[error("it imports more than {} things", parse::IMPORTED_MAX)]
+    Imports,
     #[error("what it instantiates can not be counted in {} steps", count::STEPS_MAX)]
     Endless,
 }

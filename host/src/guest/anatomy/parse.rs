@@ -3,10 +3,12 @@
 //! Types are read here and not by wasmparser, which follows types within types down the stack, however deep a file has
 //! them.
 
+use std::rc::Rc;
+
 use wasmparser::{
-    BinaryReader, Chunk, ComponentAlias, ComponentExternName, ComponentExternalKind, ComponentImport,
-    ComponentInstance, ComponentOuterAliasKind, ComponentType, ComponentTypeRef, CoreType, FromReader,
-    Instance, Parser, Payload, TypeBounds,
+    BinaryReader, CanonicalFunction, Chunk, ComponentAlias, ComponentExternName, ComponentExternalKind,
+    ComponentImport, ComponentInstance, ComponentOuterAliasKind, ComponentType, ComponentTypeRef, CoreType,
+    FromReader, Instance, Parser, Payload, TypeBounds,
 };
 
 use super::{Export, Import, Imported, Item, ItemKind, Needs, Unread};
@@ -15,6 +17,8 @@ use super::{Export, Import, Imported, Item, ItemKind, Needs, Unread};
 pub(super) const DEPTH_MAX: u32 = 100;
 /// Definitions, arguments and declarations of types. The largest component that is known has some ten thousand.
 pub(super) const ITEMS_MAX: usize = 1_000_000;
+/// Members of all interfaces that a component imports, each counted for every import of its type.
+pub(super) const IMPORTED_MAX: usize = 20_000;
 /// Bytes of a page of memory, where a module does not choose others.
 const PAGE_BYTES: u64 = 64 * 1024;
 
@@ -40,7 +44,7 @@ impl Sort {
 /// A thing under a name.
 pub(super) type Named<'a> = (&'a str, Sort, u32);
 
-/// A definition. All but [`Self::Core`] add one thing to an index space.
+/// A definition. All but [`Self::Core`] and [`Self::Lowers`] add one thing to an index space.
 #[derive(Debug)]
 pub(super) enum Op<'a> {
     Module(Needs),
@@ -57,6 +61,8 @@ pub(super) enum Op<'a> {
     Bundle(Vec<Named<'a>>),
     /// An instance of a module.
     Core(u32),
+    /// Functions of others are made callable for core code, in as many places as there are of these.
+    Lowers,
 }
 
 /// The definitions of one component.
@@ -129,7 +135,9 @@ struct Walk<'a> {
     bodies: Vec<Body<'a>>,
     items: usize,
     /// The outermost component's types: of instances what has to be there, None for all others.
-    types: Vec<Option<Vec<Item<'a>>>>,
+    types: Vec<Option<Rc<[Item<'a>]>>>,
+    /// Members of what was imported so far.
+    imported: usize,
     imports: Vec<Import<'a>>,
     exports: Vec<Export<'a>>,
 }
@@ -212,7 +220,7 @@ impl<'a> Walk<'a> {
                     self.item()?;
                     let import = import?;
                     if outermost {
-                        self.import(&import);
+                        self.import(&import)?;
                     }
                     ops.extend(Sort::of(import.ty.kind()).map(|sort| Op::Import(sort, import.name.name)));
                 }
@@ -228,6 +236,14 @@ impl<'a> Walk<'a> {
                     }
                     ops.extend(Sort::of(export.kind).map(|sort| Op::Export((name, sort, export.index))));
                 }
+            }
+            Payload::ComponentCanonicalSection(functions) => {
+                let mut lowers = false;
+                for function in functions {
+                    self.item()?;
+                    lowers |= matches!(function?, CanonicalFunction::Lower { .. });
+                }
+                ops.extend(lowers.then_some(Op::Lowers));
             }
             _ => {}
         }
@@ -285,7 +301,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn import(&mut self, import: &ComponentImport<'a>) {
+    fn import(&mut self, import: &ComponentImport<'a>) -> Result<(), Unread> {
         let what = match import.ty {
             ComponentTypeRef::Instance(index) => {
                 let items = self.types.get(index as usize).cloned().flatten();
@@ -298,8 +314,14 @@ impl<'a> Walk<'a> {
             ComponentTypeRef::Component(_) => Imported::Other("a component"),
             ComponentTypeRef::Value(_) => Imported::Other("a value"),
         };
+        // A type may be imported any number of times.
+        self.imported += if let Imported::Interface(items) = &what { items.len() + 1 } else { 1 };
+        if self.imported > IMPORTED_MAX {
+            return Err(Unread::Imports);
+        }
         self.unknown_type(import.ty.kind());
         self.imports.push(Import { name: import.name.name, what });
+        Ok(())
     }
 
     /// Reads a section of types.
@@ -307,7 +329,7 @@ impl<'a> Walk<'a> {
         for _ in 0..reader.read_var_u32()? {
             let instance = self.ty(&mut reader, 0, outermost)?;
             if outermost {
-                self.types.push(instance);
+                self.types.push(instance.map(Rc::from));
             }
         }
         Ok(())

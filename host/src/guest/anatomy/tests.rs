@@ -139,6 +139,71 @@ fn as_many_as_the_engine_makes() {
     }
 }
 
+/// Components that call each other: as many links as that, each with one core module.
+fn chain(links: usize) -> String {
+    let inner = r#"(component $first
+        (core module $m (func (export "f") (param i32) (result i32) local.get 0))
+        (core instance $i (instantiate $m))
+        (func (export "f") (param "n" u32) (result u32) (canon lift (core func $i "f"))))
+      (component $link
+        (import "f" (func $f (param "n" u32) (result u32)))
+        (core func $low (canon lower (func $f)))
+        (core module $m (import "" "f" (func $f (param i32) (result i32)))
+          (func (export "f") (param i32) (result i32) local.get 0 call $f))
+        (core instance $i (instantiate $m (with "" (instance (export "f" (func $low))))))
+        (func (export "f") (param "n" u32) (result u32) (canon lift (core func $i "f"))))
+      (instance $i0 (instantiate $first))"#;
+    let links: String = (1..=links)
+        .map(|n| format!(r#"(instance $i{n} (instantiate $link (with "f" (func $i{} "f"))))"#, n - 1))
+        .collect();
+    format!("(component {inner} {links})")
+}
+
+/// What the engine puts between components is counted too: rather too much than too little.
+#[test]
+fn adapters_between_components_are_counted() {
+    let engine = Engine::default();
+    for links in [1, 2, 7] {
+        let (wasm, needs) = anatomy(&chain(links));
+        let component = Component::new(&engine, &wasm).unwrap();
+        let instances = usize::try_from(needs.core_instances).unwrap();
+        let allowed = |instances| Allowed { instances, memories: 0, tables: 0 };
+        assert!(instantiates(&engine, &component, allowed(instances)), "{links} links: {instances}");
+        assert!(!instantiates(&engine, &component, allowed(links + 1)), "there are adapters");
+        assert!(instances <= 2 * links + 2, "{links} links: {instances}");
+    }
+}
+
+/// An interface may be imported under any number of names; what that comes to is bounded.
+#[test]
+fn a_type_that_is_imported_many_times_is_counted_each_time() {
+    let members: String = (0..500).map(|n| format!(r#"(export "f{n}" (func))"#)).collect();
+    let imports = |count: usize| -> String {
+        (0..count).map(|n| format!(r#"(import "a:b/c{n}" (instance (type $t)))"#)).collect()
+    };
+    let of = |count| {
+        let wasm =
+            wat::parse_str(format!("(component (type $t (instance {members})) {})", imports(count))).unwrap();
+        super::of(Kind::Component, &wasm)
+            .map(|anatomy| anatomy.imports.len())
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(of(39), Ok(39));
+    assert_eq!(of(40).unwrap_err(), "it imports more than 20000 things");
+}
+
+/// Looking a long name up costs as much as many short ones.
+#[test]
+fn long_names_use_the_steps_up() {
+    let name = "n".repeat(90_000);
+    let aliases = r#"(alias export $b "NAME" (component))"#.replace("NAME", &name).repeat(40);
+    let bundle = format!(r#"(component $c) (instance $b (export "{name}" (component $c)))"#);
+    let one = format!("(component $one {bundle} {aliases})");
+    let many = "(instance (instantiate $one))".repeat(30);
+    let wasm = wat::parse_str(format!("(component {one} {many})")).unwrap();
+    assert!(matches!(of(Kind::Component, &wasm), Err(Unread::Endless)));
+}
+
 #[test]
 fn bytes_and_elements_are_summed_up() {
     let (_, needs) = anatomy(
@@ -175,7 +240,7 @@ fn imports_and_exports_are_named() {
     let Anatomy { imports, exports, needs } = of(Kind::Component, &wasm).unwrap();
     let item = |name, kind| Item { name, kind };
     let interface =
-        |name, items: &[Item<'static>]| Import { name, what: Imported::Interface(items.to_vec()) };
+        |name, items: &[Item<'static>]| Import { name, what: Imported::Interface(Rc::from(items)) };
     let expected = [
         interface(
             "wasi:io/poll@0.2.0",
