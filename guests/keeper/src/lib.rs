@@ -58,7 +58,6 @@ fn keeper(mut request: Request, response: ResponseWriter) -> Result<()> {
             let mut answers = told("read", kept.try_read(&mut [0; 64]));
             answers += &told("wait", kept.readable());
             answers += &told("trailers", kept.trailers());
-            drop(kept);
             answers += &request.body().text()?;
             response.respond(answers)
         }

@@ -1,8 +1,8 @@
 //! The folders of the host that an app's components see, and the threads that work on files.
 //!
 //! A call on a file may take as long as the disk does, so none is made on a loop. wasmtime-wasi hands its own to the tokio
-//! runtime that it finds entered: here one that nobody drives, of which only the pool for blocking work is used. Its
-//! threads start on demand and end when they have nothing to do.
+//! runtime that it finds entered: here one that nobody drives, of which only the pool for blocking work is used. Each app
+//! with mounts has its own. Its threads start on demand and end when they have nothing to do.
 //!
 //! Invariant: only what has [`Mounts`] reaches wasmtime-wasi's files, and only while [`Mounts::enter`] holds. Without that
 //! wasmtime-wasi would start a runtime of its own, with a thread a core.
@@ -19,14 +19,15 @@ use std::time::Duration;
 use rustix::process::{Resource, getrlimit};
 use signal_hook::consts::SIGXFSZ;
 use signal_hook::flag;
-use tokio::runtime::{Builder, EnterGuard, Runtime};
-use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::runtime::{Builder, EnterGuard, Handle, Runtime};
+use tokio::sync::{OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtx};
 use wasmtime_wasi::{FsPerms, WasiCtx};
 
 use crate::config::Mount;
 
-/// Threads that work on files, for all apps together.
+/// Threads that work on files for an app, and calls that are handed to them at a time. A file that never answers keeps
+/// threads of the app that asked for it, and of no other.
 const THREADS_MAX: usize = 4;
 /// How long one of them waits for more to do.
 const IDLE: Duration = Duration::from_secs(2);
@@ -42,23 +43,61 @@ const LISTINGS_MAX: usize = 16;
 const LISTING_BYTES_MAX: usize = 512 << 20;
 const LISTING_BYTES_PER_BYTE: usize = 16;
 
-/// The threads, once there is an app that needs them.
+/// What all apps with mounts share, once there is one.
 #[derive(Debug, Default)]
 pub(crate) struct FileThreads(Mutex<Option<Arc<Pool>>>);
 
+/// Files that may be opened still, and bytes that listings may take, for all apps together.
 #[derive(Debug)]
 struct Pool {
-    runtime: Option<Runtime>,
-    /// Files that may be opened still, and bytes that listings may take, for all apps together.
     files: Arc<AtomicUsize>,
     listings: Arc<AtomicUsize>,
 }
 
-impl Drop for Pool {
+/// The threads of an app.
+#[derive(Debug)]
+struct Threads {
+    runtime: Option<Runtime>,
+    calls: Arc<Semaphore>,
+}
+
+impl Threads {
+    fn new() -> io::Result<Self> {
+        let mut builder = Builder::new_current_thread();
+        let runtime = builder.max_blocking_threads(THREADS_MAX).thread_keep_alive(IDLE).thread_name("files");
+        Ok(Self { runtime: Some(runtime.build()?), calls: Arc::new(Semaphore::new(THREADS_MAX)) })
+    }
+}
+
+impl Drop for Threads {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Whoever drops the last app does not wait for a disk.
+            // Whoever drops the app does not wait for a disk.
             runtime.shutdown_background();
+        }
+    }
+}
+
+/// One of the calls that an app's threads work on at a time.
+#[derive(Debug)]
+pub(crate) struct Call {
+    permit: Option<OwnedSemaphorePermit>,
+    threads: Handle,
+}
+
+impl Call {
+    /// The threads are done with it.
+    pub(crate) fn over(mut self) {
+        self.permit = None;
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            // It was given up, and may wait still for a thread, or keep one. What comes after it in the queue of the
+            // threads tells that it waits no more; so no queue grows without end.
+            self.threads.spawn_blocking(move || drop(permit));
         }
     }
 }
@@ -69,14 +108,11 @@ impl FileThreads {
         if let Some(pool) = &*pool {
             return Ok(Arc::clone(pool));
         }
-        let mut builder = Builder::new_current_thread();
-        let runtime = builder.max_blocking_threads(THREADS_MAX).thread_keep_alive(IDLE).thread_name("files");
         // The other half is for connections. Where there is no limit there is room enough.
         let files = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |most| most as usize / 2);
         // A file that grows past the process's own limit is an error for its guest, and not the end of the server.
         flag::register(SIGXFSZ, Arc::default())?;
         let made = Arc::new(Pool {
-            runtime: Some(runtime.build()?),
             files: Arc::new(AtomicUsize::new(files)),
             listings: Arc::new(AtomicUsize::new(LISTING_BYTES_MAX)),
         });
@@ -89,6 +125,7 @@ impl FileThreads {
 pub(crate) struct Mounts {
     folders: WasiFilesystemCtx,
     pool: Arc<Pool>,
+    threads: Threads,
     /// What is opened is looked at before: meanwhile none of the app's guests puts something else in its place.
     paths: RwLock<()>,
 }
@@ -110,8 +147,10 @@ impl Mounts {
                 .map_err(|error| format!("`{}`: {error:#}", host.display()))?;
         }
         let folders = builder.build().filesystem().clone();
-        let pool = threads.pool().map_err(|error| format!("no threads for files: {error}"))?;
-        Ok(Some(Self { folders, pool, paths: RwLock::new(()) }))
+        let no_threads = |error| format!("no threads for files: {error}");
+        let pool = threads.pool().map_err(no_threads)?;
+        let threads = Threads::new().map_err(no_threads)?;
+        Ok(Some(Self { folders, pool, threads, paths: RwLock::new(()) }))
     }
 
     /// The folders, for one Store.
@@ -129,9 +168,16 @@ impl Mounts {
         self.paths.write().await
     }
 
+    /// Waits until the app's threads may be given another call. None: they have ended.
+    pub(crate) async fn call(&self) -> Option<Call> {
+        let permit = Arc::clone(&self.threads.calls).acquire_owned().await.ok()?;
+        let threads = self.threads.runtime.as_ref()?.handle().clone();
+        Some(Call { permit: Some(permit), threads })
+    }
+
     /// For as long as this is held, files are worked on by our threads.
     pub(crate) fn enter(&self) -> Option<EnterGuard<'_>> {
-        self.pool.runtime.as_ref().map(Runtime::enter)
+        self.threads.runtime.as_ref().map(Runtime::enter)
     }
 }
 
@@ -278,6 +324,68 @@ mod tests {
         assert!(open.permit_listing(&mounts, 4096).is_some());
         drop(open);
         assert_eq!(mounts.pool.listings.load(Relaxed), LISTING_BYTES_MAX);
+    }
+
+    /// Whether a call may be handed over now.
+    fn has_room(mounts: &Mounts) -> bool {
+        let mut waits = std::task::Context::from_waker(std::task::Waker::noop());
+        match std::pin::pin!(mounts.call()).poll(&mut waits) {
+            std::task::Poll::Ready(call) => {
+                call.unwrap().over();
+                true
+            }
+            std::task::Poll::Pending => false,
+        }
+    }
+
+    fn until(what: &str, condition: impl Fn() -> bool) {
+        let end = std::time::Instant::now() + Duration::from_secs(30);
+        while !condition() {
+            assert!(std::time::Instant::now() < end, "{what}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Calls that were given up and never end keep the threads of their app, and neither more of them nor another's.
+    #[test]
+    fn what_hangs_is_the_apps_own() {
+        let ((_one, hanging), (_other, other)) = (mounted(), mounted());
+        let ready = |mounts: &Mounts| {
+            let mut waits = std::task::Context::from_waker(std::task::Waker::noop());
+            match std::pin::pin!(mounts.call()).poll(&mut waits) {
+                std::task::Poll::Ready(call) => call.unwrap(),
+                std::task::Poll::Pending => panic!("there is room"),
+            }
+        };
+        let (release, blocked) = std::sync::mpsc::channel::<()>();
+        let blocked = Arc::new(Mutex::new(blocked));
+        for _ in 0..THREADS_MAX {
+            until("a call that was given up makes room once it waits no more", || has_room(&hanging));
+            let call = ready(&hanging);
+            let _guard = hanging.enter();
+            let blocked = Arc::clone(&blocked);
+            // As wasmtime-wasi does; it is not waited for, as when the guest is stopped.
+            tokio::task::spawn_blocking(move || {
+                let _ = blocked.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            });
+            drop(call);
+        }
+        // The last one's room is not given back, as all threads are kept; nor is that of what is given up now.
+        let room = || hanging.threads.calls.available_permits();
+        until("room for what can be handed over", || room() == THREADS_MAX - 1);
+        for _ in 1..THREADS_MAX {
+            drop(ready(&hanging));
+        }
+        assert!(!has_room(&hanging));
+        assert!(has_room(&other));
+        {
+            let _guard = other.enter();
+            let (told, heard) = std::sync::mpsc::channel();
+            tokio::task::spawn_blocking(move || told.send(()));
+            heard.recv_timeout(Duration::from_secs(30)).expect("another app's threads work");
+        }
+        drop(release);
+        until("threads that are free again give all rooms back", || room() == THREADS_MAX);
     }
 
     fn mounted() -> (tempfile::TempDir, Mounts) {

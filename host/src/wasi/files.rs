@@ -27,7 +27,7 @@ use wasmtime_wasi_io::bytes::Bytes;
 use super::Wasi;
 use crate::clock::Nanos;
 use crate::guest::cost::{copied, parsed, spend};
-use crate::guest::mounts::OpenStream;
+use crate::guest::mounts::{Call, OpenStream};
 
 /// Handing work to another thread and hearing that it is done.
 const HANDED_OVER: Nanos = 5_000;
@@ -35,6 +35,14 @@ const HANDED_OVER: Nanos = 5_000;
 const TOO_MANY: ErrorCode = ErrorCode::Quota;
 
 impl Wasi<'_> {
+    /// Spends what work of another thread costs, and waits until one of the app's may be given more.
+    async fn call(&mut self, bytes: usize) -> FsResult<Call> {
+        self.work(bytes)?;
+        let program = Arc::clone(&self.state.program);
+        let Some(mounts) = &program.mounts else { return Err(ErrorCode::BadDescriptor.into()) };
+        mounts.call().await.ok_or_else(|| ErrorCode::Io.into())
+    }
+
     /// Spends what work of another thread costs, and looking through so many bytes.
     fn work(&self, bytes: usize) -> FsResult<()> {
         spend(self.state, HANDED_OVER + parsed(bytes)).map_err(FsError::trap)
@@ -157,28 +165,38 @@ impl HostDescriptor for Wasi<'_> {
         len: Filesize,
         advice: Advice,
     ) -> FsResult<()> {
-        self.work(0)?;
-        files!(self, HostDescriptor::advise(file, offset, len, advice)).await
+        let call = self.call(0).await?;
+        let done = files!(self, HostDescriptor::advise(file, offset, len, advice)).await;
+        call.over();
+        done
     }
 
     async fn sync_data(&mut self, descriptor: Resource<Descriptor>) -> FsResult<()> {
-        self.work(0)?;
-        files!(self, HostDescriptor::sync_data(descriptor)).await
+        let call = self.call(0).await?;
+        let done = files!(self, HostDescriptor::sync_data(descriptor)).await;
+        call.over();
+        done
     }
 
     async fn get_flags(&mut self, descriptor: Resource<Descriptor>) -> FsResult<DescriptorFlags> {
-        self.work(0)?;
-        files!(self, HostDescriptor::get_flags(descriptor)).await
+        let call = self.call(0).await?;
+        let done = files!(self, HostDescriptor::get_flags(descriptor)).await;
+        call.over();
+        done
     }
 
     async fn get_type(&mut self, descriptor: Resource<Descriptor>) -> FsResult<DescriptorType> {
-        self.work(0)?;
-        files!(self, HostDescriptor::get_type(descriptor)).await
+        let call = self.call(0).await?;
+        let done = files!(self, HostDescriptor::get_type(descriptor)).await;
+        call.over();
+        done
     }
 
     async fn set_size(&mut self, file: Resource<Descriptor>, size: Filesize) -> FsResult<()> {
-        self.work(0)?;
-        files!(self, HostDescriptor::set_size(file, size)).await
+        let call = self.call(0).await?;
+        let done = files!(self, HostDescriptor::set_size(file, size)).await;
+        call.over();
+        done
     }
 
     async fn set_times(
@@ -187,8 +205,10 @@ impl HostDescriptor for Wasi<'_> {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FsResult<()> {
-        self.work(0)?;
-        files!(self, HostDescriptor::set_times(descriptor, accessed, modified)).await
+        let call = self.call(0).await?;
+        let done = files!(self, HostDescriptor::set_times(descriptor, accessed, modified)).await;
+        call.over();
+        done
     }
 
     async fn read(
@@ -197,8 +217,10 @@ impl HostDescriptor for Wasi<'_> {
         len: Filesize,
         offset: Filesize,
     ) -> FsResult<(Vec<u8>, bool)> {
-        self.work(0)?;
-        let read = files!(self, HostDescriptor::read(file, len, offset)).await?;
+        let call = self.call(0).await?;
+        let read = files!(self, HostDescriptor::read(file, len, offset)).await;
+        call.over();
+        let read = read?;
         spend(self.state, copied(read.0.len())).map_err(FsError::trap)?;
         Ok(read)
     }
@@ -209,38 +231,48 @@ impl HostDescriptor for Wasi<'_> {
         bytes: Vec<u8>,
         offset: Filesize,
     ) -> FsResult<Filesize> {
-        self.work(0)?;
+        let call = self.call(0).await?;
         spend(self.state, copied(bytes.len())).map_err(FsError::trap)?;
-        files!(self, HostDescriptor::write(file, bytes, offset)).await
+        let done = files!(self, HostDescriptor::write(file, bytes, offset)).await;
+        call.over();
+        done
     }
 
     async fn read_directory(
         &mut self,
         folder: Resource<Descriptor>,
     ) -> FsResult<Resource<DirectoryEntryStream>> {
-        self.work(0)?;
+        let call = self.call(0).await?;
         let borrowed = Resource::new_borrow(folder.rep());
         let size = files!(self, HostDescriptor::stat(borrowed)).await?.size;
         let Some(mounts) = &self.state.program.mounts else { return Err(ErrorCode::BadDescriptor.into()) };
         let permit = self.state.side.open_files.permit_listing(mounts, size).ok_or(TOO_MANY)?;
-        let listing = files!(self, HostDescriptor::read_directory(folder)).await?;
+        let listing = files!(self, HostDescriptor::read_directory(folder)).await;
+        call.over();
+        let listing = listing?;
         self.state.side.open_files.listed(permit);
         Ok(listing)
     }
 
     async fn sync(&mut self, descriptor: Resource<Descriptor>) -> FsResult<()> {
-        self.work(0)?;
-        files!(self, HostDescriptor::sync(descriptor)).await
+        let call = self.call(0).await?;
+        let done = files!(self, HostDescriptor::sync(descriptor)).await;
+        call.over();
+        done
     }
 
     async fn create_directory_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<()> {
-        self.work(path.len())?;
-        files!(self, HostDescriptor::create_directory_at(folder, path)).await
+        let call = self.call(path.len()).await?;
+        let done = files!(self, HostDescriptor::create_directory_at(folder, path)).await;
+        call.over();
+        done
     }
 
     async fn stat(&mut self, descriptor: Resource<Descriptor>) -> FsResult<DescriptorStat> {
-        self.work(0)?;
-        files!(self, HostDescriptor::stat(descriptor)).await
+        let call = self.call(0).await?;
+        let done = files!(self, HostDescriptor::stat(descriptor)).await;
+        call.over();
+        done
     }
 
     async fn stat_at(
@@ -249,8 +281,10 @@ impl HostDescriptor for Wasi<'_> {
         flags: PathFlags,
         path: String,
     ) -> FsResult<DescriptorStat> {
-        self.work(path.len())?;
-        files!(self, HostDescriptor::stat_at(folder, flags, path)).await
+        let call = self.call(path.len()).await?;
+        let done = files!(self, HostDescriptor::stat_at(folder, flags, path)).await;
+        call.over();
+        done
     }
 
     async fn set_times_at(
@@ -261,8 +295,10 @@ impl HostDescriptor for Wasi<'_> {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FsResult<()> {
-        self.work(path.len())?;
-        files!(self, HostDescriptor::set_times_at(folder, flags, path, accessed, modified)).await
+        let call = self.call(path.len()).await?;
+        let done = files!(self, HostDescriptor::set_times_at(folder, flags, path, accessed, modified)).await;
+        call.over();
+        done
     }
 
     async fn link_at(
@@ -273,11 +309,15 @@ impl HostDescriptor for Wasi<'_> {
         new_folder: Resource<Descriptor>,
         new_path: String,
     ) -> FsResult<()> {
-        self.work(old_path.len() + new_path.len())?;
+        let call = self.call(old_path.len() + new_path.len()).await?;
         let program = Arc::clone(&self.state.program);
         let Some(mounts) = &program.mounts else { return Err(ErrorCode::BadDescriptor.into()) };
         let _paths = mounts.change_paths().await;
-        files!(self, HostDescriptor::link_at(old_folder, old_flags, old_path, new_folder, new_path)).await
+        let done =
+            files!(self, HostDescriptor::link_at(old_folder, old_flags, old_path, new_folder, new_path))
+                .await;
+        call.over();
+        done
     }
 
     async fn open_at(
@@ -288,27 +328,32 @@ impl HostDescriptor for Wasi<'_> {
         open_flags: OpenFlags,
         flags: DescriptorFlags,
     ) -> FsResult<Resource<Descriptor>> {
-        self.work(2 * path.len())?;
+        let call = self.call(2 * path.len()).await?;
         let program = Arc::clone(&self.state.program);
         let Some(mounts) = &program.mounts else { return Err(ErrorCode::BadDescriptor.into()) };
         let Some(permit) = self.state.side.open_files.permit(mounts) else { return Err(TOO_MANY.into()) };
         let _paths = mounts.keep_paths().await;
         self.check_kind(&folder, path_flags, &path).await?;
-        let opened =
-            files!(self, HostDescriptor::open_at(folder, path_flags, path, open_flags, flags)).await?;
+        let opened = files!(self, HostDescriptor::open_at(folder, path_flags, path, open_flags, flags)).await;
+        call.over();
+        let opened = opened?;
         let side = &mut self.state.side;
         side.open_files.opened(side.table.get(&opened)?, permit);
         Ok(opened)
     }
 
     async fn readlink_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<String> {
-        self.work(path.len())?;
-        files!(self, HostDescriptor::readlink_at(folder, path)).await
+        let call = self.call(path.len()).await?;
+        let done = files!(self, HostDescriptor::readlink_at(folder, path)).await;
+        call.over();
+        done
     }
 
     async fn remove_directory_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<()> {
-        self.work(path.len())?;
-        files!(self, HostDescriptor::remove_directory_at(folder, path)).await
+        let call = self.call(path.len()).await?;
+        let done = files!(self, HostDescriptor::remove_directory_at(folder, path)).await;
+        call.over();
+        done
     }
 
     async fn rename_at(
@@ -318,11 +363,13 @@ impl HostDescriptor for Wasi<'_> {
         new_folder: Resource<Descriptor>,
         new_path: String,
     ) -> FsResult<()> {
-        self.work(old_path.len() + new_path.len())?;
+        let call = self.call(old_path.len() + new_path.len()).await?;
         let program = Arc::clone(&self.state.program);
         let Some(mounts) = &program.mounts else { return Err(ErrorCode::BadDescriptor.into()) };
         let _paths = mounts.change_paths().await;
-        files!(self, HostDescriptor::rename_at(old_folder, old_path, new_folder, new_path)).await
+        let done = files!(self, HostDescriptor::rename_at(old_folder, old_path, new_folder, new_path)).await;
+        call.over();
+        done
     }
 
     async fn symlink_at(
@@ -331,16 +378,20 @@ impl HostDescriptor for Wasi<'_> {
         target: String,
         path: String,
     ) -> FsResult<()> {
-        self.work(target.len() + path.len())?;
+        let call = self.call(target.len() + path.len()).await?;
         let program = Arc::clone(&self.state.program);
         let Some(mounts) = &program.mounts else { return Err(ErrorCode::BadDescriptor.into()) };
         let _paths = mounts.change_paths().await;
-        files!(self, HostDescriptor::symlink_at(folder, target, path)).await
+        let done = files!(self, HostDescriptor::symlink_at(folder, target, path)).await;
+        call.over();
+        done
     }
 
     async fn unlink_file_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<()> {
-        self.work(path.len())?;
-        files!(self, HostDescriptor::unlink_file_at(folder, path)).await
+        let call = self.call(path.len()).await?;
+        let done = files!(self, HostDescriptor::unlink_file_at(folder, path)).await;
+        call.over();
+        done
     }
 
     async fn is_same_object(
@@ -353,8 +404,10 @@ impl HostDescriptor for Wasi<'_> {
     }
 
     async fn metadata_hash(&mut self, descriptor: Resource<Descriptor>) -> FsResult<MetadataHashValue> {
-        self.work(0)?;
-        files!(self, HostDescriptor::metadata_hash(descriptor)).await
+        let call = self.call(0).await?;
+        let done = files!(self, HostDescriptor::metadata_hash(descriptor)).await;
+        call.over();
+        done
     }
 
     async fn metadata_hash_at(
@@ -363,8 +416,10 @@ impl HostDescriptor for Wasi<'_> {
         flags: PathFlags,
         path: String,
     ) -> FsResult<MetadataHashValue> {
-        self.work(path.len())?;
-        files!(self, HostDescriptor::metadata_hash_at(folder, flags, path)).await
+        let call = self.call(path.len()).await?;
+        let done = files!(self, HostDescriptor::metadata_hash_at(folder, flags, path)).await;
+        call.over();
+        done
     }
 
     fn drop(&mut self, descriptor: Resource<Descriptor>) -> Result<()> {

@@ -15,6 +15,9 @@ use crate::guest::program;
 
 /// Words on who made a file: a component has those of all modules in it.
 const PRODUCERS_MAX: usize = 20;
+/// Imports that are listed, and bytes of a name of one. A file of some KiB may have any number of either.
+const IMPORTS_MAX: usize = 1_000;
+const NAME_BYTES_MAX: usize = 200;
 /// Bytes of a page of memory, where a module does not choose others.
 const PAGE_BYTES: u64 = 64 * 1024;
 
@@ -49,6 +52,8 @@ pub(super) struct Facts {
     /// Proposals that it is not valid without.
     pub(super) features: Vec<&'static str>,
     pub(super) imports: Vec<Import>,
+    /// Imports besides, which are not listed.
+    pub(super) more_imports: usize,
     pub(super) exports: Vec<Export>,
     /// What an instance takes, all its core instances together; None where that does not show.
     pub(super) needs: Option<Needs>,
@@ -138,26 +143,24 @@ impl Facts {
     fn take(&mut self, anatomy: &Anatomy<'_>) {
         self.needs = anatomy.needs;
         for import in &anatomy.imports {
-            let module = import.name.to_owned();
-            let one = |name: &str, shape: &str| Import {
-                module: module.clone(),
-                name: name.to_owned(),
-                shape: shape.to_owned(),
-                function: None,
-            };
             match &import.what {
-                Imported::Nothing => self.imports.push(one("", "type")),
+                Imported::Nothing => self.imported(import.name, "", "type", None),
                 Imported::Other(what) => {
-                    self.imports.push(one("", what.split_once(' ').map_or(*what, |(_, what)| what)))
+                    let shape = what.split_once(' ').map_or(*what, |(_, what)| what);
+                    self.imported(import.name, "", shape, None);
                 }
-                Imported::Interface(items) if items.is_empty() => self.imports.push(one("", "types")),
+                Imported::Interface(items) if items.is_empty() => {
+                    self.imported(import.name, "", "types", None);
+                }
                 Imported::Interface(items) => {
-                    let shape = |kind| match kind {
-                        ItemKind::Function => "function",
-                        ItemKind::Resource => "resource",
-                        ItemKind::Other => "item",
-                    };
-                    self.imports.extend(items.iter().map(|item| one(item.name, shape(item.kind))));
+                    for item in items.iter() {
+                        let shape = match item.kind {
+                            ItemKind::Function => "function",
+                            ItemKind::Resource => "resource",
+                            ItemKind::Other => "item",
+                        };
+                        self.imported(import.name, item.name, shape, None);
+                    }
                 }
             }
         }
@@ -172,6 +175,15 @@ impl Facts {
         }
     }
 
+    fn imported(&mut self, module: &str, name: &str, shape: &str, function: Option<FuncType>) {
+        if self.imports.len() == IMPORTS_MAX {
+            self.more_imports += 1;
+            return;
+        }
+        let (module, name) = (cut(module), cut(name));
+        self.imports.push(Import { module, name, shape: shape.to_owned(), function });
+    }
+
     /// The version of the ABI that its imports are of.
     pub(super) fn abi(&self) -> Option<u32> {
         self.imports.iter().find_map(|import| import.module.strip_prefix("tidegate_v")?.parse().ok())
@@ -181,6 +193,13 @@ impl Facts {
     pub(super) fn export(&self, name: &str) -> Option<&Export> {
         self.exports.iter().find(|export| export.name == name)
     }
+}
+
+/// A name of a bounded length.
+fn cut(name: &str) -> String {
+    let end = name.floor_char_boundary(NAME_BYTES_MAX);
+    let more = if end < name.len() { "..." } else { "" };
+    format!("{}{more}", &name[..end])
 }
 
 fn invalid(error: &BinaryReaderError) -> String {
@@ -328,8 +347,7 @@ impl Walk {
             }
             TypeRef::Tag(_) => "tag".to_owned(),
         };
-        let (module, name) = (import.module.to_owned(), import.name.to_owned());
-        facts.imports.push(Import { module, name, shape, function });
+        facts.imported(import.module, import.name, &shape, function);
     }
 
     fn data(&mut self, piece: &Data<'_>, facts: &mut Facts) {
@@ -450,6 +468,20 @@ mod tests {
 
     fn facts(wat: &str) -> Facts {
         Facts::of(&wat::parse_str(wat).unwrap())
+    }
+
+    #[test]
+    fn what_is_listed_of_imports_is_bounded() {
+        let long = "n".repeat(90_000);
+        let members: String = (0..5_000).map(|n| format!(r#"(export "f{n}" (func))"#)).collect();
+        let component = format!(r#"(component (import "wasi:io/poll@0.2.0+{long}" (instance {members})))"#);
+        let functions = r#"(import "NAME" "NAME" (func))"#.replace("NAME", &long).repeat(5);
+        for (wat, count) in [(component, 5_000), (format!("(module {functions})"), 5)] {
+            let facts = Facts::of(&wat::parse_str(wat).unwrap());
+            assert_eq!(facts.imports.len() + facts.more_imports, count);
+            assert!(facts.imports.len() <= IMPORTS_MAX);
+            assert!(facts.imports.iter().all(|import| import.module.len() + import.name.len() < 500));
+        }
     }
 
     #[test]

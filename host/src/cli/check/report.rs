@@ -176,12 +176,16 @@ impl Report {
             writeln!(f, "\nimports")?;
         }
         if facts.kind == Kind::Component {
-            return self.write_interfaces(f);
+            self.write_interfaces(f)?;
+        } else {
+            for (import, verdict) in facts.imports.iter().zip(&self.verdicts) {
+                let name = [import.module.as_str(), import.name.as_str()];
+                let name = name.iter().copied().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+                write_import(f, &name, "", verdict)?;
+            }
         }
-        for (import, verdict) in facts.imports.iter().zip(&self.verdicts) {
-            let name = [import.module.as_str(), import.name.as_str()];
-            let name = name.iter().copied().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
-            write_import(f, &name, "", verdict)?;
+        if facts.more_imports > 0 {
+            writeln!(f, "  and {} more", facts.more_imports)?;
         }
         Ok(())
     }

@@ -20,6 +20,8 @@ enum Value {
     Component(usize, usize),
     /// The number of its exports.
     Instance(usize),
+    /// A function of a component's own, and not of the host's.
+    Lifted,
     /// It comes from outside, or the file is not valid.
     Unknown,
 }
@@ -32,6 +34,7 @@ struct Frame {
     modules: Vec<Value>,
     components: Vec<Value>,
     instances: Vec<Value>,
+    functions: Vec<Value>,
     /// The frame of the component around it.
     outer: Option<usize>,
 }
@@ -42,6 +45,7 @@ impl Frame {
             Sort::Module => &mut self.modules,
             Sort::Component => &mut self.components,
             Sort::Instance => &mut self.instances,
+            Sort::Function => &mut self.functions,
         }
     }
 }
@@ -54,20 +58,17 @@ struct Count<'a, 'b> {
     needs: Needs,
     /// Something was instantiated that comes from outside.
     open: bool,
-    /// The outermost component calls functions of others; and a component within it has code.
-    calls: bool,
-    inner_code: bool,
+    /// No instance of a module was made since the last adapter: the next one may be in the same instance.
+    adapting: bool,
 }
 
 /// What the outermost of these components takes. None: it instantiates what it imports.
 pub(super) fn needs(bodies: &[Body<'_>]) -> Result<Option<Needs>, Unread> {
     let (frames, instances) = (Vec::new(), Vec::new());
     let needs = Needs::default();
-    let (open, calls, inner_code) = (false, false, false);
-    let mut count = Count { bodies, frames, instances, steps: 0, needs, open, calls, inner_code };
+    let (open, adapting) = (false, false);
+    let mut count = Count { bodies, frames, instances, steps: 0, needs, open, adapting };
     count.instantiate(0, None, &Exports::new(), 0)?;
-    // An adapter, as below.
-    count.needs.core_instances += u64::from(count.calls && count.inner_code);
     Ok((!count.open).then_some(count.needs))
 }
 
@@ -147,18 +148,18 @@ impl<'a> Count<'a, '_> {
                     };
                     (Sort::Instance, value)
                 }
-                Op::Lowers if depth == 0 => {
-                    self.calls = true;
-                    continue;
-                }
-                // Between components that call each other the engine puts code of its own, an instance for each of them
-                // at most. That these are functions of the host's, which need none, does not show here.
-                Op::Lowers => {
-                    self.needs.core_instances = self.needs.core_instances.saturating_add(1);
+                Op::Lift => (Sort::Function, Value::Lifted),
+                Op::Lower(function) => {
+                    // Between two components the engine puts an adapter. It begins another instance for an adapter that
+                    // needs one before it; between two of those, an instance of a module was made that has the first.
+                    if matches!(self.get(frame, Sort::Function, *function), Value::Lifted) && !self.adapting {
+                        self.adapting = true;
+                        self.needs.core_instances = self.needs.core_instances.saturating_add(1);
+                    }
                     continue;
                 }
                 Op::Core(module) => {
-                    self.inner_code |= depth > 0;
+                    self.adapting = false;
                     match self.get(frame, Sort::Module, *module) {
                         Value::Module(needs) => self.needs.add(&needs),
                         _ => self.open = true,

@@ -28,6 +28,8 @@ pub(super) enum Sort {
     Module,
     Component,
     Instance,
+    /// Of components: what core code calls another component by.
+    Function,
 }
 
 impl Sort {
@@ -36,6 +38,7 @@ impl Sort {
             ComponentExternalKind::Module => Some(Self::Module),
             ComponentExternalKind::Component => Some(Self::Component),
             ComponentExternalKind::Instance => Some(Self::Instance),
+            ComponentExternalKind::Func => Some(Self::Function),
             _ => None,
         }
     }
@@ -44,7 +47,7 @@ impl Sort {
 /// A thing under a name.
 pub(super) type Named<'a> = (&'a str, Sort, u32);
 
-/// A definition. All but [`Self::Core`] and [`Self::Lowers`] add one thing to an index space.
+/// A definition. All but [`Self::Core`] and [`Self::Lower`] add one thing to an index space.
 #[derive(Debug)]
 pub(super) enum Op<'a> {
     Module(Needs),
@@ -61,8 +64,10 @@ pub(super) enum Op<'a> {
     Bundle(Vec<Named<'a>>),
     /// An instance of a module.
     Core(u32),
-    /// Functions of others are made callable for core code, in as many places as there are of these.
-    Lowers,
+    /// A function of core code becomes one of the component.
+    Lift,
+    /// A function is made callable for core code.
+    Lower(u32),
 }
 
 /// The definitions of one component.
@@ -238,12 +243,14 @@ impl<'a> Walk<'a> {
                 }
             }
             Payload::ComponentCanonicalSection(functions) => {
-                let mut lowers = false;
                 for function in functions {
                     self.item()?;
-                    lowers |= matches!(function?, CanonicalFunction::Lower { .. });
+                    match function? {
+                        CanonicalFunction::Lift { .. } => ops.push(Op::Lift),
+                        CanonicalFunction::Lower { func_index, .. } => ops.push(Op::Lower(func_index)),
+                        _ => {}
+                    }
                 }
-                ops.extend(lowers.then_some(Op::Lowers));
             }
             _ => {}
         }

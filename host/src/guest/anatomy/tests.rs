@@ -159,19 +159,63 @@ fn chain(links: usize) -> String {
     format!("(component {inner} {links})")
 }
 
-/// What the engine puts between components is counted too: rather too much than too little.
+/// The same within one component: each module's instance gives what the next one calls, and has a memory, if any.
+fn ladder(rungs: usize, memory: bool) -> String {
+    let defined = if memory { r#"(memory (export "m") 1)"# } else { "" };
+    let option =
+        |n: usize| if memory { format!(r#"(memory (core memory $i{n} "m"))"#) } else { String::new() };
+    let mut wat = format!(
+        r#"(component
+            (core module $first {defined} (func (export "f") (param i32) (result i32) local.get 0))
+            (core module $rung (import "" "f" (func $f (param i32) (result i32))) {defined}
+              (func (export "f") (param i32) (result i32) local.get 0 call $f))
+            (core instance $i0 (instantiate $first))"#
+    );
+    for n in 0..rungs {
+        wat += &format!(
+            r#"(func $f{n} (param "n" u32) (result u32) (canon lift (core func $i{n} "f")))
+               (core func $low{n} (canon lower (func $f{n}) {}))
+               (core instance $i{} (instantiate $rung (with "" (instance (export "f" (func $low{n}))))))"#,
+            option(n),
+            n + 1
+        );
+    }
+    wat + ")"
+}
+
+/// What the engine puts between components is counted too, and never too little.
 #[test]
 fn adapters_between_components_are_counted() {
     let engine = Engine::default();
-    for links in [1, 2, 7] {
-        let (wasm, needs) = anatomy(&chain(links));
+    let chains = [1, 2, 7].map(|links| (chain(links), links));
+    let ladders = [1, 2, 7].map(|rungs| (ladder(rungs, false), rungs));
+    let with_memories = [1, 2, 7].map(|rungs| (ladder(rungs, true), rungs));
+    for (wat, links) in [chains, ladders, with_memories].concat() {
+        let (wasm, needs) = anatomy(&wat);
         let component = Component::new(&engine, &wasm).unwrap();
         let instances = usize::try_from(needs.core_instances).unwrap();
-        let allowed = |instances| Allowed { instances, memories: 0, tables: 0 };
-        assert!(instantiates(&engine, &component, allowed(instances)), "{links} links: {instances}");
-        assert!(!instantiates(&engine, &component, allowed(links + 1)), "there are adapters");
-        assert!(instances <= 2 * links + 2, "{links} links: {instances}");
+        let memories = usize::try_from(needs.memories).unwrap();
+        let allowed = |instances| Allowed { instances, memories, tables: 0 };
+        assert_eq!(instances, 2 * links + 1, "{wat}");
+        assert!(instantiates(&engine, &component, allowed(instances)), "{wat}");
+        assert!(!instantiates(&engine, &component, allowed(instances - 1)), "{wat}");
     }
+}
+
+/// Functions of the host's need no adapter, whoever hands them on.
+#[test]
+fn what_the_host_gives_needs_no_adapter() {
+    let (_, needs) = anatomy(
+        r#"(component
+            (import "a:b/c" (instance $host (export "f" (func))))
+            (component $inner
+                (import "i" (instance $i (export "f" (func))))
+                (core func $low (canon lower (func $i "f")))
+                (core module $m (import "" "f" (func)))
+                (core instance (instantiate $m (with "" (instance (export "f" (func $low)))))))
+            (instance (instantiate $inner (with "i" (instance $host)))))"#,
+    );
+    assert_eq!(needs.core_instances, 1);
 }
 
 /// An interface may be imported under any number of names; what that comes to is bounded.
