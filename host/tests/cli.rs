@@ -104,7 +104,12 @@ fn a_target_that_cannot_be_served_is_wrong_usage() {
     std::fs::write(folder.join("text.wasm"), "hello").unwrap();
     std::fs::create_dir(folder.join("empty")).unwrap();
     fails(folder, &["serve", "missing.wasm"], 2, &["`missing.wasm` cannot be read"]);
-    fails(folder, &["serve", "text.wasm"], 2, &["`text.wasm` is neither", "help: a module begins with"]);
+    fails(
+        folder,
+        &["serve", "text.wasm"],
+        2,
+        &["`text.wasm` is neither", "help: modules and components begin with"],
+    );
     fails(folder, &["serve", "empty"], 2, &["there is no tidegate.toml in the folder `empty`", "help: "]);
 }
 

@@ -90,7 +90,7 @@ fn of_target(target: &Path) -> Result<Settings, Failure> {
         Some("wat") => "turn WebAssembly in its text format into a binary first: `wasm-tools parse`",
         _ => "modules and components begin with the bytes `\\0asm`, a manifest's name ends in `.toml`",
     };
-    let what = format!("`{shown}` is neither a module or a component of WebAssembly nor a manifest");
+    let what = format!("`{shown}` is neither WebAssembly (a module or a component) nor a manifest");
     Err(Failure::usage(what, Some(help.to_owned())))
 }
 
@@ -171,8 +171,8 @@ mod tests {
         assert_eq!(names(folder.path()).unwrap(), "m");
 
         for (target, message) in [
-            ("text.wasm", "neither a module or a component of WebAssembly nor a manifest"),
-            ("empty.wasm", "neither a module or a component of WebAssembly nor a manifest"),
+            ("text.wasm", "neither WebAssembly (a module or a component) nor a manifest"),
+            ("empty.wasm", "neither WebAssembly (a module or a component) nor a manifest"),
             ("app.js", "help: JavaScript and Python become components first"),
             ("text.wat", "help: turn WebAssembly in its text format into a binary first"),
             ("/dev/null", "is not a regular file"),
