@@ -20,7 +20,7 @@ fn try_all(template: &str, requests: &[(&str, u16)]) {
     let said = project.run(&["test"]).ends_with(0);
     assert!(said.out.contains(&passed), "{}{}", said.out, said.err);
 
-    project.run(&["build"]).ends_with(0).complains(&format!("built {name}.wasm ({name})"));
+    project.run(&["build"]).ends_with(0).complains(&format!("built {name}.wasm ({name}, a module)"));
     let said = project.run(&["check", &format!("{name}.wasm")]).ends_with(0);
     assert!(said.out.contains("would be served: yes"), "{}", said.out);
 
@@ -59,7 +59,7 @@ fn c() {
     }
     let said = project.run(&["test"]).ends_with(0);
     assert!(said.out.contains("all is well"), "{}{}", said.out, said.err);
-    project.run(&["build"]).ends_with(0).complains("built fresh-c.wasm (fresh-c)");
+    project.run(&["build"]).ends_with(0).complains("built fresh-c.wasm (fresh-c, a module)");
     project.run(&["check"]).ends_with(0);
     let server = Server::builder().module(project.path("")).start();
     assert_eq!(server.get("x", "/world").text(), "Hello from /world\n");
