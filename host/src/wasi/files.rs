@@ -63,6 +63,29 @@ macro_rules! files {
     };
 }
 
+/// A call that is worked on elsewhere: it spends, waits for its turn among the app's, and gives the turn back.
+macro_rules! work {
+    ($self:ident, $bytes:expr, $call:ident $arguments:tt) => {{
+        let call = $self.call($bytes).await?;
+        let done = files!($self, HostDescriptor::$call $arguments).await;
+        call.over();
+        done
+    }};
+}
+
+/// Such a call that changes what paths lead to: nothing is opened meanwhile.
+macro_rules! change {
+    ($self:ident, $bytes:expr, $call:ident $arguments:tt) => {{
+        let call = $self.call($bytes).await?;
+        let program = Arc::clone(&$self.state.program);
+        let Some(mounts) = &program.mounts else { return Err(ErrorCode::BadDescriptor.into()) };
+        let _paths = mounts.change_paths().await;
+        let done = files!($self, HostDescriptor::$call $arguments).await;
+        call.over();
+        done
+    }};
+}
+
 impl preopens::Host for Wasi<'_> {
     fn get_directories(&mut self) -> Result<Vec<(Resource<Descriptor>, String)>> {
         use preopens::Host;
@@ -165,38 +188,23 @@ impl HostDescriptor for Wasi<'_> {
         len: Filesize,
         advice: Advice,
     ) -> FsResult<()> {
-        let call = self.call(0).await?;
-        let done = files!(self, HostDescriptor::advise(file, offset, len, advice)).await;
-        call.over();
-        done
+        work!(self, 0, advise(file, offset, len, advice))
     }
 
     async fn sync_data(&mut self, descriptor: Resource<Descriptor>) -> FsResult<()> {
-        let call = self.call(0).await?;
-        let done = files!(self, HostDescriptor::sync_data(descriptor)).await;
-        call.over();
-        done
+        work!(self, 0, sync_data(descriptor))
     }
 
     async fn get_flags(&mut self, descriptor: Resource<Descriptor>) -> FsResult<DescriptorFlags> {
-        let call = self.call(0).await?;
-        let done = files!(self, HostDescriptor::get_flags(descriptor)).await;
-        call.over();
-        done
+        work!(self, 0, get_flags(descriptor))
     }
 
     async fn get_type(&mut self, descriptor: Resource<Descriptor>) -> FsResult<DescriptorType> {
-        let call = self.call(0).await?;
-        let done = files!(self, HostDescriptor::get_type(descriptor)).await;
-        call.over();
-        done
+        work!(self, 0, get_type(descriptor))
     }
 
     async fn set_size(&mut self, file: Resource<Descriptor>, size: Filesize) -> FsResult<()> {
-        let call = self.call(0).await?;
-        let done = files!(self, HostDescriptor::set_size(file, size)).await;
-        call.over();
-        done
+        work!(self, 0, set_size(file, size))
     }
 
     async fn set_times(
@@ -205,10 +213,7 @@ impl HostDescriptor for Wasi<'_> {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FsResult<()> {
-        let call = self.call(0).await?;
-        let done = files!(self, HostDescriptor::set_times(descriptor, accessed, modified)).await;
-        call.over();
-        done
+        work!(self, 0, set_times(descriptor, accessed, modified))
     }
 
     async fn read(
@@ -217,10 +222,7 @@ impl HostDescriptor for Wasi<'_> {
         len: Filesize,
         offset: Filesize,
     ) -> FsResult<(Vec<u8>, bool)> {
-        let call = self.call(0).await?;
-        let read = files!(self, HostDescriptor::read(file, len, offset)).await;
-        call.over();
-        let read = read?;
+        let read = work!(self, 0, read(file, len, offset))?;
         spend(self.state, copied(read.0.len())).map_err(FsError::trap)?;
         Ok(read)
     }
@@ -231,11 +233,8 @@ impl HostDescriptor for Wasi<'_> {
         bytes: Vec<u8>,
         offset: Filesize,
     ) -> FsResult<Filesize> {
-        let call = self.call(0).await?;
         spend(self.state, copied(bytes.len())).map_err(FsError::trap)?;
-        let done = files!(self, HostDescriptor::write(file, bytes, offset)).await;
-        call.over();
-        done
+        work!(self, 0, write(file, bytes, offset))
     }
 
     async fn read_directory(
@@ -255,24 +254,15 @@ impl HostDescriptor for Wasi<'_> {
     }
 
     async fn sync(&mut self, descriptor: Resource<Descriptor>) -> FsResult<()> {
-        let call = self.call(0).await?;
-        let done = files!(self, HostDescriptor::sync(descriptor)).await;
-        call.over();
-        done
+        work!(self, 0, sync(descriptor))
     }
 
     async fn create_directory_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<()> {
-        let call = self.call(path.len()).await?;
-        let done = files!(self, HostDescriptor::create_directory_at(folder, path)).await;
-        call.over();
-        done
+        work!(self, path.len(), create_directory_at(folder, path))
     }
 
     async fn stat(&mut self, descriptor: Resource<Descriptor>) -> FsResult<DescriptorStat> {
-        let call = self.call(0).await?;
-        let done = files!(self, HostDescriptor::stat(descriptor)).await;
-        call.over();
-        done
+        work!(self, 0, stat(descriptor))
     }
 
     async fn stat_at(
@@ -281,10 +271,7 @@ impl HostDescriptor for Wasi<'_> {
         flags: PathFlags,
         path: String,
     ) -> FsResult<DescriptorStat> {
-        let call = self.call(path.len()).await?;
-        let done = files!(self, HostDescriptor::stat_at(folder, flags, path)).await;
-        call.over();
-        done
+        work!(self, path.len(), stat_at(folder, flags, path))
     }
 
     async fn set_times_at(
@@ -295,10 +282,7 @@ impl HostDescriptor for Wasi<'_> {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FsResult<()> {
-        let call = self.call(path.len()).await?;
-        let done = files!(self, HostDescriptor::set_times_at(folder, flags, path, accessed, modified)).await;
-        call.over();
-        done
+        work!(self, path.len(), set_times_at(folder, flags, path, accessed, modified))
     }
 
     async fn link_at(
@@ -309,15 +293,11 @@ impl HostDescriptor for Wasi<'_> {
         new_folder: Resource<Descriptor>,
         new_path: String,
     ) -> FsResult<()> {
-        let call = self.call(old_path.len() + new_path.len()).await?;
-        let program = Arc::clone(&self.state.program);
-        let Some(mounts) = &program.mounts else { return Err(ErrorCode::BadDescriptor.into()) };
-        let _paths = mounts.change_paths().await;
-        let done =
-            files!(self, HostDescriptor::link_at(old_folder, old_flags, old_path, new_folder, new_path))
-                .await;
-        call.over();
-        done
+        change!(
+            self,
+            old_path.len() + new_path.len(),
+            link_at(old_folder, old_flags, old_path, new_folder, new_path)
+        )
     }
 
     async fn open_at(
@@ -343,17 +323,11 @@ impl HostDescriptor for Wasi<'_> {
     }
 
     async fn readlink_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<String> {
-        let call = self.call(path.len()).await?;
-        let done = files!(self, HostDescriptor::readlink_at(folder, path)).await;
-        call.over();
-        done
+        work!(self, path.len(), readlink_at(folder, path))
     }
 
     async fn remove_directory_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<()> {
-        let call = self.call(path.len()).await?;
-        let done = files!(self, HostDescriptor::remove_directory_at(folder, path)).await;
-        call.over();
-        done
+        work!(self, path.len(), remove_directory_at(folder, path))
     }
 
     async fn rename_at(
@@ -363,13 +337,7 @@ impl HostDescriptor for Wasi<'_> {
         new_folder: Resource<Descriptor>,
         new_path: String,
     ) -> FsResult<()> {
-        let call = self.call(old_path.len() + new_path.len()).await?;
-        let program = Arc::clone(&self.state.program);
-        let Some(mounts) = &program.mounts else { return Err(ErrorCode::BadDescriptor.into()) };
-        let _paths = mounts.change_paths().await;
-        let done = files!(self, HostDescriptor::rename_at(old_folder, old_path, new_folder, new_path)).await;
-        call.over();
-        done
+        change!(self, old_path.len() + new_path.len(), rename_at(old_folder, old_path, new_folder, new_path))
     }
 
     async fn symlink_at(
@@ -378,20 +346,11 @@ impl HostDescriptor for Wasi<'_> {
         target: String,
         path: String,
     ) -> FsResult<()> {
-        let call = self.call(target.len() + path.len()).await?;
-        let program = Arc::clone(&self.state.program);
-        let Some(mounts) = &program.mounts else { return Err(ErrorCode::BadDescriptor.into()) };
-        let _paths = mounts.change_paths().await;
-        let done = files!(self, HostDescriptor::symlink_at(folder, target, path)).await;
-        call.over();
-        done
+        change!(self, target.len() + path.len(), symlink_at(folder, target, path))
     }
 
     async fn unlink_file_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<()> {
-        let call = self.call(path.len()).await?;
-        let done = files!(self, HostDescriptor::unlink_file_at(folder, path)).await;
-        call.over();
-        done
+        work!(self, path.len(), unlink_file_at(folder, path))
     }
 
     async fn is_same_object(
@@ -404,10 +363,7 @@ impl HostDescriptor for Wasi<'_> {
     }
 
     async fn metadata_hash(&mut self, descriptor: Resource<Descriptor>) -> FsResult<MetadataHashValue> {
-        let call = self.call(0).await?;
-        let done = files!(self, HostDescriptor::metadata_hash(descriptor)).await;
-        call.over();
-        done
+        work!(self, 0, metadata_hash(descriptor))
     }
 
     async fn metadata_hash_at(
@@ -416,10 +372,7 @@ impl HostDescriptor for Wasi<'_> {
         flags: PathFlags,
         path: String,
     ) -> FsResult<MetadataHashValue> {
-        let call = self.call(path.len()).await?;
-        let done = files!(self, HostDescriptor::metadata_hash_at(folder, flags, path)).await;
-        call.over();
-        done
+        work!(self, path.len(), metadata_hash_at(folder, flags, path))
     }
 
     fn drop(&mut self, descriptor: Resource<Descriptor>) -> Result<()> {
