@@ -11,6 +11,7 @@ use tidegate_abi::{errno, names, poll};
 
 use crate::error::{Error, Result};
 use crate::fields::to_map;
+use crate::forward::Pull;
 use crate::sys::{self, HostError, check, check64};
 use crate::task;
 
@@ -387,13 +388,18 @@ impl RequestBody {
         let list = FieldList::parse(&packed).ok_or(HostError { call: "trailers", errno: errno::EIO })?;
         Ok(to_map(list))
     }
+}
 
-    pub(crate) fn is_ended(&self) -> bool {
+impl Pull for RequestBody {
+    fn handle(&self) -> u32 {
+        self.handle
+    }
+
+    fn is_ended(&self) -> bool {
         self.ended
     }
 
-    /// Has the host move what can be moved now to the handle `to`; 0 at the end, which is remembered.
-    pub(crate) fn forward_to(&mut self, to: u32) -> io::Result<u64> {
+    fn forward_to(&mut self, to: u32) -> io::Result<u64> {
         let max = match self.allowed_bytes.ok_or(TOO_LARGE)? {
             // Nothing more may leave, so the byte that would be too many is asked for here.
             0 => return self.try_read(&mut [0]).map(|_| 0),

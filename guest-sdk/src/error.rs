@@ -9,6 +9,7 @@ use tidegate_abi::{errno, names};
 
 use crate::response::{IntoResponse, Response};
 use crate::sys::HostError;
+use crate::{fetch, net};
 
 /// What handlers return; the error defaults to [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -340,7 +341,11 @@ impl fmt::Debug for Error {
 
 impl<E: std::error::Error + Send + Sync + 'static> From<E> for Error {
     fn from(source: E) -> Self {
-        let blame = (&source as &dyn Any).downcast_ref().and_then(blame_of_peer);
+        let any = &source as &dyn Any;
+        let blame = match any.downcast_ref::<fetch::Error>() {
+            Some(error) => Some(blame_of_upstream(error)),
+            None => any.downcast_ref().and_then(blame_of_peer),
+        };
         match blame {
             Some((status, message)) => Self::status(status, message).with_source(source),
             None => Self::internal(source),
@@ -350,7 +355,14 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Error {
 
 /// A client that is gone, or a request body that could not be read, is no failure of the handler.
 fn blame_of_peer(error: &io::Error) -> Option<(StatusCode, &'static str)> {
-    let error: &HostError = error.get_ref()?.downcast_ref()?;
+    let inner = error.get_ref()?;
+    if let Some(error) = inner.downcast_ref::<fetch::Error>() {
+        return Some(blame_of_upstream(error));
+    }
+    if inner.is::<net::Failed>() {
+        return Some(net::blame(error.kind()));
+    }
+    let error: &HostError = inner.downcast_ref()?;
     match error.errno {
         errno::ECONNRESET => Some((StatusCode::BAD_REQUEST, "the client is gone")),
         errno::EFBIG if error.call == names::READ => {
@@ -361,6 +373,11 @@ fn blame_of_peer(error: &io::Error) -> Option<(StatusCode, &'static str)> {
         }
         _ => None,
     }
+}
+
+/// Somebody else did not answer; unless it was the client, whose body the request to them had.
+fn blame_of_upstream(error: &fetch::Error) -> (StatusCode, &'static str) {
+    error.body_error().and_then(blame_of_peer).unwrap_or_else(|| error.blame())
 }
 
 impl IntoResponse for Error {

@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use tidegate_abi::errno;
 
 use crate::error::Error;
+use crate::net::TcpStream;
 use crate::payload::BoxFuture;
 use crate::request::Request;
 use crate::response::{IntoResponse, Response, Unsent};
@@ -278,6 +279,51 @@ where
     let request = Request::new();
     let response = ResponseWriter::new(request.response_handle());
     streamed(task::block_on(handler(request, response)))
+}
+
+/// `fn(TcpStream)`, which may return a `Result`: serves a connection.
+pub fn connection<R: Served>(handle: i32, handler: impl FnOnce(TcpStream) -> R) -> i32 {
+    initialize();
+    handler(accepted(handle)).code()
+}
+
+/// The same of an `async fn`.
+pub fn connection_async<A>(handle: i32, handler: impl FnOnce(TcpStream) -> A) -> i32
+where
+    A: Future,
+    A::Output: Served,
+{
+    initialize();
+    task::block_on(handler(accepted(handle))).code()
+}
+
+fn accepted(handle: i32) -> TcpStream {
+    TcpStream::accepted(handle.cast_unsigned())
+}
+
+/// What a function that serves a connection returns.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a function that serves a connection cannot return `{Self}`",
+    label = "this is neither nothing nor a `Result<()>`",
+    note = "it returns nothing, or a `tidegate_sdk::Result<()>`"
+)]
+pub trait Served {
+    fn code(self) -> i32;
+}
+
+impl Served for () {
+    fn code(self) -> i32 {
+        DONE
+    }
+}
+
+impl<E: Into<Error>> Served for Result<(), E> {
+    fn code(self) -> i32 {
+        let Err(error) = self else { return DONE };
+        crate::error!("{}", error.into());
+        FAILED
+    }
 }
 
 /// The end of a handler that sent its response itself: its error becomes the response, if there was none.

@@ -51,6 +51,9 @@
 //! `?` turns any error into a 500 whose detail goes to the log and not to the client; [`Error::status`] chooses what
 //! the client sees. Natively (not on wasm) the same code runs against a fake host: see `test`.
 //!
+//! A handler reaches others by [`http::fetch`] and, where the protocol is another, by [`net`]; one that serves connections
+//! itself is marked with [`macro@connection`].
+//!
 //! Built for `wasm32-wasip1` a handler is a module for tidegate; built for `wasm32-wasip2`, the same source is a component
 //! that any host of `wasi:http` 0.2 runs. What the latter does without is said in the guide.
 //!
@@ -64,16 +67,20 @@ mod content;
 #[cfg(feature = "cookies")]
 pub mod cookies;
 mod error;
+pub mod fetch;
 mod fields;
 #[cfg(feature = "form")]
 mod form;
+mod forward;
 #[cfg(feature = "futures")]
 mod futures;
 mod handler;
+pub mod http;
 #[cfg(feature = "json")]
 mod json;
 pub mod log;
 pub mod middleware;
+pub mod net;
 mod payload;
 mod query;
 #[cfg(feature = "range")]
@@ -104,14 +111,13 @@ pub use router::Router;
 pub use time::{Usage, now, sleep, usage};
 pub use writer::{BodyWriter, ResponseWriter};
 
-pub use http;
-pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
-pub use tidegate_macros::handler;
+pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
+pub use tidegate_macros::{connection, handler};
 
 /// What `#[handler]` expands to; not for use by hand, and not covered by any promise.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::handler::{route, run, run_async, stream, stream_async};
+    pub use crate::handler::{connection, connection_async, route, run, run_async, stream, stream_async};
 
     /// What a component exports in place of `tidegate_handle`, around the same call.
     #[cfg(all(target_arch = "wasm32", target_env = "p2"))]

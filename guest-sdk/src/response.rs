@@ -193,6 +193,18 @@ impl Response {
         Self::new(StatusCode::OK, None, Payload::waiting(write))
     }
 
+    /// A response that comes from elsewhere.
+    pub(crate) fn relayed(status: StatusCode, headers: HeaderMap, body: Box<dyn Streaming>) -> Self {
+        Self { headers, ..Self::new(status, None, Payload::Stream(body)) }
+    }
+
+    /// The same with these headers in place of all.
+    pub(crate) fn with_headers(mut self, headers: HeaderMap) -> Self {
+        self.content_type = None;
+        self.headers = headers;
+        self
+    }
+
     /// The same with this status.
     ///
     /// ```

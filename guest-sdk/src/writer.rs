@@ -1,4 +1,4 @@
-//! A response that is written bit by bit.
+//! A response that is written bit by bit, and a request to somebody else.
 //!
 //! The types carry the order that HTTP asks for: hints, one head, body, end. Finishing is not dropping: a handler that
 //! gives up half-way must not look as if it were done.
@@ -7,13 +7,13 @@ use http::HeaderMap;
 use std::future::poll_fn;
 use std::io::{self, Write};
 use std::task::{Context, Poll};
-use tidegate_abi::poll;
+use tidegate_abi::{errno, poll};
 
-use crate::body::RequestBody;
 use crate::error::Result;
 use crate::fields::packed_map;
+use crate::forward::{Forwarding, Source};
 use crate::response::{IntoResponse, Response};
-use crate::sys::{self, check};
+use crate::sys::{self, HostError, check};
 use crate::task;
 
 /// The response before its head: what the streaming form of a handler is given.
@@ -145,11 +145,32 @@ pub struct BodyWriter {
     finished: bool,
     /// What `finish` sends.
     trailers: HeaderMap,
+    /// They came from elsewhere: if they may not be sent, they are left out.
+    trailers_are_foreign: bool,
+    /// What an error means. A function, so that only who sends requests has code for theirs.
+    explain: fn(u32, HostError) -> io::Error,
 }
 
 impl BodyWriter {
     pub(crate) fn new(handle: u32) -> Self {
-        Self { handle, finished: false, trailers: HeaderMap::new() }
+        Self {
+            handle,
+            finished: false,
+            trailers: HeaderMap::new(),
+            trailers_are_foreign: false,
+            explain: |_, error| error.into(),
+        }
+    }
+
+    /// The body of a request to somebody else.
+    pub(crate) fn to_upstream(handle: u32) -> Self {
+        let mut writer = Self::new(handle);
+        writer.explain = crate::fetch::explain;
+        writer
+    }
+
+    fn check(&self, call: &'static str, result: i32) -> io::Result<usize> {
+        check(call, result).map_err(|error| (self.explain)(self.handle, error))
     }
 
     /// Writes what there is room for, and says how much that was. See [`BodyWriter`] for an example.
@@ -161,7 +182,7 @@ impl BodyWriter {
         if bytes.is_empty() {
             return Ok(0);
         }
-        Ok(check("write", sys::write(self.handle, bytes))?)
+        self.check("write", sys::write(self.handle, bytes))
     }
 
     /// The drain event: waits until there is room again, which after full means a good deal of it.
@@ -192,8 +213,8 @@ impl BodyWriter {
         sys::wait(self.handle, poll::WRITABLE)
     }
 
-    /// Sends all that is left of a request's body, and returns how many bytes that was. They are moved inside the host
-    /// and never pass through this sandbox.
+    /// Sends all that is left of a request's body, or of what comes from elsewhere, and returns how many bytes that was. They
+    /// are moved inside the host and never pass through this sandbox.
     ///
     /// ```
     /// use tidegate_sdk::{Request, ResponseWriter, Result, StatusCode};
@@ -211,21 +232,9 @@ impl BodyWriter {
     ///
     /// # Errors
     /// Those of [`RequestBody::try_read`] and [`Self::try_write`], except that it waits.
-    pub fn forward(&mut self, from: &mut RequestBody) -> io::Result<u64> {
-        let mut moved = 0;
-        while !from.is_ended() {
-            match from.forward_to(self.handle) {
-                Ok(n) => moved += n,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // One after the other: asked for both at once, the side that is ready would answer at once and for
-                    // ever while the other is not.
-                    from.readable()?;
-                    self.writable()?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(moved)
+    pub fn forward(&mut self, from: &mut impl Source) -> io::Result<u64> {
+        let mut forwarding = Forwarding::default();
+        sys::until(|waits| forwarding.step(from, self.handle, waits))
     }
 
     /// Sends all of `bytes`, waiting for the client as often as need be. Dropped while it waits, it has sent a part of
@@ -298,20 +307,9 @@ impl BodyWriter {
     ///
     /// # Errors
     /// As [`Self::forward`].
-    pub async fn forward_async(&mut self, from: &mut RequestBody) -> io::Result<u64> {
-        let mut moved = 0;
-        while !from.is_ended() {
-            poll_fn(|cx| task::proceed(cx)).await;
-            match from.forward_to(self.handle) {
-                Ok(n) => moved += n,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    from.ready().await?;
-                    self.ready().await?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(moved)
+    pub async fn forward_async(&mut self, from: &mut impl Source) -> io::Result<u64> {
+        let mut forwarding = Forwarding::default();
+        task::until(|waits| forwarding.step(from, self.handle, waits)).await
     }
 
     pub(crate) fn poll_write_async(&mut self, cx: &Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
@@ -336,6 +334,12 @@ impl BodyWriter {
     /// ```
     pub fn set_trailers(&mut self, trailers: HeaderMap) {
         self.trailers = trailers;
+    }
+
+    /// As [`Self::set_trailers`], for trailers that somebody else has set.
+    pub(crate) fn set_trailers_of(&mut self, trailers: HeaderMap) {
+        self.trailers = trailers;
+        self.trailers_are_foreign = true;
     }
 
     /// Ends the response cleanly. The handler may go on after it.
@@ -389,7 +393,15 @@ impl BodyWriter {
         if self.finished {
             return Ok(());
         }
-        packed_map(&self.trailers, |packed| check("finish", sys::finish(self.handle, packed)))?;
+        let ended = packed_map(&self.trailers, |packed| check("finish", sys::finish(self.handle, packed)));
+        match ended {
+            Err(HostError { errno: errno::EINVAL | errno::EMSGSIZE, .. }) if self.trailers_are_foreign => {
+                self.check("finish", sys::finish(self.handle, &[]))?;
+            }
+            ended => {
+                ended.map_err(|error| (self.explain)(self.handle, error))?;
+            }
+        }
         self.finished = true;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! `tidegate.h` says the same as `tidegate-abi`: every number and every import that it names is compared.
 
 use std::collections::HashMap;
-use tidegate_abi::{errno, fields, level, names, poll, request, usage};
+use tidegate_abi::{errno, fetch, fields, level, names, poll, request, socket, usage};
 
 const HEADER: &str = include_str!("../tidegate.h");
 
@@ -42,6 +42,18 @@ fn the_numbers_are_those_of_the_abi() {
         ("TIDEGATE_FIELDS_MAX", fields::ENTRIES_MAX as i64),
         ("TIDEGATE_FIELDS_BYTES_MAX", fields::LIST_BYTES_MAX as i64),
         ("TIDEGATE_USAGE_BYTES", usage::BYTES as i64),
+        ("TIDEGATE_TCP", i64::from(socket::TCP)),
+        ("TIDEGATE_UDP", i64::from(socket::UDP)),
+        ("TIDEGATE_LOCAL", i64::from(socket::LOCAL)),
+        ("TIDEGATE_PEER", i64::from(socket::PEER)),
+        ("TIDEGATE_NAME_BYTES_MAX", socket::NAME_BYTES_MAX as i64),
+        ("TIDEGATE_ADDRESS_BYTES_MAX", socket::ADDRESS_BYTES_MAX as i64),
+        ("TIDEGATE_HANDLES_MAX", socket::HANDLES_MAX as i64),
+        ("TIDEGATE_ADDRESS_ENTRY_BYTES", socket::ENTRY_BYTES as i64),
+        ("TIDEGATE_FETCH_STREAM", i64::from(fetch::FLAG_STREAM)),
+        ("TIDEGATE_FETCH_LENGTH", i64::from(fetch::FLAG_LENGTH)),
+        ("TIDEGATE_FETCH_FIXED_BYTES", fetch::REQUEST_FIXED_BYTES as i64),
+        ("TIDEGATE_FETCH_RESPONSE_FIXED_BYTES", fetch::RESPONSE_FIXED_BYTES as i64),
     ];
     let expected = errnos.chain(others.map(|(name, value)| (name.to_owned(), value)));
     for (name, value) in expected {
@@ -65,9 +77,20 @@ fn every_import_is_declared() {
         names::ERROR,
         names::USAGE,
         names::LOG,
+        names::CONNECT,
+        names::RESOLVE,
+        names::SOCKET_ADDRESS,
     ];
     for import in imports {
         assert!(HEADER.contains(&format!("TIDEGATE_IMPORT(\"{import}\")")), "{import}");
     }
     assert_eq!(HEADER.matches("TIDEGATE_IMPORT(\"").count(), imports.len());
+    let fetch = [names::fetch::REQUEST, names::fetch::HEAD, names::fetch::REASON];
+    for import in fetch {
+        assert!(HEADER.contains(&format!("TIDEGATE_IMPORT_FETCH(\"{import}\")")), "{import}");
+    }
+    assert_eq!(HEADER.matches("TIDEGATE_IMPORT_FETCH(\"").count(), fetch.len());
+    for module in [tidegate_abi::MODULE, tidegate_abi::FETCH_MODULE] {
+        assert!(HEADER.contains(&format!("import_module(\"{module}\")")), "{module}");
+    }
 }

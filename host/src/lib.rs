@@ -9,6 +9,7 @@ mod exchange;
 pub mod guest;
 mod local;
 mod module_abi;
+mod net;
 pub mod observe;
 mod reactor;
 pub mod server;

@@ -20,12 +20,14 @@ pub(crate) use self::deploy::{Deployer, LoadFailures};
 use self::signals::Control;
 pub(crate) use self::signals::is_ignored;
 use crate::clock::Clock;
-use crate::config::{AppSettings, ServerSettings, Settings, about_bytes};
+use crate::config::sockets::TcpListen;
+use crate::config::{AppSettings, ListenAddr, ServerSettings, Settings, about_bytes};
 use crate::guest::compile::Compiler;
 use crate::guest::engine::{self, Mode};
 use crate::guest::places::Places;
 use crate::guest::task::Reaper;
 use crate::guest::ticker::Ticker;
+use crate::net::resolve::Resolver;
 use crate::observe::access_log::{self, AccessLog};
 use crate::reactor::listener::{Bound, Listener};
 use crate::reactor::token::Source;
@@ -49,16 +51,16 @@ pub fn run(settings: Settings) -> Result<()> {
     server.join()
 }
 
-/// Loads an app as a server would, and serves nothing.
+/// Loads an app as a server would that has these raw listeners, and serves nothing.
 ///
 /// # Errors
 /// It could not be served ([`LoadFailures`]), or the engine can not be set up.
-pub(crate) fn try_load(server: &ServerSettings, app: AppSettings) -> Result<()> {
+pub(crate) fn try_load(server: &ServerSettings, app: AppSettings, tcp: &[TcpListen]) -> Result<()> {
     let mode = Mode::of(server.dev);
     let compiler = Compiler::this_binary(mode).context("cannot find the running binary")?;
     let engine = engine::serving(mode).map_err(plain).context("cannot reserve the guests' pools")?;
     let places = Places::new(engine::INSTANCES_MAX - PLACES_SPARE);
-    let stock = Stock::new(&engine, compiler, server, Clock::start(), places, start_reaper()?)?;
+    let stock = Stock::new(&engine, compiler, server, Clock::start(), places, start_reaper()?, tcp)?;
     stock.first(&[app]).map(drop)
 }
 
@@ -88,13 +90,14 @@ impl Server {
     fn start_with(settings: Settings, notice: Option<Notice>, compiler: Compiler) -> Result<Self> {
         let control = Control::start()?;
         raise_descriptor_limit();
-        let Settings { server, apps } = settings;
+        let Settings { server, apps, tcp } = settings;
         let engine = engine::serving(Mode::of(server.dev)).map_err(plain);
         let engine = engine.context("cannot reserve the guests' pools")?;
         let clock = Clock::start();
         let places = Places::new(engine::INSTANCES_MAX - PLACES_SPARE);
         let reaper = start_reaper()?;
-        let stock = Stock::new(&engine, compiler, &server, clock, Arc::clone(&places), reaper.clone())?;
+        let stock =
+            Stock::new(&engine, compiler, &server, clock, Arc::clone(&places), reaper.clone(), &tcp)?;
         let registry = match notice {
             Some(notice) => Registry::of_notice(notice),
             None => {
@@ -104,14 +107,18 @@ impl Server {
         };
         let (urls, listeners) = {
             let mut state = control.lock();
-            state.bound = claim(&server)?;
-            let urls: Vec<String> = state.bound.iter().map(Bound::url).collect();
-            (urls, open(&state.bound, server.workers)?)
+            state.bound = claim(&server, &tcp)?;
+            let bound = &state.bound;
+            stock.own_addresses().set(bound.iter().filter_map(Bound::tcp_addr));
+            let apps = || (0..server.listen.len()).map(|_| None).chain(tcp.iter().map(|tcp| Some(tcp.app.as_str())));
+            let urls: Vec<String> = bound.iter().zip(apps()).map(|(bound, app)| bound.url(app)).collect();
+            (urls, open(bound, apps, server.workers)?)
         };
         let log = server.access_log.as_ref();
         let log = log.map(|target| AccessLog::open(target, server.log_format)).transpose();
         let (access_log, guard) = log.context("cannot open the access log")?.unzip();
         let (polls, wakers) = event_queues(server.workers)?;
+        let resolver = Resolver::new(&server.dns);
         let shared = Arc::new(Shared {
             current: Current::new(registry, server.workers),
             settings: server,
@@ -120,6 +127,7 @@ impl Server {
             ticker: Ticker::start(engine)?,
             reaper,
             access_log,
+            resolver,
             run: run_number(),
             wakers,
             state: State::default(),
@@ -205,16 +213,27 @@ fn check_budget(server: &ServerSettings, apps: &[AppSettings]) -> Result<()> {
     Ok(())
 }
 
-fn claim(settings: &ServerSettings) -> Result<Vec<Bound>> {
+/// The server's own addresses, and behind them those of raw connections.
+fn claim(settings: &ServerSettings, tcp: &[TcpListen]) -> Result<Vec<Bound>> {
     let claim =
-        |addr| Bound::claim(addr, settings.backlog).with_context(|| format!("cannot listen on {addr}"));
-    settings.listen.iter().map(claim).collect()
+        |addr: &ListenAddr| Bound::claim(addr, settings.backlog).with_context(|| format!("cannot listen on {addr}"));
+    let raw = tcp.iter().map(|tcp| claim(&ListenAddr::Tcp(tcp.addr)));
+    settings.listen.iter().map(claim).chain(raw).collect()
 }
 
+/// A worker's listeners, with the app that raw connections are for.
+type Listeners = Vec<(Listener, Option<Arc<str>>)>;
+
 /// Every worker's own listeners.
-fn open(bound: &[Bound], workers: usize) -> Result<Vec<Vec<Listener>>> {
-    let open = |b: &Bound| b.open().with_context(|| format!("cannot listen on {}", b.url()));
-    (0..workers).map(|_| bound.iter().map(open).collect()).collect()
+fn open<'a, A>(bound: &[Bound], apps: impl Fn() -> A, workers: usize) -> Result<Vec<Listeners>>
+where
+    A: Iterator<Item = Option<&'a str>>,
+{
+    let open = |(b, app): (&Bound, Option<&str>)| {
+        let listener = b.open().with_context(|| format!("cannot listen on {}", b.url(app)))?;
+        Ok((listener, app.map(Arc::from)))
+    };
+    (0..workers).map(|_| bound.iter().zip(apps()).map(open).collect()).collect()
 }
 
 type Workers = Vec<JoinHandle<std::io::Result<()>>>;
@@ -231,7 +250,7 @@ fn event_queues(workers: usize) -> Result<(Vec<Poll>, Vec<Arc<Waker>>)> {
     Ok((polls, wakers))
 }
 
-fn start_workers(shared: &Arc<Shared>, polls: Vec<Poll>, listeners: Vec<Vec<Listener>>) -> Result<Workers> {
+fn start_workers(shared: &Arc<Shared>, polls: Vec<Poll>, listeners: Vec<Listeners>) -> Result<Workers> {
     let mut workers = Vec::new();
     for (number, (poll, listeners)) in polls.into_iter().zip(listeners).enumerate() {
         let number = u16::try_from(number)?;

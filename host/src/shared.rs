@@ -9,6 +9,7 @@ use crate::guest::engine::Mode;
 use crate::guest::places::Places;
 use crate::guest::task::Reaper;
 use crate::guest::ticker::Ticker;
+use crate::net::resolve::Resolver;
 use crate::observe::access_log::AccessLog;
 use crate::tenants::current::Current;
 
@@ -23,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) ticker: Ticker,
     pub(crate) reaper: Reaper,
     pub(crate) access_log: Option<AccessLog>,
+    pub(crate) resolver: Arc<Resolver>,
     /// A number of this run of the server, for request ids.
     pub(crate) run: u32,
     /// One a worker.

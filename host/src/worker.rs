@@ -20,12 +20,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mio::event::Event;
 use mio::{Events, Poll};
 
 use self::pause::Pause;
 use crate::clock::{MS, Nanos};
 use crate::exchange::Ends;
-use crate::local::{Local, TimerKey};
+use crate::local::{Local, Raw, TimerKey};
+use crate::net::hub::Hub;
 use crate::observe::failures::WITHOUT_APP;
 use crate::reactor::listener::{Accepted, Listener};
 use crate::reactor::token::{Slot, Slots, Source};
@@ -44,6 +46,9 @@ const FLUSH_DELAY_MAX: Nanos = MS / 10;
 /// How long accepting is paused when nobody can be let in. A connection that closes ends the pause at once.
 const ACCEPT_PAUSE: Nanos = 100 * MS;
 
+/// How soon a door is looked at again whose app has as many raw connections as it may.
+const DOOR_RETRY: Nanos = 10 * MS;
+
 /// How often dropped log records are told of.
 const REPORT_INTERVAL: Nanos = 1_000 * MS;
 
@@ -51,6 +56,8 @@ const REPORT_INTERVAL: Nanos = 1_000 * MS;
 struct Door {
     listener: Listener,
     open: bool,
+    /// The app that its raw connections are for. None: they speak HTTP.
+    app: Option<Arc<str>>,
 }
 
 /// A worker's loop.
@@ -73,20 +80,21 @@ impl Worker {
     /// A listener can not be registered.
     pub(crate) fn new(
         poll: Poll,
-        listeners: Vec<Listener>,
+        listeners: Vec<(Listener, Option<Arc<str>>)>,
         shared: Arc<Shared>,
         number: u16,
     ) -> io::Result<Self> {
         let mut doors = Vec::new();
-        for (i, mut listener) in listeners.into_iter().enumerate() {
+        for (i, (mut listener, app)) in listeners.into_iter().enumerate() {
             listener.register(poll.registry(), Source::Listener(i).token())?;
-            doors.push(Door { listener, open: true });
+            doors.push(Door { listener, open: true, app });
         }
+        let hub = Hub::new(poll.registry().try_clone()?, shared.clock, Arc::clone(&shared.resolver));
         Ok(Self {
             poll,
             doors,
             sessions: Slots::new(),
-            local: Local::new(shared, number),
+            local: Local::new(shared, hub, number),
             pause: Pause::default(),
             draining_until: None,
             fired: Vec::new(),
@@ -124,7 +132,8 @@ impl Worker {
     /// How long the loop may wait: not at all if there is work left.
     fn patience(&self) -> Option<Duration> {
         let accepting = !self.pause.is_on() && self.doors.iter().any(|door| door.open);
-        if accepting || self.local.has_ready() || !self.local.again.is_empty() {
+        let local = &self.local;
+        if accepting || local.has_ready() || local.has_woken() || !local.again.is_empty() {
             return Some(Duration::ZERO);
         }
         let mut patience = self.local.until_next_timer();
@@ -148,7 +157,16 @@ impl Worker {
                     session.transport().arm(event);
                     session.drive(local)
                 }),
+                Source::Net(slot) => self.take_net_event(slot, event),
             }
+        }
+    }
+
+    /// A guest's socket is ready: whoever waits for it is woken.
+    fn take_net_event(&mut self, slot: Slot, event: &Event) {
+        let hub = &self.local.hub;
+        if catch_unwind(AssertUnwindSafe(|| hub.take_event(slot, event))).is_err() {
+            tracing::error!(worker = self.local.worker, "a guest's socket panicked: a bug");
         }
     }
 
@@ -248,6 +266,8 @@ impl Worker {
                 TimerKey::Accept => self.pause.time_out(),
                 TimerKey::Report => self.report(),
                 TimerKey::Places => self.local.places_timer(),
+                TimerKey::Residents => self.local.residents_timer(),
+                TimerKey::Doors => self.doors_timer(),
             }
         }
         self.fired = fired;
@@ -257,6 +277,7 @@ impl Worker {
     fn report(&mut self) {
         for app in self.local.registry.apps() {
             app.program.log.report();
+            app.access.denials.report(&app.program.name);
         }
         WITHOUT_APP.report("-");
         if let Some(log) = &self.local.shared.access_log {
@@ -285,6 +306,10 @@ impl Worker {
                 if !door.open || self.pause.is_on() {
                     break;
                 }
+                if door.app.is_some() {
+                    self.accept_raw(i);
+                    break;
+                }
                 if !self.local.shared.connect() {
                     self.keep_waiting(i, "there are as many connections as there may be");
                     break;
@@ -305,6 +330,34 @@ impl Worker {
         if self.pause.is_in_a_row() && !self.pause.is_on() && !self.doors.iter().any(|door| door.open) {
             self.resumed();
         }
+    }
+
+    /// Lets raw connections in, as many as their app may have; the others wait where they are.
+    fn accept_raw(&mut self, i: usize) {
+        for _ in 0..ACCEPTS_MAX {
+            let Some(Door { listener, open, app: Some(app) }) = self.doors.get_mut(i) else { return };
+            match self.local.admit_raw(app, listener) {
+                Raw::Begun => {}
+                Raw::Nobody => {
+                    *open = false;
+                    return;
+                }
+                Raw::Full => {
+                    *open = false;
+                    self.local.set_timer(self.local.now + DOOR_RETRY, TimerKey::Doors);
+                    return;
+                }
+                Raw::Exhausted(error) => {
+                    self.keep_waiting(i, &error.to_string());
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whoever waits at a door for raw connections is looked at again.
+    fn doors_timer(&mut self) {
+        self.doors.iter_mut().filter(|door| door.app.is_some()).for_each(|door| door.open = true);
     }
 
     /// Nobody can be let in: whoever waits at that door keeps waiting, and if nobody does, an event tells of the next.
@@ -370,6 +423,7 @@ impl Worker {
         }
         if self.draining_until.is_some_and(|until| now >= until) {
             self.doors.clear();
+            self.local.cut_raw();
             for slot in self.sessions.slots() {
                 self.look(slot, |session, _| session.cut_off());
             }
@@ -377,6 +431,7 @@ impl Worker {
     }
 
     fn is_done(&self) -> bool {
-        self.draining_until.is_some() && self.doors.is_empty() && self.sessions.is_empty()
+        let served = self.sessions.is_empty() && !self.local.has_raw();
+        self.draining_until.is_some() && self.doors.is_empty() && served
     }
 }

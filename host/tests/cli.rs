@@ -90,6 +90,21 @@ fn wrong_flags_name_the_nearest_word() {
             "error: --listen: `8080` is not an address to listen on\nhelp: a port alone is written `:8080`\n",
         ),
         (["--workers", "0"], "error: --workers: it must be between 1 and 1024\n"),
+        (
+            ["--allow-connect", "db.example"],
+            "error: --allow-connect: `db.example` names no port\n\
+             help: say which port: `db.example:5432`, or `db.example:*` for all\n",
+        ),
+        (
+            ["--allow-listen", "*:7000"],
+            "error: --allow-listen: `*:7000` names no address to listen on\n\
+             help: `0.0.0.0:7000` is every IPv4 address of this machine, `[::]:7000` IPv6, too\n",
+        ),
+        (["--dns", "1.1.1.1"], "error: --dns: `1.1.1.1` names no port\nhelp: write `1.1.1.1:53`\n"),
+        (
+            ["--limit", "connects=9"],
+            "error: --limit: connects: `9` is ambiguous: a rate needs a unit\nhelp: write `9/s`\n",
+        ),
     ];
     for (words, expected) in table {
         let output = tidegate(folder, &[&["serve", "x.wasm"][..], &words].concat());
@@ -201,6 +216,29 @@ fn a_budget_that_is_too_small_is_told_in_large_units() {
         &["serve", "x.wasm", "--connections", "10", "--memory-budget", "1GiB"],
         1,
         &["more than the budget of 1 GiB: 1.6 MiB for 10 connections and 16 GiB for guests"],
+    );
+}
+
+#[test]
+fn sockets_of_a_manifest_are_told_with_their_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("x.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    let manifest = "[[app]]\nname = \"lines\"\nsource = \"x.wasm\"\n\
+                    sockets = { conect = [\"a\"], listen = [\"a.example:1\"], ca = [\"x.wasm\"] }\n\
+                    [[listen]]\ntcp = \"127.0.0.1:7000\"\napp = \"line\"\n";
+    std::fs::write(folder.join("t.toml"), manifest).unwrap();
+    fails(
+        folder,
+        &["serve", "t.toml"],
+        2,
+        &[
+            "error: t.toml:1:1: the app has no `routes`\n",
+            "error: t.toml:4:13: unknown key `conect`\nhelp: did you mean `connect`?\n",
+            "error: t.toml:4:39: listen: `a.example:1` names a host: where to listen is an address, or `localhost`\n",
+            "error: t.toml:4:61: `x.wasm` has no PEM certificate in it\n",
+            "error: t.toml:7:7: app: there is no app `line`\nhelp: did you mean `lines`?\n",
+        ],
     );
 }
 

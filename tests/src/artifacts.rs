@@ -16,8 +16,10 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 const MODULE_TARGET: &str = "wasm32-wasip1";
 /// The target of components.
 const COMPONENT_TARGET: &str = "wasm32-wasip2";
-/// Guests that call the module ABI past the SDK, and so are modules only.
-pub const MODULES_ONLY: &[&str] = &["bad_head"];
+/// Guests that are modules only: they call the module ABI past the SDK, or serve raw connections.
+pub const MODULES_ONLY: &[&str] = &["bad_head", "lines", "tcp_echo"];
+/// Guests that are components only: they use the sockets of `std`, which modules do not have.
+pub const COMPONENTS_ONLY: &[&str] = &["redis_std", "tcp_server"];
 
 /// The folder that holds the workspace.
 pub fn workspace() -> &'static Path {
@@ -46,7 +48,8 @@ pub fn tidegate() -> Command {
 /// The test binaries in which [`guest`] gives components: they run tests of modules once more.
 const COMPONENTS_IN: [&str; 2] = ["component_sdk", "component_limits"];
 
-/// The guest `name` in the folder `guests`: a module, but in the tests of the SDK's components, where it is one of these.
+/// The guest `name` in the folder `guests`: a module if it can be one, but in the tests of the SDK's components, where it is
+/// one of these.
 pub fn guest(name: &str) -> PathBuf {
     static WANTED: OnceLock<bool> = OnceLock::new();
     let wanted = || {
@@ -54,17 +57,18 @@ pub fn guest(name: &str) -> PathBuf {
         let stem = own.file_stem().unwrap_or_default().to_string_lossy();
         COMPONENTS_IN.iter().any(|name| stem.starts_with(name))
     };
-    if *WANTED.get_or_init(wanted) && !MODULES_ONLY.contains(&name) {
+    let either = !MODULES_ONLY.contains(&name);
+    if COMPONENTS_ONLY.contains(&name) || (*WANTED.get_or_init(wanted) && either) {
         component_guest(name)
     } else {
         module_guest(name)
     }
 }
 
-/// The guest `name` as a module for tidegate.
+/// The guest `name` as a module for tidegate, which all but [`COMPONENTS_ONLY`] are.
 pub fn module_guest(name: &str) -> PathBuf {
     static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    built(name, FOLDER.get_or_init(|| build_guests(MODULE_TARGET, &[])))
+    built(name, FOLDER.get_or_init(|| build_guests(MODULE_TARGET, COMPONENTS_ONLY)))
 }
 
 /// The same guest as a component for any host of wasi:http, which all but [`MODULES_ONLY`] are.

@@ -8,26 +8,36 @@
 pub mod artifacts;
 pub mod bench;
 pub mod body;
+pub mod ca;
 pub mod check;
 pub mod components;
+pub mod daemon;
+pub mod dns;
 pub mod http;
 pub mod logs;
 pub mod markdown;
+pub mod nginx;
 pub mod oracle;
 pub mod pattern;
+pub mod probe;
 pub mod procfs;
 pub mod project;
+pub mod redis;
 pub mod rust_component;
 pub mod server;
 pub mod stream;
+pub mod upstream;
 pub mod wait;
 pub mod wat_component;
 
 pub use artifacts::{c_guest, guest, wat_guest};
 pub use http::{Client, End, Head, Response};
+pub use nginx::Nginx;
 pub use project::Project;
+pub use redis::Redis;
 pub use server::{App, Server};
 pub use stream::Addr;
+pub use upstream::Upstream;
 
 /// The code in the guide for handlers compiles, as documentation tests.
 #[cfg(doctest)]

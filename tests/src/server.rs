@@ -1,12 +1,13 @@
 //! The real server as a child process: started with flags or a manifest, watched, and ended by its own process id.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
@@ -28,6 +29,10 @@ pub struct App {
     route: String,
     keys: Vec<String>,
     limits: Vec<String>,
+    env: Vec<String>,
+    connect: Vec<String>,
+    listen: Vec<String>,
+    ca: Vec<PathBuf>,
 }
 
 impl App {
@@ -48,7 +53,9 @@ impl App {
 
     fn of(name: &str, source: PathBuf) -> Self {
         let (name, route) = (name.replace('_', "-"), format!("{}.test/*", name.replace('_', "-")));
-        Self { name, source, route, keys: Vec::new(), limits: Vec::new() }
+        let (keys, limits, env) = (Vec::new(), Vec::new(), Vec::new());
+        let (connect, listen, ca) = (Vec::new(), Vec::new(), Vec::new());
+        Self { name, source, route, keys, limits, env, connect, listen, ca }
     }
 
     /// Another name, which is also the host: `NAME.test`.
@@ -56,6 +63,13 @@ impl App {
     pub fn named(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
         self.route = format!("{name}.test/*");
+        self
+    }
+
+    /// No route: connections of a `[[listen]]` are all that comes to it, or it runs by itself.
+    #[must_use]
+    pub fn unrouted(mut self) -> Self {
+        self.route.clear();
         self
     }
 
@@ -74,6 +88,34 @@ impl App {
         self
     }
 
+    /// A variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Display) -> Self {
+        self.env.push(format!("{name} = {:?}", value.to_string()));
+        self
+    }
+
+    /// A rule of what it may connect to, such as an address.
+    #[must_use]
+    pub fn connect(mut self, rule: impl Display) -> Self {
+        self.connect.push(rule.to_string());
+        self
+    }
+
+    /// A rule of where it may listen.
+    #[must_use]
+    pub fn listen(mut self, rule: impl Display) -> Self {
+        self.listen.push(rule.to_string());
+        self
+    }
+
+    /// A file of certificates that it trusts.
+    #[must_use]
+    pub fn ca(mut self, file: &Path) -> Self {
+        self.ca.push(file.to_path_buf());
+        self
+    }
+
     /// Any other line of the app's table, in TOML.
     #[must_use]
     pub fn line(mut self, line: &str) -> Self {
@@ -82,13 +124,22 @@ impl App {
     }
 
     fn toml(&self) -> String {
-        let Self { name, source, route, keys, limits } = self;
-        let mut text = format!("[[app]]\nname = {name:?}\nsource = {source:?}\nroutes = [{route:?}]\n");
+        let Self { name, source, route, keys, limits, env, connect, listen, ca } = self;
+        let mut text = format!("[[app]]\nname = {name:?}\nsource = {source:?}\n");
+        if !route.is_empty() {
+            let _ = writeln!(text, "routes = [{route:?}]");
+        }
         for line in keys {
             let _ = writeln!(text, "{line}");
         }
         if !limits.is_empty() {
             let _ = writeln!(text, "limits = {{ {} }}", limits.join(", "));
+        }
+        if !env.is_empty() {
+            let _ = writeln!(text, "env = {{ {} }}", env.join(", "));
+        }
+        if !(connect.is_empty() && listen.is_empty() && ca.is_empty()) {
+            let _ = writeln!(text, "sockets = {{ connect = {connect:?}, listen = {listen:?}, ca = {ca:?} }}");
         }
         text
     }
@@ -238,7 +289,7 @@ impl Builder {
 }
 
 /// Starts something while this thread is pinned: a child inherits that.
-fn pinned<T>(cpu: Option<usize>, start: impl FnOnce() -> T) -> T {
+pub(crate) fn pinned<T>(cpu: Option<usize>, start: impl FnOnce() -> T) -> T {
     let Some(cpu) = cpu else { return start() };
     let before = rustix::thread::sched_getaffinity(None).expect("reading the affinity");
     let mut only = rustix::thread::CpuSet::new();
@@ -302,6 +353,19 @@ impl Server {
         &self.addrs
     }
 
+    /// Where raw connections for `app` are accepted. Panics when it does not say.
+    #[track_caller]
+    pub fn raw_addr(&self, app: &str) -> SocketAddr {
+        let end = format!(" for `{app}`");
+        let place = |line: &str| {
+            let place = line.strip_prefix("listening on tcp://")?.strip_suffix(&end)?;
+            place.parse().ok()
+        };
+        let line = self.stdout.wait_for(PATIENCE, |line| place(line).is_some());
+        let addr = line.as_deref().and_then(place);
+        addr.unwrap_or_else(|| panic!("nothing is accepted for {app}; it said:\n{}", self.stdout.tail(20)))
+    }
+
     /// The folder it runs in.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -355,6 +419,20 @@ impl Server {
     /// Open file descriptors.
     pub fn fd_count(&self) -> usize {
         procfs::fd_count(self.pid())
+    }
+
+    /// Open file descriptors once their number has come to rest: connections that a client has left are gone by then.
+    pub fn fds_at_rest(&self) -> usize {
+        let mut last = self.fd_count();
+        let mut unchanged = Instant::now();
+        let rested = poll_for(PATIENCE, || {
+            let now = self.fd_count();
+            if now != last {
+                (last, unchanged) = (now, Instant::now());
+            }
+            (unchanged.elapsed() > Duration::from_millis(300)).then_some(now)
+        });
+        rested.unwrap_or(last)
     }
 
     /// CPU time so far.

@@ -1,7 +1,7 @@
 //! The module ABI used wrongly, by hand-written guests: each wrong pointer, length, handle and order of calls has its
 //! defined error, and none reaches another request.
 
-use tidegate_abi::errno::{EALREADY, EBADF, EINVAL, EPROTO};
+use tidegate_abi::errno::{EACCES, EALREADY, EBADF, EINVAL, ENOTSUP, EPROTO};
 use tidegate_tests::check::{self, logged_problem, success};
 use tidegate_tests::stream::Stream;
 use tidegate_tests::wait::PATIENCE;
@@ -13,7 +13,10 @@ fn serve(name: &str) -> Server {
 
 /// The numbers that a guest stored and sent as its body.
 fn results(name: &str) -> Vec<i32> {
-    let server = serve(name);
+    results_of(&serve(name))
+}
+
+fn results_of(server: &Server) -> Vec<i32> {
     let response = server.get("a", "/");
     success(&response);
     // Nothing that was refused has damaged the connection or the app.
@@ -70,6 +73,22 @@ fn a_bad_handle_is_an_error() {
     let mut wanted = vec![-EBADF; 11];
     wanted[8] = 0;
     assert_eq!(results("bad_handles"), wanted);
+}
+
+#[test]
+fn a_socket_that_may_not_be_is_an_error() {
+    let server = serve("bad_sockets");
+    let malformed = [-EINVAL; 3];
+    let denied = [-EACCES; 4];
+    let looked_up = [5, -EINVAL, 20, 4, 0];
+    let no_socket = [-EBADF, -EBADF, -ENOTSUP, -ENOTSUP];
+    let closed = [0, -EBADF, -EBADF];
+    assert_eq!(results_of(&server), [&malformed[..], &denied, &looked_up, &no_socket, &closed].concat());
+    // Who runs the server is told what was denied.
+    for what in ["10.0.0.1", "db.example", "192.0.2.53"] {
+        let line = server.wait_for_log(|line| line.contains("denied") && line.contains(what));
+        assert!(line.is_some(), "{what} is not in the log:\n{}", server.stderr().tail(20));
+    }
 }
 
 #[test]

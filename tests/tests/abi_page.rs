@@ -7,7 +7,7 @@ use std::fs;
 
 use tidegate_abi::fields::{self, FieldList};
 use tidegate_abi::request::{self, RequestHead};
-use tidegate_abi::{errno, level, names, poll, usage};
+use tidegate_abi::{errno, fetch, level, names, poll, socket, usage};
 use tidegate_tests::artifacts::{wat_text, workspace};
 use tidegate_tests::check::{self, success};
 use tidegate_tests::markdown::{Page, code_spans};
@@ -20,9 +20,27 @@ fn page() -> Page {
 fn serve(number: usize) -> Server {
     let page = page();
     let blocks = page.blocks_of("wat");
-    assert_eq!(blocks.len(), 2, "the modules on the page");
+    assert_eq!(blocks.len(), 3, "the modules on the page");
     let module = wat_text(&format!("abi_page_{number}"), blocks[number]);
-    Server::builder().module(module).option("--workers", "1").start()
+    let builder = Server::builder().module(module).option("--workers", "1");
+    if number == 2 { builder.option("--listen-tcp", "127.0.0.1:0").start() } else { builder.start() }
+}
+
+#[test]
+fn the_raw_echo_is_served() {
+    use std::io::{Read as _, Write as _};
+    let server = serve(2);
+    let mut stream = std::net::TcpStream::connect(server.raw_addr("abi_page_2")).unwrap();
+    let sent: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
+    let (mut writer, bytes) = (stream.try_clone().unwrap(), sent.clone());
+    let sender = std::thread::spawn(move || {
+        writer.write_all(&bytes)?;
+        writer.shutdown(std::net::Shutdown::Write)
+    });
+    let mut got = Vec::new();
+    stream.read_to_end(&mut got).unwrap();
+    sender.join().unwrap().unwrap();
+    assert!(got == sent, "{} bytes came back of {}", got.len(), sent.len());
 }
 
 #[test]
@@ -78,7 +96,7 @@ fn bytes(block: &str) -> Vec<u8> {
 fn the_bytes_are_those_that_the_host_packs() {
     let page = page();
     let blocks = page.blocks_of("hex");
-    assert_eq!(blocks.len(), 2);
+    assert_eq!(blocks.len(), 3);
 
     let params: [(&[u8], &[u8]); 1] = [(b"id", b"42")];
     let headers: [(&[u8], &[u8]); 2] = [(b"host", b"shop.test"), (b"accept", b"*/*")];
@@ -109,6 +127,19 @@ fn the_bytes_are_those_that_the_host_packs() {
     assert_eq!(list.iter().flatten().collect::<Vec<_>>(), given);
     let size = fields::pack(given.into_iter(), &mut packed).unwrap();
     assert_eq!(given_bytes, packed[..size]);
+
+    let accept: [(&[u8], &[u8]); 1] = [(b"accept", b"*/*")];
+    let request = fetch::Request {
+        https: true,
+        body: fetch::Body::Stream(Some(1024)),
+        timeouts: fetch::Timeouts { first_byte_ns: 5_000_000_000, ..fetch::Timeouts::default() },
+        method: b"PUT",
+        authority: b"api.example",
+        path: b"/items/42",
+        fields: accept.into_iter(),
+    };
+    let size = request.pack(&mut packed).unwrap() as usize;
+    assert_eq!(bytes(blocks[2]), packed[..size]);
 }
 
 /// The functions in the tables below a heading, with the types of their parameters and results.
@@ -166,10 +197,19 @@ fn every_import_is_there_with_its_type() {
         names::ERROR,
         names::USAGE,
         names::LOG,
+        names::CONNECT,
+        names::RESOLVE,
+        names::SOCKET_ADDRESS,
     ];
     expected.sort_unstable();
     assert_eq!(own.keys().map(String::as_str).collect::<Vec<_>>(), expected);
     link("abi_page_imports", tidegate_abi::MODULE, &own);
+
+    let fetch = functions("Requests to others");
+    let mut expected = [names::fetch::REQUEST, names::fetch::HEAD, names::fetch::REASON];
+    expected.sort_unstable();
+    assert_eq!(fetch.keys().map(String::as_str).collect::<Vec<_>>(), expected);
+    link("abi_page_fetch", tidegate_abi::FETCH_MODULE, &fetch);
 }
 
 #[test]
@@ -236,6 +276,8 @@ fn layout_bytes(heading: &str) -> usize {
             "u16" => 2,
             "u32" => 4,
             "u64" | "span" => 8,
+            "3 x u8" => 3,
+            "16 x u8" => 16,
             _ => continue,
         };
         assert_eq!(offset.parse::<usize>().unwrap(), end, "{heading}: {row:?}");
@@ -250,4 +292,7 @@ fn layouts_have_no_gaps_and_their_sizes() {
     assert_eq!(layout_bytes("Packed fields"), fields::FIXED_BYTES);
     assert_eq!(layout_bytes("`poll(entries, n, timeout_ns) -> ready`"), poll::ENTRY_BYTES);
     assert_eq!(layout_bytes("`usage(buf, cap) -> len`"), usage::BYTES);
+    assert_eq!(layout_bytes("`resolve(name, len) -> handle`"), socket::ENTRY_BYTES);
+    assert_eq!(layout_bytes("`request(head, len, body, body_len) -> handle`"), fetch::REQUEST_FIXED_BYTES);
+    assert_eq!(layout_bytes("`head(handle, buf, cap) -> len`"), fetch::RESPONSE_FIXED_BYTES);
 }

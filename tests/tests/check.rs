@@ -150,7 +150,7 @@ fn a_component_that_lacks_something() {
         "  it imports `pool` of `wasi:io/poll@0.2.0`, which is not there\n    help: this server knows WASI 0.2.12",
         "  it imports `wasi:keyvalue/store@0.2.0-draft`, which is not there\n    help: not served yet",
         "  wasi:io/poll@0.2.0\n    poll  ",
-        "denied (1 function): there are no sockets yet",
+        "denied (1 function): no rule lets it connect or listen: `sockets`",
         "wasi:keyvalue/store@0.2.0-draft              unknown (2 functions): not served yet",
     ] {
         assert!(said.out.contains(part), "{part:?} is not in\n{}", said.out);
@@ -195,6 +195,69 @@ fn every_app_of_a_manifest_is_checked() {
     let json = project.run(&["check", "--json"]).ends_with(1);
     let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!((json[0]["servable"].as_bool(), json[1]["servable"].as_bool()), (Some(true), Some(false)));
+}
+
+/// What it may reach and offer, and what it is called for, shows.
+#[test]
+fn sockets_are_shown() {
+    let project = Project::empty("sockets");
+    let connection = r#"(func (export "tidegate_connection") (param i32) (result i32) (i32.const 0))"#;
+    let memory = r#"(memory (export "memory") 1)"#;
+    project.put("lines.wasm", &wat_text("check-lines", &format!("(module {memory} {connection})")));
+    project.put("both.wasm", &wat_text("check-both", &format!("(module {HANDLER} {connection})")));
+    project.put("fine.wasm", &wat_text("check-fine", &format!("(module {HANDLER})")));
+
+    // By itself nothing leads to it; a handler needs nothing else.
+    let said = project.run(&["check", "lines.wasm"]).ends_with(1);
+    for part in [
+        "it serves raw connections alone",
+        "`--listen-tcp 127.0.0.1:7000`",
+        "(i32) -> i32, serves raw connections",
+    ] {
+        assert!(said.out.contains(part), "{part:?} is not in\n{}", said.out);
+    }
+    project.run(&["check", "both.wasm"]).ends_with(0);
+    let said = project.run(&["check", "fine.wasm"]).ends_with(0);
+    assert!(!said.out.contains("\nsockets "), "{}", said.out);
+
+    let app =
+        |name: &str, rest: &str| format!("[[app]]\nname = \"{name}\"\nsource = \"{name}.wasm\"\n{rest}\n");
+    let listen = |app: &str| format!("[[listen]]\ntcp = \"127.0.0.1:7000\"\napp = \"{app}\"\n");
+    let rules = "sockets = { connect = [\"db.example:5432\", \"udp:10.0.0.0/8:53\"], listen = [\"localhost:7001\"] }\n\
+                 limits = { sockets = 9, connects = \"5/s\", socket_bytes = \"1MiB\" }";
+    project.write("tidegate.toml", &(app("lines", rules) + &listen("lines")));
+    let said = project.run(&["check", "tidegate.toml"]).ends_with(0);
+    for line in [
+        "connect    db.example:5432, udp:10.0.0.0/8:53\n",
+        "listen     localhost:7001\n",
+        "raw TCP    127.0.0.1:7000\n",
+        "sockets    9 at once, 5 connects a second, bytes of a call 1 MiB\n",
+    ] {
+        assert!(said.out.contains(line), "{line:?} is not in\n{}", said.out);
+    }
+    let json = project.run(&["check", "tidegate.toml", "--json"]).ends_with(0);
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(
+        (json["connect"][1].as_str(), json["tcp"][0].as_str()),
+        (Some("udp:10.0.0.0/8:53"), Some("127.0.0.1:7000"))
+    );
+    assert_eq!(
+        (json["limits"]["sockets"].as_u64(), json["limits"]["connects_per_s"].as_u64()),
+        (Some(9), Some(5))
+    );
+    let role = |name: &str| {
+        let exports = json["exports"].as_array().unwrap();
+        exports.iter().find(|export| export["name"] == name).unwrap()["role"].clone()
+    };
+    assert_eq!(
+        (role("tidegate_connection"), role("memory")),
+        ("connections".into(), serde_json::Value::Null)
+    );
+
+    // Connections lead to what serves none.
+    project.write("tidegate.toml", &(app("fine", "routes = [\"/*\"]") + &listen("fine")));
+    let said = project.run(&["check", "tidegate.toml"]).ends_with(1);
+    assert!(said.out.contains("raw connections lead to it"), "{}", said.out);
 }
 
 /// What is refused by one is refused by the other.

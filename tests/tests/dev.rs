@@ -355,11 +355,7 @@ fn the_manifest_is_taken_up() {
 
         project.edit("tidegate.toml", "[[app]]", "[[app]]\nwieght = 2");
         dev.wait_for("unknown key `wieght`");
-        assert!(
-            dev.err.count(|line| line.contains("help: did you mean `weight`?")) > 0,
-            "{}",
-            dev.err.tail(9)
-        );
+        until("the help", || dev.err.count(|line| line.contains("help: did you mean `weight`?")) > 0);
         project.edit("tidegate.toml", "wieght", "weight");
         until("the app again", || dev.get("/below/x", "*/*").text() == "routed");
 

@@ -177,7 +177,7 @@ impl<'a> FieldList<'a> {
     }
 
     /// Bytes of all names and values together, as the table has them.
-    fn named_bytes(&self) -> Option<usize> {
+    pub(crate) fn named_bytes(&self) -> Option<usize> {
         (0..self.count).try_fold(0_usize, |sum, i| {
             let at = self.table + i * ENTRY_BYTES;
             let (name, value) = (get_u32(self.bytes, at + 4)?, get_u32(self.bytes, at + 12)?);

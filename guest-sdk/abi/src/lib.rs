@@ -13,13 +13,18 @@ extern crate std;
 
 mod bytes;
 pub mod errno;
+pub mod fetch;
 pub mod fields;
 pub mod poll;
 pub mod request;
+pub mod socket;
 pub mod usage;
 
 /// The import module of version 1.
 pub const MODULE: &str = "tidegate_v1";
+
+/// The import module of requests to others, see [`names::fetch`].
+pub const FETCH_MODULE: &str = "tidegate_fetch_v1";
 
 /// The version that packed layouts carry.
 pub const VERSION: u16 = 1;
@@ -30,6 +35,9 @@ pub mod names {
     pub const MEMORY: &str = "memory";
     /// `() -> i32`: handles one request; 0 is done, anything else is `guest-error` (export).
     pub const HANDLE: &str = "tidegate_handle";
+    /// `(handle) -> i32`: serves one connection of a listener that is the app's; 0 is done, anything else is `guest-error`
+    /// (export).
+    pub const CONNECTION: &str = "tidegate_connection";
     /// `() -> ()`: called once per instance before the first request, if present (export).
     pub const INITIALIZE: &str = "_initialize";
     /// A command's entry point. A module that has only this one is refused (export).
@@ -57,10 +65,28 @@ pub mod names {
     pub const CLOSE: &str = "close";
     /// `(handle) -> 0 | errno`: how a handle came to its end.
     pub const ERROR: &str = "error";
+    /// `(kind, addr, len) -> handle | -errno`: a socket to `host:port`, at once; writable when it is connected, see
+    /// [`crate::socket`].
+    pub const CONNECT: &str = "connect";
+    /// `(name, len) -> handle | -errno`: looks a name up; readable when that is done, see [`crate::socket::entry`].
+    pub const RESOLVE: &str = "resolve";
+    /// `(handle, which, buf, cap) -> len | -errno`: an end of a socket as `ip:port`, see [`crate::socket`].
+    pub const SOCKET_ADDRESS: &str = "socket_address";
     /// `(buf, cap) -> len`: what the request has used, see [`crate::usage`].
     pub const USAGE: &str = "usage";
     /// `(level, ptr, len) -> 0 | -errno`: one record into the app's log.
     pub const LOG: &str = "log";
+
+    /// Of [`crate::FETCH_MODULE`].
+    pub mod fetch {
+        /// `(head, len, body, body_len) -> handle | -errno`: sends a request, see [`crate::fetch::Request`].
+        pub const REQUEST: &str = "request";
+        /// `(handle, buf, cap) -> len | -errno`: packs the response's head, see [`crate::fetch::Response`]. `-EAGAIN`:
+        /// it is not there yet.
+        pub const HEAD: &str = "head";
+        /// `(handle, buf, cap) -> len | -errno`: why the request failed, as text; no bytes: it has not.
+        pub const REASON: &str = "reason";
+    }
 }
 
 /// A response head that is given as `len == 0` has no fields; a `status` of this value is refused.

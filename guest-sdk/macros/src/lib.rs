@@ -1,4 +1,4 @@
-//! The `#[handler]` attribute of `tidegate-sdk`.
+//! The `#[handler]` and `#[connection]` attributes of `tidegate-sdk`.
 //!
 //! It reads no more of a function than its shape, leaves the function as it is, and adds the export that the host calls:
 //! a module's or a component's. Everything else is a plain function in the SDK, so that a new version of either works with the other.
@@ -53,8 +53,56 @@ pub fn handler(attribute: proc_macro::TokenStream, item: proc_macro::TokenStream
     expand(attribute.into(), item.into()).into()
 }
 
+/// Exports a function as what serves the connections of the app: raw TCP, of a listener that is the app's in the manifest
+/// (`[[listen]] tcp = "127.0.0.1:7000"`, `app = "lines"`). A module has one, with or without a handler beside it.
+///
+/// Two shapes, `fn(TcpStream) -> R` and `async fn(TcpStream) -> R`, where `R` is nothing or a `Result<(), E>`. When it
+/// returns, the connection is closed.
+///
+/// Modules only: in a component it does not compile, since there an ordinary program listens, by `std::net`.
+///
+/// ```standalone_crate
+/// # // The SDK builds on this crate, not the other way round: what is hidden here stands in for it.
+/// # extern crate self as tidegate_sdk;
+/// # pub use tidegate_macros::connection;
+/// # pub type Result<T> = std::io::Result<T>;
+/// # pub mod net {
+/// #     pub type TcpStream = std::net::TcpStream;
+/// # }
+/// # pub mod __private {
+/// #     pub fn connection<R>(_: i32, _: impl FnOnce(crate::net::TcpStream) -> R) -> i32 {
+/// #         0
+/// #     }
+/// # }
+/// # mod module {
+/// use std::io::{BufRead, BufReader, Write};
+/// use tidegate_sdk::{Result, connection, net::TcpStream};
+///
+/// #[connection]
+/// fn shout(stream: TcpStream) -> Result<()> {
+///     for line in BufReader::new(&stream).lines() {
+///         writeln!(&stream, "{}", line?.to_uppercase())?;
+///     }
+///     Ok(())
+/// }
+/// # }
+/// # fn main() {}
+/// ```
+#[proc_macro_attribute]
+pub fn connection(
+    attribute: proc_macro::TokenStream,
+    item: proc_macro::TokenStream,
+) -> proc_macro::TokenStream {
+    beside(item.clone().into(), export_connection(attribute.into(), item.into())).into()
+}
+
 fn expand(attribute: TokenStream, item: TokenStream) -> TokenStream {
-    match export(attribute, item.clone()) {
+    beside(item.clone(), export(attribute, item))
+}
+
+/// The function as it is, and what goes beside it.
+fn beside(item: TokenStream, exports: Result<TokenStream, Error>) -> TokenStream {
+    match exports {
         Ok(exports) => quote! { #item #exports },
         // The function stays, or every use of it would be an error too.
         Err(error) => {
@@ -101,6 +149,50 @@ fn export(attribute: TokenStream, item: TokenStream) -> Result<TokenStream, Erro
 
             #[cfg(all(target_arch = "wasm32", target_env = "p2"))]
             ::tidegate_sdk::__export_component!(#call);
+        };
+    })
+}
+
+/// The export of a function that serves connections.
+fn export_connection(attribute: TokenStream, item: TokenStream) -> Result<TokenStream, Error> {
+    if !attribute.is_empty() {
+        return Err(Error::new(attribute.span(), "#[connection] takes no arguments"));
+    }
+    let function: ItemFn = syn::parse2(item).map_err(|_| {
+        Error::new(Span::call_site(), "#[connection] goes on a function: `fn(TcpStream) -> Result<()>`")
+    })?;
+    let signature = &function.sig;
+    check(signature)?;
+    if signature.inputs.len() != 1 {
+        return Err(Error::new(
+            signature.inputs.span(),
+            "what serves a connection takes a `tidegate_sdk::net::TcpStream`, and nothing else",
+        ));
+    }
+    let name = &signature.ident;
+    let result = match &signature.output {
+        ReturnType::Default => signature.span(),
+        ReturnType::Type(_, ty) => ty.span(),
+    };
+    let adapter = if signature.asyncness.is_some() { "connection_async" } else { "connection" };
+    let adapter = Ident::new(adapter, result);
+    let call = quote_spanned! {result=> ::tidegate_sdk::__private::#adapter(handle, #name) };
+    Ok(quote! {
+        const _: () = {
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: fn(i32) -> i32 = |handle| #call;
+
+            #[cfg(all(target_arch = "wasm32", not(target_env = "p2")))]
+            #[unsafe(no_mangle)]
+            extern "C" fn tidegate_connection(handle: i32) -> i32 {
+                #call
+            }
+
+            #[cfg(all(target_arch = "wasm32", target_env = "p2"))]
+            ::core::compile_error!(
+                "#[connection] is for modules (--target wasm32-wasip1): a component that listens is an ordinary program \
+                 with a `main` and a `std::net::TcpListener`"
+            );
         };
     })
 }
@@ -206,6 +298,35 @@ mod tests {
     fn a_refused_function_is_kept_beside_the_error() {
         let out = expanded(quote! { unsafe fn f(_: Request) -> Response {} });
         assert!(out.starts_with("unsafe fn f") && out.contains("compile_error"), "{out}");
+    }
+
+    #[test]
+    fn what_serves_connections_is_exported_by_its_own_name() {
+        let shapes = [
+            (quote! { fn f(stream: TcpStream) {} }, "connection"),
+            (quote! { fn f(stream: TcpStream) -> Result<()> { Ok(()) } }, "connection"),
+            (quote! { async fn f(stream: TcpStream) -> Result<()> { Ok(()) } }, "connection_async"),
+        ];
+        for (item, adapter) in shapes {
+            let out = beside(item.clone(), export_connection(TokenStream::new(), item.clone())).to_string();
+            assert!(out.starts_with(&item.to_string()), "{out}");
+            assert!(out.contains(&format!(":: __private :: {adapter} (handle , f)")), "{out}");
+            assert!(out.contains("fn tidegate_connection (handle : i32) -> i32"), "{out}");
+            // The one error that it may have is for components.
+            assert_eq!(out.matches("compile_error").count(), 1, "{out}");
+        }
+        let cases = [
+            (quote! { fn f() {} }, "takes a `tidegate_sdk::net::TcpStream`"),
+            (quote! { fn f(a: A, b: B) {} }, "and nothing else"),
+            (quote! { fn f<T>(a: T) {} }, "generic"),
+            (quote! { struct S; }, "goes on a function"),
+        ];
+        for (item, part) in cases {
+            let message =
+                export_connection(TokenStream::new(), item).expect_err("it should be refused").to_string();
+            assert!(message.contains(part), "{message}");
+        }
+        assert!(export_connection(quote!(fast), quote! { fn f(_: TcpStream) {} }).is_err());
     }
 
     #[test]

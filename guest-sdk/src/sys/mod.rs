@@ -53,12 +53,19 @@ impl From<HostError> for io::Error {
             // The one that is part of normal work: it must not allocate.
             errno::EAGAIN => return Kind::WouldBlock.into(),
             errno::ECONNRESET => Kind::ConnectionReset,
+            errno::ECONNREFUSED => Kind::ConnectionRefused,
+            errno::EACCES => Kind::PermissionDenied,
+            errno::EHOSTUNREACH => Kind::HostUnreachable,
+            errno::ENETUNREACH => Kind::NetworkUnreachable,
+            errno::EADDRNOTAVAIL => Kind::AddrNotAvailable,
+            errno::ENOENT => Kind::NotFound,
+            errno::EBUSY => Kind::ResourceBusy,
             errno::ECONNABORTED | errno::ECANCELED => Kind::ConnectionAborted,
             errno::EPIPE => Kind::BrokenPipe,
             errno::EINVAL | errno::EMSGSIZE => Kind::InvalidInput,
             errno::EFBIG => Kind::FileTooLarge,
             errno::ETIMEDOUT => Kind::TimedOut,
-            errno::ENOSYS | errno::ENOTSUP => Kind::Unsupported,
+            errno::ENOSYS | errno::ENOTSUP | errno::EAFNOSUPPORT => Kind::Unsupported,
             _ => Kind::Other,
         };
         Self::new(kind, error)
@@ -81,11 +88,32 @@ pub(crate) fn check64(call: &'static str, result: i64) -> Result<u64, HostError>
 /// # Errors
 /// `TimedOut` at the limit on waits, if there is one; past it at once, whatever is ready.
 pub(crate) fn wait(handle: u32, interest: u16) -> io::Result<()> {
+    wait_for_any(&mut [Entry::new(handle, interest)])
+}
+
+/// As [`wait`], until one of `entries` is ready.
+pub(crate) fn wait_for_any(entries: &mut [Entry]) -> io::Result<()> {
     let timeout_ns = wait_timeout_ns();
-    if timeout_ns == 0 || check("poll", poll(&mut [Entry::new(handle, interest)], timeout_ns))? == 0 {
+    if timeout_ns == 0 || check("poll", poll(entries, timeout_ns))? == 0 {
         return Err(WaitLimit::error());
     }
     Ok(())
+}
+
+/// What an operation in several directions waits for, when it can do nothing more.
+pub(crate) type Waits = Vec<Entry>;
+
+/// Tries `op`, which does what it can without waiting, until it is done. What it says it waits for is waited for together:
+/// neither side of a conversation ever keeps the other from going on.
+pub(crate) fn until<T>(mut op: impl FnMut(&mut Waits) -> io::Result<Option<T>>) -> io::Result<T> {
+    let mut waits = Waits::new();
+    loop {
+        if let Some(done) = op(&mut waits)? {
+            return Ok(done);
+        }
+        wait_for_any(&mut waits)?;
+        waits.clear();
+    }
 }
 
 /// Calls `import` with a buffer until what it writes fits, and returns that. Imports of this shape write nothing and

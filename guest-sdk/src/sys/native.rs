@@ -2,12 +2,16 @@
 //! `test`.
 //!
 //! One exchange at a time, per thread. It follows the ABI's rules for order, handles and backpressure; time passes only
-//! while the handler waits, and then at once up to whatever comes next. What it leaves out: limits on CPU, memory and
-//! wall-clock time, and all but the simplest checks of heads.
+//! while the handler waits, and then at once up to whatever comes next; unless it waits for a socket, which is a real one:
+//! that takes real time. What it leaves out: limits on CPU, memory and wall-clock time, and all but the simplest checks of
+//! heads.
+
+pub(crate) mod sockets;
+pub(crate) mod upstreams;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tidegate_abi::errno::{self, Errno};
 use tidegate_abi::fields::{FieldList, ListError};
 use tidegate_abi::poll::{self, Entry};
@@ -102,6 +106,8 @@ pub(crate) struct Host {
     pub(crate) response_end: End,
     pub(crate) now_ns: u64,
     pub(crate) logs: Vec<(u32, String)>,
+    /// Requests to others.
+    fetches: upstreams::Fetches,
     /// Every call except `log`, in order.
     pub(crate) calls: Vec<&'static str>,
 }
@@ -137,6 +143,7 @@ impl Default for Host {
             response_end: End::Open,
             now_ns: BEGIN_NS,
             logs: Vec::new(),
+            fetches: upstreams::Fetches::default(),
             calls: Vec::new(),
         }
     }
@@ -207,6 +214,11 @@ impl Host {
         if handle == REQUEST_BODY && self.request_end != End::Closed { Ok(()) } else { Err(errno::EBADF) }
     }
 
+    /// How the request's body has failed, if it has.
+    fn body_failure(&self) -> Option<Errno> {
+        self.body_error.filter(|_| self.arrived.is_empty() && self.chunks.is_empty())
+    }
+
     /// How many bytes are there, at most `max`; 0 at the end.
     fn take(&mut self, max: usize) -> Outcome {
         match (self.arrived.len().min(max), self.chunks.is_empty(), self.body_error) {
@@ -252,16 +264,58 @@ impl Host {
     }
 
     fn forward(&mut self, from: u32, to: u32, n: i64) -> Outcome {
-        self.source(from)?;
         let asked = usize::try_from(n).unwrap_or(usize::MAX);
-        let room = self.permit(to)?;
-        let n = self.take(room.min(asked))?;
-        let bytes: Vec<u8> = self.arrived.drain(..n).collect();
-        self.write(to, &bytes)
+        let room = self.room(to)?;
+        let n = self.peek(from, room.min(asked))?;
+        let mut bytes = vec![0; n];
+        if n > 0 {
+            self.read_any(from, &mut bytes)?;
+            self.write_any(to, &bytes)?;
+        }
+        Ok(n)
+    }
+
+    /// How many bytes may be written there, whatever it is.
+    fn room(&mut self, to: u32) -> Outcome {
+        match to {
+            to if sockets::is_ours(to) => sockets::room(to),
+            to if upstreams::is_ours(to) => self.fetches.room(to),
+            to => self.permit(to),
+        }
+    }
+
+    /// How many bytes can be read there, at most `max`; 0 at the end.
+    fn peek(&mut self, from: u32, max: usize) -> Outcome {
+        match from {
+            from if sockets::is_ours(from) => sockets::peek(from).map(|n| n.min(max)),
+            from if upstreams::is_ours(from) => self.fetches.peek(from, self.now_ns).map(|n| n.min(max)),
+            from => {
+                self.source(from)?;
+                self.take(max)
+            }
+        }
+    }
+
+    fn read_any(&mut self, handle: u32, buf: &mut [u8]) -> Outcome {
+        match handle {
+            handle if sockets::is_ours(handle) => sockets::read(handle, buf),
+            handle if upstreams::is_ours(handle) => self.fetches.read(handle, buf, self.now_ns),
+            handle => self.read(handle, buf),
+        }
+    }
+
+    fn write_any(&mut self, handle: u32, bytes: &[u8]) -> Outcome {
+        match handle {
+            handle if sockets::is_ours(handle) => sockets::write(handle, bytes),
+            handle if upstreams::is_ours(handle) => self.fetches.write(handle, bytes),
+            handle => self.write(handle, bytes),
+        }
     }
 
     fn finish(&mut self, handle: u32, trailers: &[u8]) -> Outcome {
         match (handle, self.response_end, self.status) {
+            _ if sockets::is_ours(handle) => sockets::finish(handle),
+            _ if upstreams::is_ours(handle) => self.fetches.finish(handle, self.now_ns),
             (RESPONSE_BODY, End::Clean, _) => Err(errno::EALREADY),
             (RESPONSE_BODY, End::Open, None) => Err(errno::EPROTO),
             (RESPONSE_BODY, End::Open, Some(_)) => {
@@ -279,6 +333,8 @@ impl Host {
 
     fn close(&mut self, handle: u32) -> Outcome {
         let end = match handle {
+            _ if sockets::is_ours(handle) => return sockets::close(handle),
+            _ if upstreams::is_ours(handle) => return self.fetches.close(handle),
             REQUEST_BODY => &mut self.request_end,
             RESPONSE_BODY => &mut self.response_end,
             _ => return Err(errno::EBADF),
@@ -292,6 +348,8 @@ impl Host {
 
     fn ready(&self, entry: Entry) -> u16 {
         match entry.handle {
+            handle if sockets::is_ours(handle) => sockets::ready(entry),
+            handle if upstreams::is_ours(handle) => self.fetches.ready(entry, self.now_ns),
             REQUEST_BODY if self.request_end != End::Closed => {
                 let readable = !self.arrived.is_empty() || self.chunks.is_empty();
                 if readable { entry.interest & poll::READABLE } else { 0 }
@@ -325,25 +383,46 @@ impl Host {
         if self.looks > LOOKS_FREE {
             self.now_ns = self.now_ns.saturating_add(LOOK_NS);
         }
-        for waited in [false, true] {
-            if waited {
-                self.pass_time(entries, timeout_ns);
-            }
+        let is_real = entries.iter().any(|entry| sockets::is_ours(entry.handle));
+        let over_ns = self.now_ns.saturating_add(u64::try_from(timeout_ns).unwrap_or(u64::MAX));
+        let mut waited = false;
+        loop {
             for entry in entries.iter_mut() {
                 entry.ready = self.ready(*entry);
             }
             let ready = entries.iter().filter(|entry| entry.ready != 0).count();
-            if ready > 0 {
+            if ready > 0 || timeout_ns == 0 && waited {
                 return Ok(ready);
             }
+            if is_real {
+                if self.now_ns >= over_ns {
+                    return Ok(0);
+                }
+                self.pass_real_time(entries, over_ns);
+            } else if waited {
+                assert!(timeout_ns >= 0, "the handler waits for ever: {entries:?}");
+                return Ok(0);
+            } else {
+                self.pass_time(entries, timeout_ns);
+            }
+            waited = true;
         }
-        assert!(timeout_ns >= 0, "the handler waits for ever: {entries:?}");
-        Ok(0)
+    }
+
+    /// A socket is waited for: time is what it is, and what else is due comes when it is.
+    fn pass_real_time(&mut self, entries: &[Entry], over_ns: u64) {
+        let due_ns = entries.iter().filter_map(|entry| self.due_ns(entry)).min().unwrap_or(u64::MAX);
+        let until_ns = due_ns.min(over_ns).saturating_sub(self.now_ns);
+        let began = Instant::now();
+        sockets::wait(entries, Duration::from_nanos(until_ns));
+        let passed_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.pass_time(entries, i64::try_from(passed_ns).unwrap_or(i64::MAX));
     }
 
     /// When that which the entry waits for comes about, if ever.
     fn due_ns(&self, entry: &Entry) -> Option<u64> {
         match entry.handle {
+            handle if upstreams::is_ours(handle) => self.fetches.due_ns(entry),
             REQUEST_BODY if entry.interest & poll::READABLE != 0 => {
                 Some(self.arrived_ns.saturating_add(self.chunks.front()?.delay_ns))
             }
@@ -364,6 +443,7 @@ impl Host {
         let over_ns = u64::try_from(timeout_ns).ok().map(|timeout_ns| self.now_ns.saturating_add(timeout_ns));
         let due_ns = entries.iter().filter_map(|entry| self.due_ns(entry)).min();
         let next_ns = due_ns.into_iter().chain(over_ns).min().unwrap_or(self.now_ns);
+        self.fetches.drain();
         // While time passes the client goes on, whether or not the handler waits for that.
         let passes = next_ns > self.now_ns;
         self.now_ns = self.now_ns.max(next_ns);
@@ -453,11 +533,11 @@ pub(crate) mod calls {
     }
 
     pub(crate) fn read(handle: u32, buf: &mut [u8]) -> i32 {
-        call("read", |host| host.read(handle, buf))
+        call("read", |host| host.read_any(handle, buf))
     }
 
     pub(crate) fn write(handle: u32, bytes: &[u8]) -> i32 {
-        call("write", |host| host.write(handle, bytes))
+        call("write", |host| host.write_any(handle, bytes))
     }
 
     pub(crate) fn forward(from: u32, to: u32, n: i64) -> i64 {
@@ -470,6 +550,7 @@ pub(crate) mod calls {
 
     pub(crate) fn trailers(handle: u32, buf: &mut [u8]) -> i32 {
         call("trailers", |host| match (handle, host.request_end) {
+            _ if super::upstreams::is_ours(handle) => Ok(0),
             (RESPONSE_BODY, _) | (_, super::End::Closed) => Err(errno::EBADF),
             (_, super::End::Open) => Err(errno::EAGAIN),
             (_, super::End::Clean) => copy_out(&host.request_trailers, buf),
@@ -482,6 +563,43 @@ pub(crate) mod calls {
 
     pub(crate) fn close(handle: u32) -> i32 {
         call("close", |host| host.close(handle))
+    }
+
+    pub(crate) fn connect(kind: u32, addr: &[u8]) -> i32 {
+        call("connect", |_| super::sockets::connect(kind, addr))
+    }
+
+    pub(crate) fn resolve(name: &[u8]) -> i32 {
+        call("resolve", |_| super::sockets::resolve(name))
+    }
+
+    pub(crate) fn socket_address(handle: u32, which: u32, buf: &mut [u8]) -> i32 {
+        call("socket_address", |_| copy_out(super::sockets::address(handle, which)?.as_bytes(), buf))
+    }
+
+    pub(crate) fn error(handle: u32) -> i32 {
+        if super::upstreams::is_ours(handle) {
+            return HOST.with_borrow_mut(|host| host.fetches.error(handle, host.now_ns));
+        }
+        if handle == super::REQUEST_BODY {
+            return HOST.with_borrow(|host| host.body_failure().unwrap_or(0));
+        }
+        super::sockets::error(handle)
+    }
+
+    /// The largest body that a request to others is given with the call.
+    pub(crate) const GIVEN_BYTES_MAX: usize = crate::sys::RESPOND_BODY_BYTES_MAX;
+
+    pub(crate) fn fetch_request(head: &[u8], body: &[u8]) -> i32 {
+        call("request", |host| host.fetches.begin(head, body, host.respond_bytes_max, host.now_ns))
+    }
+
+    pub(crate) fn fetch_head(handle: u32, buf: &mut [u8]) -> i32 {
+        call("head", |host| copy_out(&host.fetches.head(handle, host.now_ns)?, buf))
+    }
+
+    pub(crate) fn fetch_reason(handle: u32, buf: &mut [u8]) -> i32 {
+        call("reason", |host| copy_out(host.fetches.reason(handle, host.now_ns)?.as_bytes(), buf))
     }
 
     pub(crate) fn usage(buf: &mut [u8]) -> i32 {

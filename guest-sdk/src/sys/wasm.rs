@@ -32,6 +32,17 @@ mod raw {
         pub(crate) safe fn close(handle: u32) -> i32;
         pub(super) fn usage(buf: *mut u8, cap: usize) -> i32;
         pub(super) fn log(level: u32, text: *const u8, len: usize) -> i32;
+        pub(super) fn connect(kind: u32, addr: *const u8, len: usize) -> i32;
+        pub(super) fn resolve(name: *const u8, len: usize) -> i32;
+        pub(super) fn socket_address(handle: u32, which: u32, buf: *mut u8, cap: usize) -> i32;
+        pub(crate) safe fn error(handle: u32) -> i32;
+    }
+
+    #[link(wasm_import_module = "tidegate_fetch_v1")]
+    unsafe extern "C" {
+        pub(super) fn request(head: *const u8, len: usize, body: *const u8, body_len: usize) -> i32;
+        pub(super) fn head(handle: u32, buf: *mut u8, cap: usize) -> i32;
+        pub(super) fn reason(handle: u32, buf: *mut u8, cap: usize) -> i32;
     }
 
     #[link(wasm_import_module = "wasi_snapshot_preview1")]
@@ -40,7 +51,10 @@ mod raw {
     }
 }
 
-pub(crate) use raw::{close, forward};
+/// The largest body that a request to others is given with the call; larger ones are streamed.
+pub(crate) const GIVEN_BYTES_MAX: usize = super::RESPOND_BODY_BYTES_MAX;
+
+pub(crate) use raw::{close, error, forward};
 
 pub(crate) fn request_head(buf: &mut [u8]) -> i32 {
     // SAFETY: pointer and length are those of a slice that the host may write.
@@ -101,6 +115,36 @@ pub(crate) fn usage(buf: &mut [u8]) -> i32 {
 pub(crate) fn log(level: u32, text: &[u8]) -> i32 {
     // SAFETY: pointer and length are those of a slice, only read.
     unsafe { raw::log(level, text.as_ptr(), text.len()) }
+}
+
+pub(crate) fn connect(kind: u32, addr: &[u8]) -> i32 {
+    // SAFETY: pointer and length are those of a slice, only read.
+    unsafe { raw::connect(kind, addr.as_ptr(), addr.len()) }
+}
+
+pub(crate) fn resolve(name: &[u8]) -> i32 {
+    // SAFETY: pointer and length are those of a slice, only read.
+    unsafe { raw::resolve(name.as_ptr(), name.len()) }
+}
+
+pub(crate) fn socket_address(handle: u32, which: u32, buf: &mut [u8]) -> i32 {
+    // SAFETY: pointer and length are those of a slice that the host may write.
+    unsafe { raw::socket_address(handle, which, buf.as_mut_ptr(), buf.len()) }
+}
+
+pub(crate) fn fetch_request(head: &[u8], body: &[u8]) -> i32 {
+    // SAFETY: pointers and lengths are those of slices, only read.
+    unsafe { raw::request(head.as_ptr(), head.len(), body.as_ptr(), body.len()) }
+}
+
+pub(crate) fn fetch_head(handle: u32, buf: &mut [u8]) -> i32 {
+    // SAFETY: pointer and length are those of a slice that the host may write.
+    unsafe { raw::head(handle, buf.as_mut_ptr(), buf.len()) }
+}
+
+pub(crate) fn fetch_reason(handle: u32, buf: &mut [u8]) -> i32 {
+    // SAFETY: pointer and length are those of a slice that the host may write.
+    unsafe { raw::reason(handle, buf.as_mut_ptr(), buf.len()) }
 }
 
 /// The clock that deadlines count on, in nanoseconds.

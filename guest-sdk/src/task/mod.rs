@@ -41,8 +41,7 @@ pub use many::{join_all, race, try_join_all};
 pub use select::{Either, select, yield_now};
 pub use timers::{Elapsed, Interval, Sleep, interval, sleep, sleep_until, timeout};
 
-pub(crate) use coop::proceed;
-pub(crate) use reactor::{Disarm, poll_io, ready};
+pub(crate) use reactor::{Disarm, Ready, poll_io, poll_until, ready, until};
 
 #[cfg(test)]
 mod tests;

@@ -5,14 +5,14 @@
 //! (`&mut RequestBody`, `&mut BodyWriter`), hence at most one future that waits for it.
 
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use tidegate_abi::poll::{ENTRIES_MAX, Entry, FOREVER};
 
 use super::coop;
-use crate::sys::{self, check};
+use crate::sys::{self, Waits, check};
 use crate::time::{NEVER_NS, WaitLimit, left_ns};
 
 /// How long the host is asked about one part of the handles when there are more than one call takes, in nanoseconds.
@@ -205,6 +205,7 @@ pub(crate) fn ready(handle: u32, interest: u16) -> Ready {
 }
 
 /// See [`ready`].
+#[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
 pub(crate) struct Ready {
     interest: Interest,
@@ -272,4 +273,39 @@ pub(crate) fn poll_io<T>(
         }
         done => Poll::Ready(done),
     }
+}
+
+/// As [`sys::until`], for async code: `waiting` is what `op` waits for, kept from one poll to the next.
+pub(crate) fn poll_until<T>(
+    waiting: &mut Vec<Ready>,
+    cx: &mut Context<'_>,
+    mut op: impl FnMut(&mut Waits) -> io::Result<Option<T>>,
+) -> Poll<io::Result<T>> {
+    let mut waits = Waits::new();
+    loop {
+        let mut fired = waiting.is_empty();
+        for ready in &mut *waiting {
+            if let Poll::Ready(done) = Pin::new(ready).poll(cx) {
+                done?;
+                fired = true;
+            }
+        }
+        if !fired {
+            return Poll::Pending;
+        }
+        waiting.clear();
+        if coop::proceed(cx).is_pending() {
+            return Poll::Pending;
+        }
+        if let Some(done) = op(&mut waits)? {
+            return Poll::Ready(Ok(done));
+        }
+        waiting.extend(waits.drain(..).map(|entry| ready(entry.handle, entry.interest)));
+    }
+}
+
+/// See [`poll_until`].
+pub(crate) async fn until<T>(mut op: impl FnMut(&mut Waits) -> io::Result<Option<T>>) -> io::Result<T> {
+    let mut waiting = Vec::new();
+    poll_fn(|cx| poll_until(&mut waiting, cx, &mut op)).await
 }

@@ -34,16 +34,24 @@
 //! - a handler without a response, or one that ran into a limit, gets the response of the server for that.
 //!
 //! [`Exchange::run`] and [`Exchange::run_streaming`] always run natively.
+//!
+//! # Others
+//! Requests that a handler sends are answered by functions of the test ([`upstream`]), and nobody else is asked; its sockets
+//! are real ones, and while it waits for one, time is real too. What serves connections is at the other end of [`connect`].
 
 mod answer;
 #[cfg(unix)]
 mod client;
+mod connection;
 mod exchange;
+mod upstream;
 #[cfg(unix)]
 mod wire;
 
 pub use answer::Answer;
+pub use connection::connect;
 pub use exchange::{Exchange, StreamingResult};
+pub use upstream::{Upstream, UpstreamResult, upstream, upstream_after};
 
 use std::ffi::OsString;
 use std::fmt;

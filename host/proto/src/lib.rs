@@ -16,6 +16,7 @@
     )
 )]
 
+pub mod client;
 pub mod conn;
 pub mod error;
 pub mod http1;

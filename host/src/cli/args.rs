@@ -11,8 +11,8 @@ use clap::{Args, Parser, Subcommand};
 use super::Failure;
 use crate::config::{
     APP_FLAG_KEYS, AppSettings, BuildTarget, ConfigError, Given, HTTP_KEYS, Instances, ListenAddr, LogFormat,
-    LogTarget, Mount, ServerSettings, Settings, StateFolder, ValueError, check_app_name, check_env,
-    check_routes, set_from_flag,
+    LogTarget, Mount, Rule, ServerSettings, Settings, StateFolder, TcpListen, ValueError, check_app_name,
+    check_env, check_routes, set_from_flag, sockets,
 };
 
 /// Serves HTTP handlers compiled to WebAssembly, each request in a sandbox of its own.
@@ -190,6 +190,9 @@ struct ServerFlags {
     /// Most bytes of compiled guests that are kept; 0 keeps none [default: 2GiB]
     #[arg(long, value_name = "SIZE")]
     cache: Option<String>,
+    /// A name server to ask for the addresses of names; may be repeated [default: as the system is set up]
+    #[arg(long, value_name = "ADDR:PORT")]
+    dns: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -220,6 +223,25 @@ struct AppFlags {
         help = "A folder that a component sees at the path GUEST, to be read only (:ro, the default) or written to (:rw); may be repeated"
     )]
     mount: Vec<String>,
+    // No doc comment: rustdoc would take the brackets for links.
+    #[arg(
+        long,
+        value_name = "RULE",
+        help = "What the app may connect to, as [udp:]HOST:PORT, such as db.example:5432, *.example.com:443 or 10.0.0.0/8:*; may be repeated"
+    )]
+    allow_connect: Vec<String>,
+    #[arg(
+        long,
+        value_name = "RULE",
+        help = "Where the app may listen by itself, as [udp:]ADDR:PORT; may be repeated"
+    )]
+    allow_listen: Vec<String>,
+    /// Certificates (PEM) that the app trusts besides the web's roots; may be repeated
+    #[arg(long, value_name = "FILE")]
+    ca: Vec<String>,
+    /// An address whose raw TCP connections are handed to the app; may be repeated
+    #[arg(long, value_name = "ADDR")]
+    listen_tcp: Vec<String>,
     /// What the app may use, such as memory=64MiB, cpu=10s or concurrency=256; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     limit: Vec<String>,
@@ -229,7 +251,7 @@ impl Flags {
     /// Finds what is wrong with the flags by themselves.
     pub(super) fn check(&self) -> Result<(), Failure> {
         let app = AppSettings::new("app".into(), PathBuf::new());
-        self.apply(&mut Settings { server: ServerSettings::default(), apps: vec![app] })
+        self.apply(&mut Settings { server: ServerSettings::default(), apps: vec![app], tcp: Vec::new() })
     }
 
     /// Whether they name an address.
@@ -239,15 +261,23 @@ impl Flags {
 
     /// Changes settings as the flags say.
     pub(super) fn apply(&self, settings: &mut Settings) -> Result<(), Failure> {
-        self.server.apply(&mut settings.server)?;
-        let Some(flag) = self.app.first() else { return Ok(()) };
-        match settings.apps.as_mut_slice() {
-            [app] => self.app.apply(app),
-            apps => {
+        let Settings { server, apps, tcp } = settings;
+        self.server.apply(server)?;
+        if let Some(flag) = self.app.first() {
+            let [app] = apps.as_mut_slice() else {
                 let message = format!("`{flag}` could mean any of the {} apps of the manifest", apps.len());
-                Err(Failure::usage(message, Some("set it in the manifest, in the app's section".to_owned())))
-            }
+                let help = "set it in the manifest, in the app's section".to_owned();
+                return Err(Failure::usage(message, Some(help)));
+            };
+            self.app.apply(app)?;
+            self.app.apply_tcp(&app.name, tcp, &server.listen)?;
         }
+        // The server may have been told to listen where the manifest has an app do so.
+        let mut all = Vec::new();
+        for listen in tcp.iter().cloned() {
+            at("--listen", listen.add_to(&mut all, &server.listen))?;
+        }
+        Ok(())
     }
 }
 
@@ -298,6 +328,13 @@ impl ServerFlags {
         if let Some(text) = &self.cache {
             server.cache_bytes_max = at("--cache", Given::Word(text).bytes(0..=u64::MAX))?;
         }
+        let mut dns = Vec::new();
+        for text in &self.dns {
+            at("--dns", sockets::parse_dns(text).and_then(|addr| sockets::add_dns(addr, &mut dns)))?;
+        }
+        if !dns.is_empty() {
+            server.dns = dns;
+        }
         Ok(())
     }
 }
@@ -312,6 +349,10 @@ impl AppFlags {
             ("--weight", self.weight.is_some()),
             ("--env", !self.env.is_empty()),
             ("--mount", !self.mount.is_empty()),
+            ("--allow-connect", !self.allow_connect.is_empty()),
+            ("--allow-listen", !self.allow_listen.is_empty()),
+            ("--ca", !self.ca.is_empty()),
+            ("--listen-tcp", !self.listen_tcp.is_empty()),
             ("--limit", !self.limit.is_empty()),
         ];
         set.iter().find(|(_, set)| *set).map(|(flag, _)| *flag)
@@ -347,6 +388,15 @@ impl AppFlags {
         }
         app.mounts.retain(|known| mounts.iter().all(|mount| mount.guest != known.guest));
         app.mounts.append(&mut mounts);
+        let sockets = &mut app.sockets;
+        at("--allow-connect", allow(&self.allow_connect, Rule::parse, &mut sockets.connect))?;
+        at("--allow-listen", allow(&self.allow_listen, Rule::parse_listen, &mut sockets.listen))?;
+        for path in self.ca.iter().map(PathBuf::from) {
+            at("--ca", sockets::certificates(&path).map(drop))?;
+            if !sockets.ca.contains(&path) {
+                sockets.ca.push(path);
+            }
+        }
         for text in &self.limit {
             at("--limit", set_from_flag(&APP_FLAG_KEYS, &mut app.limits, text))?;
         }
@@ -354,6 +404,39 @@ impl AppFlags {
         at("--limit", marks.map_err(|error| ValueError { message: error.to_string(), help: None }))?;
         Ok(())
     }
+}
+
+impl AppFlags {
+    /// Where raw connections are accepted: all of them are the one app's. `server` is where HTTP is served.
+    fn apply_tcp(&self, name: &str, tcp: &mut Vec<TcpListen>, server: &[ListenAddr]) -> Result<(), Failure> {
+        if !self.listen_tcp.is_empty() {
+            tcp.clear();
+        }
+        for text in &self.listen_tcp {
+            let listen = TcpListen::parse_addr(text).map(|addr| TcpListen { addr, app: name.to_owned() });
+            at("--listen-tcp", listen.and_then(|listen| listen.add_to(tcp, server)))?;
+        }
+        // The flags may have given it another name.
+        for listen in tcp {
+            name.clone_into(&mut listen.app);
+        }
+        Ok(())
+    }
+}
+
+/// Adds rules to those that are there.
+fn allow(
+    texts: &[String],
+    parse: fn(&str) -> Result<Rule, ValueError>,
+    rules: &mut Vec<Rule>,
+) -> Result<(), ValueError> {
+    let mut more = Vec::new();
+    for text in texts {
+        parse(text)?.add_to(&mut more)?;
+    }
+    more.retain(|rule| !rules.contains(rule));
+    rules.append(&mut more);
+    Ok(())
 }
 
 /// `NAME=VALUE`. The value may be empty and may hold more equals signs.
@@ -391,7 +474,7 @@ mod tests {
 
     fn one_app() -> Settings {
         let app = AppSettings::new("x".into(), "x.wasm".into());
-        Settings { server: ServerSettings::default(), apps: vec![app] }
+        Settings { server: ServerSettings::default(), apps: vec![app], tcp: Vec::new() }
     }
 
     #[test]
@@ -435,6 +518,44 @@ mod tests {
     }
 
     #[test]
+    fn sockets_have_flags() {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        std::fs::write(&ca, sockets::PEM).unwrap();
+        let of_manifest = || {
+            let mut settings = one_app();
+            settings.apps[0].sockets.connect = vec![Rule::parse("a.example:1").unwrap()];
+            settings.tcp = vec![TcpListen { addr: "127.0.0.1:6".parse().unwrap(), app: "x".into() }];
+            settings
+        };
+        let mut settings = of_manifest();
+        let line = format!(
+            "--name lines --allow-connect a.example:1 --allow-connect udp:10.0.0.0/8:53 --allow-listen localhost:7000-7999 \
+             --listen-tcp 127.0.0.1:7 --listen-tcp :0 --listen-tcp :0 --dns 127.0.0.1:5353 --dns [::1]:53 --ca {0} --ca {0} \
+             --limit sockets=5 --limit socket-bytes=1GiB --limit connects=100/s",
+            ca.display()
+        );
+        flags(&line).apply(&mut settings).unwrap();
+        let app = &settings.apps[0];
+        let shown = |rules: &[Rule]| rules.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(shown(&app.sockets.connect), ["a.example:1", "udp:10.0.0.0/8:53"], "each once");
+        assert_eq!(shown(&app.sockets.listen), ["localhost:7000-7999"]);
+        assert_eq!(app.sockets.ca, [ca]);
+        assert_eq!((app.limits.sockets_max, app.limits.connects_per_s), (5, 100));
+        assert_eq!(app.limits.socket_bytes_max, 1 << 30);
+        let tcp: Vec<_> = settings.tcp.iter().map(|tcp| format!("{} {}", tcp.addr, tcp.app)).collect();
+        assert_eq!(tcp, ["127.0.0.1:7 lines", "[::]:0 lines", "[::]:0 lines"], "instead of the manifest's");
+        let dns: Vec<_> = settings.server.dns.iter().map(ToString::to_string).collect();
+        assert_eq!(dns, ["127.0.0.1:5353", "[::1]:53"]);
+
+        let mut renamed = of_manifest();
+        flags("--name other").apply(&mut renamed).unwrap();
+        assert_eq!(renamed.tcp[0].app, "other");
+        let told = flags("--listen 127.0.0.1:6").apply(&mut renamed).unwrap_err().to_string();
+        assert!(told.starts_with("error: --listen: `127.0.0.1:6` is where the server listens"), "{told}");
+    }
+
+    #[test]
     fn wrong_values_name_the_flag_and_the_way_out() {
         let table = [
             ("--listen 8080", "error: --listen: `8080` is not an address", "`:8080`"),
@@ -460,6 +581,30 @@ mod tests {
             ("--mount .:here", "error: --mount: the guest's path `here` does not begin with `/`", "as in"),
             ("--mount /no/such:/x", "error: --mount: `/no/such`: ", "has to be there"),
             ("--mount .:/x --mount /:/x", "error: --mount: `/x` is the guest's path of `.` already", ""),
+            (
+                "--allow-connect a.example",
+                "error: --allow-connect: `a.example` names no port",
+                "`a.example:*` for all",
+            ),
+            ("--allow-connect a:1 --allow-connect a:1", "error: --allow-connect: `a:1` is there twice", ""),
+            (
+                "--allow-listen a.example:1",
+                "error: --allow-listen: `a.example:1` names a host",
+                "`0.0.0.0:1`",
+            ),
+            ("--listen-tcp 7000", "error: --listen-tcp: `7000` is not an address", "`:7000`"),
+            ("--listen-tcp unix:a", "error: --listen-tcp: `unix:a` is not an address of TCP", "as in"),
+            ("--listen-tcp :1 --listen-tcp :1", "error: --listen-tcp: `[::]:1` is there already", "one app"),
+            (
+                "--listen :1 --listen-tcp :1",
+                "error: --listen-tcp: `[::]:1` is where the server",
+                "another port",
+            ),
+            ("--dns 1.1.1.1", "error: --dns: `1.1.1.1` names no port", "`1.1.1.1:53`"),
+            ("--dns 1.1.1.1:53 --dns 1.1.1.1:53", "error: --dns: `1.1.1.1:53` is there twice", ""),
+            ("--ca /no/such", "error: --ca: `/no/such` cannot be read", ""),
+            ("--ca /", "error: --ca: `/` is not a file", "PEM"),
+            ("--limit connects=5", "error: --limit: connects: `5` is ambiguous", "`5/s`"),
             ("--limit cpuu=1s", "error: --limit: unknown key `cpuu`", "did you mean `cpu`?"),
             ("--limit memory=64", "error: --limit: memory: `64` is ambiguous", "64MiB"),
             ("--limit high-watermark=4KiB", "error: --limit: the low watermark must be below", ""),
@@ -488,6 +633,10 @@ mod tests {
             "--weight 2",
             "--env A=1",
             "--mount .:/a",
+            "--allow-connect a:1",
+            "--allow-listen localhost:1",
+            "--ca x",
+            "--listen-tcp :1",
             "--limit cpu=1s",
         ] {
             let shown = flags(line).apply(&mut settings).unwrap_err().to_string();

@@ -97,7 +97,7 @@ fn of_target(target: &Path) -> Result<Settings, Failure> {
 /// One app for everything, with all settings at their defaults.
 pub(super) fn of_module(source: PathBuf, name: &str) -> Result<Settings, Failure> {
     let app = AppSettings::new(app_name(name), source);
-    Ok(Settings { server: ServerSettings::default(), apps: vec![app] })
+    Ok(Settings { server: ServerSettings::default(), apps: vec![app], tcp: Vec::new() })
 }
 
 /// The name of an app after a file's.

@@ -109,7 +109,9 @@ fn settings_for(args: &TestArgs, mut settings: Settings, socket: &Path) -> Resul
     server.listen = vec![ListenAddr::Unix(socket.to_path_buf())];
     server.access_log = None;
     server.drain = DRAIN_MAX;
-    if let [app] = settings.apps.as_mut_slice() {
+    if let [app] = settings.apps.as_mut_slice()
+        && !app.routes.is_empty()
+    {
         app.routes = vec!["/*".to_owned()];
     }
     Ok(settings)

@@ -29,7 +29,7 @@ impl<T> Key<T> {
 }
 
 /// The `limits` of an app.
-pub(crate) const APP_KEYS: [Key<AppLimits>; 8] = [
+pub(crate) const APP_KEYS: [Key<AppLimits>; 11] = [
     // A page of memory at least; a memory of 32 bits has no more than 4 GiB.
     Key::new("memory", |limits, given| {
         given.bytes(64 * KIB..=4 * GIB).map(|value| limits.memory_bytes = value)
@@ -51,6 +51,17 @@ pub(crate) const APP_KEYS: [Key<AppLimits>; 8] = [
     Key::new("table_elements", |limits, given| {
         given.count(1..=20_000).map(|value| limits.table_elements = value as usize)
     }),
+    Key::new("sockets", |limits, given| given.count(1..=1_000_000).map(|value| limits.sockets_max = value)),
+    Key::new("socket_bytes", |limits, given| {
+        limits.socket_bytes_max = match given {
+            Given::Word("unlimited") | Given::Text("unlimited") => u64::MAX,
+            given => given.bytes(0..=u64::MAX)?,
+        };
+        Ok(())
+    }),
+    Key::new("connects", |limits, given| {
+        given.per_s(1..=1_000_000).map(|value| limits.connects_per_s = value)
+    }),
 ];
 
 /// The `watermarks` of an app.
@@ -58,8 +69,8 @@ pub(crate) const WATERMARK_KEYS: [Key<AppLimits>; 2] =
     [Key::new("high", set_high_watermark), Key::new("low", set_low_watermark)];
 
 /// What `--limit` takes: the limits of an app, and its watermarks under longer names.
-pub(crate) const APP_FLAG_KEYS: [Key<AppLimits>; 10] = {
-    let mut keys = [Key::new("high_watermark", set_high_watermark); 10];
+pub(crate) const APP_FLAG_KEYS: [Key<AppLimits>; 13] = {
+    let mut keys = [Key::new("high_watermark", set_high_watermark); 13];
     let mut number = 0;
     while number < APP_KEYS.len() {
         keys[number] = APP_KEYS[number];
@@ -142,6 +153,9 @@ mod tests {
             "body=5B",
             "log-rate=6B/s",
             "table-elements=7",
+            "sockets=10",
+            "socket-bytes=11B",
+            "connects=12/s",
             "high-watermark=8KiB",
             "low_watermark=9B",
         ] {
@@ -158,10 +172,15 @@ mod tests {
             low_watermark: 9,
             log_bytes_per_s: 6,
             table_elements: 7,
+            sockets_max: 10,
+            socket_bytes_max: 11,
+            connects_per_s: 12,
         };
         assert_eq!(limits, expected);
         set_from_flag(&APP_FLAG_KEYS, &mut limits, "body=unlimited").unwrap();
         assert_eq!(limits.body_bytes, None);
+        set_from_flag(&APP_FLAG_KEYS, &mut limits, "socket_bytes=unlimited").unwrap();
+        assert_eq!(limits.socket_bytes_max, u64::MAX);
     }
 
     #[test]
@@ -209,6 +228,8 @@ mod tests {
             ("log-rat=1B", "unknown key `log-rat`", "did you mean `log_rate`?"),
             ("cpu", "`cpu` is not `key=value`", "memory, cpu, wall"),
             ("cpu=1", "cpu: `1` is ambiguous", "10s"),
+            ("socket_byte=1B", "unknown key `socket_byte`", "did you mean `socket_bytes`?"),
+            ("connects=5", "connects: `5` is ambiguous", "write `5/s`"),
             ("zzz=1", "unknown key `zzz`", "it is one of: memory"),
         ];
         for (text, message, help) in table {

@@ -8,6 +8,7 @@ pub mod manifest;
 mod mount;
 mod problem;
 mod settings;
+pub mod sockets;
 mod state;
 mod suggest;
 mod units;
@@ -22,5 +23,6 @@ pub use settings::{
 };
 pub(crate) use settings::{check_app_name, check_env, check_routes};
 pub use state::StateFolder;
+pub use sockets::{Rule, SocketSettings, TcpListen};
 pub(crate) use suggest::did_you_mean;
 pub(crate) use units::{Given, about_bytes};

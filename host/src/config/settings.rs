@@ -14,6 +14,7 @@ use tidegate_proto::router::{RouteError, RouterBuilder};
 
 use super::mount::Mount;
 use super::problem::ValueError;
+use super::sockets::{SocketSettings, TcpListen};
 use super::state::StateFolder;
 
 /// Everything a server needs to know before it starts.
@@ -23,6 +24,8 @@ pub struct Settings {
     pub server: ServerSettings,
     /// The apps, in the order they were given. Never empty once checked.
     pub apps: Vec<AppSettings>,
+    /// Where raw TCP connections are accepted, and for which of the apps. No address is there twice, but for port 0.
+    pub tcp: Vec<TcpListen>,
 }
 
 /// Settings of the whole process.
@@ -52,6 +55,8 @@ pub struct ServerSettings {
     pub state: StateFolder,
     /// Most bytes of compiled guests that are kept. 0: none are, and the state folder is left alone. Default 2 GiB.
     pub cache_bytes_max: u64,
+    /// Who is asked for the addresses of names. Empty, the default: whom the system asks.
+    pub dns: Vec<SocketAddr>,
     /// Started by `tidegate dev`.
     pub dev: bool,
 }
@@ -71,6 +76,7 @@ impl Default for ServerSettings {
             memory_budget_bytes: None,
             state: StateFolder::User,
             cache_bytes_max: 2 << 30,
+            dns: Vec::new(),
             dev: false,
         }
     }
@@ -191,7 +197,8 @@ pub struct AppSettings {
     pub name: String,
     /// The handler: a module or a component.
     pub source: PathBuf,
-    /// Patterns as the router reads them: `[host]/path`. Never empty once checked.
+    /// Patterns as the router reads them: `[host]/path`. Empty only where it has something to do without requests: raw
+    /// connections, or sockets of its own.
     pub routes: Vec<String>,
     /// A sandbox for each request, or one for many.
     pub instances: Instances,
@@ -201,6 +208,8 @@ pub struct AppSettings {
     pub env: Vec<(String, String)>,
     /// Folders of the host that it sees, each under a path of its own. Default none.
     pub mounts: Vec<Mount>,
+    /// What it may reach and offer beyond HTTP. Default nothing.
+    pub sockets: SocketSettings,
     /// What it may use.
     pub limits: AppLimits,
 }
@@ -216,6 +225,7 @@ impl AppSettings {
             weight: 1,
             env: Vec::new(),
             mounts: Vec::new(),
+            sockets: SocketSettings::default(),
             limits: AppLimits::default(),
         }
     }
@@ -230,7 +240,7 @@ pub enum Instances {
     Reuse(u32),
 }
 
-/// What one app may use. CPU, memory and wall time are per request, the rest per app.
+/// What one app may use. CPU, memory, wall time and what goes through sockets are per request, the rest per app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AppLimits {
     /// All memories of an instance together.
@@ -253,6 +263,12 @@ pub struct AppLimits {
     pub log_bytes_per_s: u64,
     /// Elements of all tables of an instance together.
     pub table_elements: usize,
+    /// Sockets that are open at once.
+    pub sockets_max: u32,
+    /// Bytes in and out through the sockets of one call. `u64::MAX` is unlimited.
+    pub socket_bytes_max: u64,
+    /// Connections a second that it may begin.
+    pub connects_per_s: u32,
 }
 
 impl Default for AppLimits {
@@ -269,6 +285,9 @@ impl Default for AppLimits {
             low_watermark: marks.low,
             log_bytes_per_s: 64 << 10,
             table_elements: 20_000,
+            sockets_max: 1024,
+            socket_bytes_max: u64::MAX,
+            connects_per_s: 1000,
         }
     }
 }

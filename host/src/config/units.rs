@@ -56,6 +56,43 @@ impl Given<'_> {
         }
     }
 
+    /// Times a second: `100/s`.
+    pub(crate) fn per_s(self, range: RangeInclusive<u32>) -> Result<u32, ValueError> {
+        let help = "a rate is a number with `/s`, as in `100/s`";
+        let text = match &self {
+            Self::Number(0) => "0",
+            Self::Number(number) => {
+                let error = ValueError::new("a plain number is ambiguous: a rate needs a unit");
+                return Err(error.help(format!("write `\"{number}/s\"`")));
+            }
+            other => other.text().map_err(|error| error.help(help))?,
+        };
+        let (number, unit) = match text.split_once('/') {
+            Some((number, unit)) => (number, Some(unit)),
+            None => (text, None),
+        };
+        if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(ValueError::new(format!("`{text}` is not a rate")).help(help));
+        }
+        let count = number.parse::<u32>().ok();
+        match unit {
+            Some("s") => {}
+            None if count == Some(0) => {}
+            None => {
+                let error = ValueError::new(format!("`{text}` is ambiguous: a rate needs a unit"));
+                return Err(error.help(format!("write `{text}/s`")));
+            }
+            Some(unit) => {
+                let error = ValueError::new(format!("`/{unit}` is not a unit of a rate"));
+                return Err(error.help(help));
+            }
+        }
+        let (first, last) = (*range.start(), *range.end());
+        count
+            .filter(|count| range.contains(count))
+            .ok_or_else(|| ValueError::new(format!("it must be between {first}/s and {last}/s")))
+    }
+
     /// A size in bytes that an address space holds.
     pub(crate) fn size(self, range: RangeInclusive<u64>) -> Result<usize, ValueError> {
         let bytes = self.bytes(range)?;
@@ -300,6 +337,38 @@ mod tests {
         assert_eq!(error.message, "it must be between 64KiB and 4GiB");
         let error = Given::Text("2h").millis(0..=3_600_000).unwrap_err();
         assert_eq!(error.message, "it must be between 0ms and 1h");
+    }
+
+    #[test]
+    fn rates() {
+        let table = [
+            (Given::Word("100/s"), 100),
+            (Given::Text("1/s"), 1),
+            (Given::Text("0"), 0),
+            (Given::Word("0/s"), 0),
+            (Given::Number(0), 0),
+        ];
+        for (given, expected) in table {
+            assert_eq!(given.per_s(0..=100).unwrap(), expected);
+        }
+        let table = [
+            (Given::Number(5), "a plain number is ambiguous", "write `\"5/s\"`"),
+            (Given::Text("5"), "`5` is ambiguous", "write `5/s`"),
+            (Given::Text("5/min"), "`/min` is not a unit", "`100/s`"),
+            (Given::Text("5/"), "`/` is not a unit", "`100/s`"),
+            (Given::Text("/s"), "`/s` is not a rate", "`100/s`"),
+            (Given::Text("fast"), "`fast` is not a rate", "`100/s`"),
+            (Given::Text("-1/s"), "`-1/s` is not a rate", "`100/s`"),
+            (Given::Text("101/s"), "it must be between 1/s and 100/s", ""),
+            (Given::Text("0/s"), "it must be between 1/s and 100/s", ""),
+            (Given::Text("99999999999/s"), "it must be between 1/s and 100/s", ""),
+            (Given::Other("boolean"), "not boolean", "`100/s`"),
+        ];
+        for (given, message, help) in table {
+            let error = given.per_s(1..=100).unwrap_err();
+            assert!(error.message.contains(message), "{given:?}: {error:?}");
+            assert!(error.help.unwrap_or_default().contains(help), "{given:?}");
+        }
     }
 
     #[test]

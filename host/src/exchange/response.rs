@@ -6,7 +6,7 @@ use tidegate_proto::error::GuestError;
 use tidegate_proto::http1::encode::{ResponseHead, push_trailer};
 use tidegate_proto::pipe::{Pipe, Watermarks};
 
-use super::request::{Fault, RequestBody};
+use super::request::Fault;
 
 /// Interim heads that may wait to be sent.
 const INTERIM_BYTES_MAX: usize = 32 * 1024;
@@ -14,6 +14,9 @@ const INTERIM_BYTES_MAX: usize = 32 * 1024;
 const INTERIM_MAX: u32 = 64;
 /// Trailers of one response.
 const TRAILER_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes that are thrown away in one go.
+const DISCARD_BYTES: usize = 4 * 1024;
 
 /// Bytes of a field's line besides its name and value.
 const LINE_BYTES: usize = 4;
@@ -252,7 +255,8 @@ impl Response {
         self.discards() && self.written == 0
     }
 
-    fn writable(&self) -> Result<(), Refusal> {
+    /// Whether there may be more of the body at all.
+    pub(crate) fn writable(&self) -> Result<(), Refusal> {
         self.alive()?;
         match self.stage {
             Stage::Unset => Err(Refusal::HeadMissing),
@@ -262,7 +266,7 @@ impl Response {
     }
 
     /// Bytes that the declared length still allows.
-    fn allowed(&self) -> u64 {
+    pub(crate) fn allowed(&self) -> u64 {
         self.head.content_length().map_or(u64::MAX, |n| n.saturating_sub(self.written))
     }
 
@@ -278,31 +282,53 @@ impl Response {
         if n == 0 && !bytes.is_empty() { Err(Refusal::Full) } else { Ok(n) }
     }
 
-    /// Moves up to `max` bytes of the request body here. `Ok(0)` is the end of the request body.
-    pub(crate) fn forward(&mut self, from: &mut RequestBody, max: u64) -> Result<u64, Refusal> {
+    /// Moves up to `max` bytes here from a pipe that is not empty.
+    pub(crate) fn take_from(&mut self, from: &mut Pipe, max: u64) -> Result<u64, Refusal> {
         self.writable()?;
-        let there = from.pipe.len();
-        if there == 0 {
-            return match from.fault() {
-                Some(fault) => Err(Refusal::Gone(fault)),
-                None if from.pipe.is_ended() => Ok(0),
-                None => Err(Refusal::Full),
-            };
-        }
-        let wanted = there.min(usize::try_from(max).unwrap_or(usize::MAX));
+        let wanted = from.len().min(usize::try_from(max).unwrap_or(usize::MAX));
         let n = if self.discards() {
-            from.pipe.consume(wanted);
+            from.consume(wanted);
             wanted
         } else {
-            let allowed = usize::try_from(self.allowed()).unwrap_or(usize::MAX);
-            if allowed == 0 {
-                self.stage = Stage::Cut;
-                return Err(Refusal::TooLong);
-            }
-            from.pipe.forward(&mut self.pipe, wanted.min(allowed))
+            let allowed = self.room_declared()?;
+            from.forward(&mut self.pipe, wanted.min(allowed))
         };
         self.written += n as u64;
         if n == 0 { Err(Refusal::Full) } else { Ok(n as u64) }
+    }
+
+    /// Has `fill` put up to `max` bytes here, of which at least one is there to be put: it says how many it put.
+    pub(crate) fn receive<E>(
+        &mut self,
+        max: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<Result<usize, E>, Refusal> {
+        self.writable()?;
+        let filled = if self.discards() {
+            let mut nowhere = [0; DISCARD_BYTES];
+            fill(nowhere.get_mut(..max.min(DISCARD_BYTES)).unwrap_or_default())
+        } else {
+            let allowed = self.room_declared()?;
+            let room = self.pipe.spare(max.min(allowed));
+            if room.is_empty() {
+                return Err(Refusal::Full);
+            }
+            let filled = fill(room);
+            self.pipe.commit(*filled.as_ref().unwrap_or(&0));
+            filled
+        };
+        self.written += *filled.as_ref().unwrap_or(&0) as u64;
+        Ok(filled)
+    }
+
+    /// Bytes that the declared length still allows. None of those that are to come: the response is cut.
+    fn room_declared(&mut self) -> Result<usize, Refusal> {
+        let allowed = usize::try_from(self.allowed()).unwrap_or(usize::MAX);
+        if allowed == 0 {
+            self.stage = Stage::Cut;
+            return Err(Refusal::TooLong);
+        }
+        Ok(allowed)
     }
 
     /// A clean end. A body shorter than declared is cut off instead.
@@ -417,6 +443,35 @@ mod tests {
         assert_eq!(r.write(&[0; 100_000]), Ok(100_000));
         r.finish(fields(NONE)).unwrap();
         assert_eq!((r.known_len(), r.pipe.len()), (Some(100_000), 0));
+    }
+
+    #[test]
+    fn bytes_from_elsewhere_keep_to_the_rules() {
+        let put = |count: usize| move |room: &mut [u8]| Ok::<_, ()>(count.min(room.len()));
+        let mut r = Response::new();
+        assert_eq!(r.receive(9, put(9)), Err(Refusal::HeadMissing));
+        r.set_head(200, fields(&[("content-length", "5")])).unwrap();
+        assert_eq!(r.receive(9, |_| Err::<usize, _>("why")), Ok(Err("why")));
+        assert_eq!(r.receive(2, put(9)), Ok(Ok(2)));
+        assert_eq!(r.receive(9, put(9)), Ok(Ok(3)), "no more than it declared");
+        assert_eq!((r.written(), r.pipe.len(), r.allowed()), (5, 5, 0));
+        assert_eq!(r.receive(9, put(9)), Err(Refusal::TooLong));
+        assert_eq!(r.stage(), Stage::Cut);
+        assert_eq!(r.receive(9, put(9)), Err(Refusal::Ended));
+
+        let mut r = Response::new();
+        r.set_head(200, fields(NONE)).unwrap();
+        while r.is_ready() {
+            assert!(matches!(r.receive(usize::MAX, put(usize::MAX)), Ok(Ok(1..))));
+        }
+        assert_eq!(r.pipe.len(), r.pipe.marks().high);
+        assert_eq!(r.receive(1, put(1)), Err(Refusal::Full));
+
+        let mut r = Response::new();
+        r.begin(true);
+        r.set_head(200, fields(NONE)).unwrap();
+        assert_eq!(r.receive(usize::MAX, put(usize::MAX)), Ok(Ok(DISCARD_BYTES)));
+        assert_eq!((r.pipe.len(), r.written()), (0, DISCARD_BYTES as u64));
     }
 
     #[test]

@@ -22,10 +22,22 @@ pub(crate) const CALL: Nanos = 100;
 const ENTRY: Nanos = 50;
 /// A call to the system.
 const SYSTEM: Nanos = 400;
+/// What is opened, and closed again: several calls to the system.
+const OPENED: Nanos = 10_000;
 
 /// Bytes that are copied from one place to another.
 pub(crate) fn copied(bytes: usize) -> Nanos {
     bytes as Nanos / 8
+}
+
+/// Bytes that go through the system, to or from a socket.
+pub(crate) fn moved(bytes: usize) -> Nanos {
+    2 * SYSTEM + copied(bytes)
+}
+
+/// A socket, a lookup, or a request to another.
+pub(crate) fn opened() -> Nanos {
+    OPENED
 }
 
 /// Bytes of fields that are looked at one by one.

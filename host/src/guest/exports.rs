@@ -13,34 +13,62 @@ use super::program::{Kind, LoadError};
 const HANDLER: &str = "wasi:http/incoming-handler@0.2.12";
 /// Its one function.
 const HANDLE: &str = "handle";
+/// The interface of a component that runs by itself.
+const COMMAND: &str = "wasi:cli/run@0.2.12";
+/// Its one function.
+const RUN: &str = "run";
+/// What it returns.
+type RunResults = (Result<(), ()>,);
 
 /// What it is called with.
 type HandlerParams = (Resource<IncomingRequest>, Resource<ResponseOutparam>);
 
-type Exports = (ModuleExport, ModuleExport, Option<ModuleExport>);
+/// What a module exports for us. It has at least one of the two functions that serve.
+pub(super) struct ModuleExports {
+    pub(super) memory: ModuleExport,
+    /// `() -> i32`: serves a request.
+    pub(super) handle: Option<ModuleExport>,
+    /// `(i32) -> i32`: serves a raw connection.
+    pub(super) connection: Option<ModuleExport>,
+    /// `() -> ()`: called before either.
+    pub(super) initialize: Option<ModuleExport>,
+}
 
-/// Memory, handler and, where there is one, the function that is called before it.
+/// What a component exports for us.
+pub(crate) enum ComponentExport {
+    /// `wasi:http/incoming-handler.handle`.
+    Handle(ComponentExportIndex),
+    /// `wasi:cli/run.run`.
+    Run(ComponentExportIndex),
+}
+
+/// Memory, what serves and, where there is one, the function that is called before it.
 ///
 /// # Errors
 /// One is missing or of another type; the text says which.
-pub(super) fn of_module(module: &Module) -> Result<Exports, LoadError> {
+pub(super) fn of_module(module: &Module) -> Result<ModuleExports, LoadError> {
     let refuse = |text: String| Err(LoadError::Exports(Kind::Module, text));
-    let function = |name: &str, results: usize| match module.get_export(name) {
+    let function = |name: &str, params: usize, results: usize| match module.get_export(name) {
         None => Ok(None),
         Some(ExternType::Func(ty))
-            if ty.params().len() == 0
-                && ty.results().len() == results
-                && ty.results().all(|t| t.is_i32()) =>
+            if (ty.params().len(), ty.results().len()) == (params, results)
+                && ty.params().chain(ty.results()).all(|t| t.is_i32()) =>
         {
             Ok(module.get_export_index(name))
         }
         Some(_) => {
-            let shape = if results == 0 { "() -> ()" } else { "() -> i32" };
+            let shape = match (params, results) {
+                (0, 0) => "() -> ()",
+                (0, _) => "() -> i32",
+                _ => "(i32) -> i32",
+            };
             let text = format!("its export `{name}` is not a function `{shape}`");
             Err(LoadError::Exports(Kind::Module, text))
         }
     };
-    let Some(handle) = function(names::HANDLE, 1)? else {
+    let handle = function(names::HANDLE, 0, 1)?;
+    let connection = function(names::CONNECTION, 1, 1)?;
+    if handle.is_none() && connection.is_none() {
         if is_core_of_component(module) {
             return refuse(
                 "it is the core of a component: make that of it with `wasm-tools component new`, or `jco new`".to_owned(),
@@ -72,7 +100,7 @@ pub(super) fn of_module(module: &Module) -> Result<Exports, LoadError> {
     let Some(memory) = memory else {
         return refuse(format!("it does not export its memory as `{}`", names::MEMORY));
     };
-    Ok((memory, handle, function(names::INITIALIZE, 0)?))
+    Ok(ModuleExports { memory, handle, connection, initialize: function(names::INITIALIZE, 0, 0)? })
 }
 
 /// True for what a tool was to make a component of: interfaces with their versions are what only components import, and
@@ -83,31 +111,41 @@ fn is_core_of_component(module: &Module) -> bool {
         || module.exports().any(|export| of_interface(export.name()))
 }
 
-/// The handler of a component: `wasi:http/incoming-handler.handle`, with the resources of this host.
+/// What serves in a component: `wasi:http/incoming-handler.handle`, with the resources of this host, or else
+/// `wasi:cli/run.run`.
 ///
 /// # Errors
-/// It exports none, or one of another type; the text says which.
+/// It exports neither, or one of another type; the text says which.
 pub(super) fn of_component(
     component: &Component,
     linker: &Linker<ComponentState>,
-) -> Result<ComponentExportIndex, LoadError> {
+) -> Result<ComponentExport, LoadError> {
     let refuse = |text: String| LoadError::Exports(Kind::Component, text);
-    let instance = component.get_export_index(None, HANDLER);
-    let index = instance.and_then(|instance| component.get_export_index(Some(&instance), HANDLE));
-    let index = index.ok_or_else(|| {
-        refuse(format!("it does not export a function `{HANDLE}` of `{}`", offer::HANDLER_SHOWN))
-    })?;
+    let find = |interface: &str, function: &str| {
+        let instance = component.get_export_index(None, interface)?;
+        Some((instance, component.get_export_index(Some(&instance), function)?))
+    };
     // With this host's resources in place of those that the component imports.
     let ty = linker.substituted_component_type(component);
     let ty = ty.map_err(|error| LoadError::Imports(Kind::Component, error))?;
-    match component.get_export(instance.as_ref(), HANDLE) {
-        Some((ComponentItem::ComponentFunc(function), _))
-            if !function.async_() && function.typecheck::<HandlerParams, ()>(&ty.instance_type()).is_ok() =>
-        {
-            Ok(index)
-        }
-        _ => Err(refuse(format!("its `{HANDLE}` of `{}` has another type", offer::HANDLER_SHOWN))),
+    let ty = ty.instance_type();
+    let function = |instance, name| match component.get_export(Some(&instance), name) {
+        Some((ComponentItem::ComponentFunc(function), _)) if !function.async_() => Some(function),
+        _ => None,
+    };
+    if let Some((instance, index)) = find(HANDLER, HANDLE) {
+        return function(instance, HANDLE)
+            .filter(|function| function.typecheck::<HandlerParams, ()>(&ty).is_ok())
+            .map(|_| ComponentExport::Handle(index))
+            .ok_or_else(|| refuse(format!("its `{HANDLE}` of `{}` has another type", offer::HANDLER_SHOWN)));
     }
+    if let Some((instance, index)) = find(COMMAND, RUN) {
+        return function(instance, RUN)
+            .filter(|function| function.typecheck::<(), RunResults>(&ty).is_ok())
+            .map(|_| ComponentExport::Run(index))
+            .ok_or_else(|| refuse(format!("its `{RUN}` of `{}` has another type", offer::COMMAND_SHOWN)));
+    }
+    Err(refuse(format!("it does not export a function `{HANDLE}` of `{}`", offer::HANDLER_SHOWN)))
 }
 
 #[cfg(test)]

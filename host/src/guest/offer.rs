@@ -17,6 +17,9 @@ use crate::config::escaped;
 const HANDLER: &str = "wasi:http/incoming-handler";
 /// What is said of them.
 pub(super) const HANDLER_SHOWN: &str = "wasi:http/incoming-handler@0.2.x";
+/// What a component exports that runs by itself.
+const COMMAND: &str = "wasi:cli/run";
+pub(super) const COMMAND_SHOWN: &str = "wasi:cli/run@0.2.x";
 /// Lines of a refusal, and bytes of a name in it. Names are the guest's own.
 const LINES_MAX: usize = 30;
 const NAME_BYTES_MAX: usize = 120;
@@ -73,8 +76,6 @@ const fn denies(
     Interface { name, resources, functions, standing: Standing::Denies(why) }
 }
 
-const NO_SOCKETS: &str =
-    "there are no sockets yet: opening one and looking up a name fail with `access-denied`";
 const NO_REQUESTS: &str = "requests to others are not sent yet: `handle` fails with `HTTP-request-denied`";
 
 /// Everything.
@@ -153,19 +154,17 @@ pub(crate) const INTERFACES: &[Interface] = &[
          [method]directory-entry-stream.read-directory-entry filesystem-error-code",
     ),
     works("wasi:filesystem/preopens", "", "get-directories"),
-    denies("wasi:sockets/network", NO_SOCKETS, "network", "network-error-code"),
-    denies("wasi:sockets/instance-network", NO_SOCKETS, "", "instance-network"),
-    denies(
+    works("wasi:sockets/network", "network", "network-error-code"),
+    works("wasi:sockets/instance-network", "", "instance-network"),
+    works(
         "wasi:sockets/ip-name-lookup",
-        NO_SOCKETS,
         "resolve-address-stream",
         "resolve-addresses [method]resolve-address-stream.resolve-next-address \
          [method]resolve-address-stream.subscribe",
     ),
-    denies("wasi:sockets/tcp-create-socket", NO_SOCKETS, "", "create-tcp-socket"),
-    denies(
+    works("wasi:sockets/tcp-create-socket", "", "create-tcp-socket"),
+    works(
         "wasi:sockets/tcp",
-        NO_SOCKETS,
         "tcp-socket",
         "[method]tcp-socket.start-bind [method]tcp-socket.finish-bind [method]tcp-socket.start-connect \
          [method]tcp-socket.finish-connect [method]tcp-socket.start-listen [method]tcp-socket.finish-listen \
@@ -180,10 +179,9 @@ pub(crate) const INTERFACES: &[Interface] = &[
          [method]tcp-socket.set-receive-buffer-size [method]tcp-socket.send-buffer-size \
          [method]tcp-socket.set-send-buffer-size [method]tcp-socket.subscribe [method]tcp-socket.shutdown",
     ),
-    denies("wasi:sockets/udp-create-socket", NO_SOCKETS, "", "create-udp-socket"),
-    denies(
+    works("wasi:sockets/udp-create-socket", "", "create-udp-socket"),
+    works(
         "wasi:sockets/udp",
-        NO_SOCKETS,
         "udp-socket incoming-datagram-stream outgoing-datagram-stream",
         "[method]udp-socket.start-bind [method]udp-socket.finish-bind [method]udp-socket.stream \
          [method]udp-socket.local-address [method]udp-socket.remote-address \
@@ -285,8 +283,17 @@ pub(crate) fn hint(name: &str) -> Option<&'static str> {
 
 /// True for what is called to answer a request.
 pub(crate) fn serves(export: &Export<'_>) -> bool {
-    let handler = export.name.split_once('@').is_some_and(|(base, v)| base == HANDLER && is_served(v));
-    handler && export.kind == ComponentExternalKind::Instance
+    is_instance_of(export, HANDLER)
+}
+
+/// True for the interface of a component that runs by itself.
+pub(crate) fn runs(export: &Export<'_>) -> bool {
+    is_instance_of(export, COMMAND)
+}
+
+fn is_instance_of(export: &Export<'_>, interface: &str) -> bool {
+    let named = export.name.split_once('@').is_some_and(|(base, v)| base == interface && is_served(v));
+    named && export.kind == ComponentExternalKind::Instance
 }
 
 /// Why a component with exports of these names, none of which serves, is no handler.
@@ -304,12 +311,13 @@ pub(crate) fn no_handler<'a>(names: impl Iterator<Item = &'a str> + Clone) -> St
         format!(
             "it exports `{name}` of WASI 0.3, which is not served yet; build it for 0.2: `{HANDLER_SHOWN}`"
         )
-    } else if let Some(name) = of("wasi:cli/run") {
+    } else if let Some(name) = of(COMMAND) {
         let name = shown(name);
         format!(
             "it is a command (it exports `{name}`); a handler exports `{HANDLER_SHOWN}`. In Rust: crate-type = \
              [\"cdylib\"] and #[tidegate_sdk::handler], or `wstd::http_server`; in other languages: the world \
-             `wasi:http/proxy`"
+             `wasi:http/proxy`. To run it by itself, beside \
+             handlers: an app with `sockets` and without `routes`, or `--allow-listen`"
         )
     } else {
         let first: Vec<_> = names.clone().take(10).map(|name| format!("`{}`", shown(name))).collect();

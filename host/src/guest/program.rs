@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use wasmtime::component::{self, Component, ComponentExportIndex};
+use tidegate_abi::names;
+use wasmtime::component::{self, Component};
 use wasmtime::{Engine, InstancePre, Linker, Module, ModuleExport};
 
 use super::anatomy::{self, Needs, Unread};
@@ -16,6 +17,7 @@ use super::cache::{Cache, EntryId, Found};
 use super::compile::{CompileError, Compiler};
 use super::component::ComponentState;
 use super::engine::{MEMORIES_PER_MODULE_MAX, TABLES_PER_MODULE_MAX};
+use super::exports::{ComponentExport, ModuleExports};
 use super::limiter::CORE_INSTANCES_MAX;
 use super::mounts::{FileThreads, Mounts};
 use super::state::GuestState;
@@ -111,14 +113,16 @@ pub(crate) enum Code {
 pub(crate) struct ModuleCode {
     pub(crate) pre: InstancePre<GuestState>,
     pub(crate) memory: ModuleExport,
-    pub(crate) handle: ModuleExport,
+    /// `tidegate_handle`.
+    pub(crate) handle: Option<ModuleExport>,
+    /// `tidegate_connection`.
+    pub(crate) connection: Option<ModuleExport>,
     pub(crate) initialize: Option<ModuleExport>,
 }
 
 pub(crate) struct ComponentCode {
     pub(crate) pre: component::InstancePre<ComponentState>,
-    /// `wasi:http/incoming-handler.handle`.
-    pub(crate) handle: ComponentExportIndex,
+    pub(crate) entry: ComponentExport,
 }
 
 /// What was compiled, not linked yet.
@@ -147,6 +151,24 @@ pub(crate) struct Program {
 }
 
 impl Program {
+    /// True if it serves requests.
+    pub(crate) fn serves_http(&self) -> bool {
+        match &self.code {
+            Code::Module(code) => code.handle.is_some(),
+            Code::Component(code) => matches!(code.entry, ComponentExport::Handle(_)),
+        }
+    }
+
+    /// True if it serves raw connections.
+    pub(crate) fn serves_connections(&self) -> bool {
+        matches!(&self.code, Code::Module(code) if code.connection.is_some())
+    }
+
+    /// True if it runs by itself.
+    pub(crate) fn is_command(&self) -> bool {
+        matches!(&self.code, Code::Component(code) if matches!(code.entry, ComponentExport::Run(_)))
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         match &self.code {
             Code::Module(code) => code.pre.module().engine(),
@@ -192,6 +214,20 @@ pub(crate) struct Spec {
     pub(crate) instances: Instances,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) mounts: Vec<Mount>,
+    pub(crate) wants: Wants,
+}
+
+/// What an app's guest is there for. Of a guest that may do several things, all that is asked for has to be there.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wants {
+    /// Requests lead to it.
+    pub(crate) http: bool,
+    /// They do so only because nothing was said of routes.
+    pub(crate) http_by_default: bool,
+    /// Raw connections lead to it.
+    pub(crate) connections: bool,
+    /// It may use sockets: then a command has something to do by itself.
+    pub(crate) sockets: bool,
 }
 
 impl Loader {
@@ -273,18 +309,19 @@ impl Loader {
     pub(crate) fn link(&self, compiled: &Compiled, needs: Needs, spec: Spec) -> Result<Program, LoadError> {
         let code = match compiled {
             Compiled::Module(module) => {
-                let (memory, handle, initialize) = exports::of_module(module)?;
+                let ModuleExports { memory, handle, connection, initialize } = exports::of_module(module)?;
                 let pre = self.linkers.module.instantiate_pre(module);
                 let pre = pre.map_err(|error| LoadError::Imports(Kind::Module, error))?;
-                Code::Module(ModuleCode { pre, memory, handle, initialize })
+                Code::Module(ModuleCode { pre, memory, handle, connection, initialize })
             }
             Compiled::Component(component) => {
-                let handle = exports::of_component(component, &self.linkers.component)?;
+                let entry = exports::of_component(component, &self.linkers.component)?;
                 let pre = self.linkers.component.instantiate_pre(component);
                 let pre = pre.map_err(|error| LoadError::Imports(Kind::Component, error))?;
-                Code::Component(ComponentCode { pre, handle })
+                Code::Component(ComponentCode { pre, entry })
             }
         };
+        check_wants(&code, spec.wants)?;
         let cost = places::cost(&needs);
         if matches!(code, Code::Module(_)) && !spec.mounts.is_empty() {
             return Err(LoadError::MountsOfModule);
@@ -305,6 +342,45 @@ impl Loader {
             nobody: Exchange::new(self.clock),
         })
     }
+}
+
+/// Holds what a guest is there for against what it exports.
+///
+/// # Errors
+/// It lacks an export; the text says which.
+fn check_wants(code: &Code, wants: Wants) -> Result<(), LoadError> {
+    let (kind, http, connections, command) = match code {
+        Code::Module(code) => (Kind::Module, code.handle.is_some(), code.connection.is_some(), false),
+        Code::Component(code) => match code.entry {
+            ComponentExport::Handle(_) => (Kind::Component, true, false, false),
+            ComponentExport::Run(_) => (Kind::Component, false, false, true),
+        },
+    };
+    let refuse = |text: String| Err(LoadError::Exports(kind, text));
+    if wants.connections && !connections {
+        return refuse(match kind {
+            Kind::Module => format!(
+                "raw connections lead to it (`[[listen]]`, `--listen-tcp`), and it does not export a function `{}` of type \
+                 `(i32) -> i32`",
+                names::CONNECTION
+            ),
+            Kind::Component => "raw connections lead to it (`[[listen]]`, `--listen-tcp`), which only modules serve; a \
+                                component listens by itself, where `sockets.listen` (`--allow-listen`) lets it"
+                .to_owned(),
+        });
+    }
+    let by_itself = command && wants.sockets || connections && wants.connections;
+    if http || !wants.http && by_itself || wants.http_by_default && by_itself {
+        return Ok(());
+    }
+    refuse(match kind {
+        Kind::Module => format!(
+            "routes lead to it, and it does not export a function `{}` of type `() -> i32`; for raw connections alone: \
+             `[[listen]]` with `tcp` and `app` in the manifest, or `--listen-tcp`",
+            names::HANDLE
+        ),
+        Kind::Component => offer::no_handler(std::iter::once(offer::COMMAND_SHOWN)),
+    })
 }
 
 /// Loads a component from an open file. wasmtime opens components by their path only, and the file's own path may lead
@@ -376,7 +452,7 @@ pub(crate) fn check(kind: Kind, wasm: &[u8], limits: &AppLimits) -> Result<Needs
         if !missing.is_empty() {
             return Err(LoadError::Missing(missing));
         }
-        if !anatomy.exports.iter().any(offer::serves) {
+        if !anatomy.exports.iter().any(|export| offer::serves(export) || offer::runs(export)) {
             let names = anatomy.exports.iter().map(|export| export.name);
             return Err(LoadError::Exports(kind, offer::no_handler(names)));
         }

@@ -8,6 +8,9 @@ use super::module::ModuleSide;
 use super::places::Place;
 use super::program::Program;
 use crate::exchange::{Exchange, RequestId, Stage};
+use crate::net::access::Access;
+use crate::net::hub::Hub;
+use crate::net::network::Network;
 use crate::observe::guest_log::{Level, Lines};
 
 /// The data of a Store: what all guests have, and what the kind of guest has besides.
@@ -17,7 +20,53 @@ pub(crate) struct GuestState<S = ModuleSide> {
     pub(crate) exchange: Arc<Exchange>,
     pub(crate) limiter: Limiter,
     pub(crate) side: S,
+    net: Net,
     _place: Option<Place>,
+}
+
+/// Where a guest's sockets would be, and what it may do with them.
+#[derive(Clone, Debug)]
+pub(crate) struct Outside {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) access: Arc<Access>,
+}
+
+#[cfg(test)]
+impl Outside {
+    /// Of a loop that nobody turns, for an app with such rules.
+    pub(crate) fn with(hub: Arc<Hub>, settings: &crate::config::sockets::SocketSettings) -> Self {
+        use crate::net::policy::{OwnAddresses, Policy};
+
+        let policy = Policy::new(settings, OwnAddresses::default());
+        let limits = crate::config::AppLimits::default();
+        Self { hub, access: Access::new("app".into(), 0, policy, limits, Arc::default()) }
+    }
+
+    /// Where there is nothing.
+    pub(crate) fn nothing() -> Self {
+        Self::with(crate::net::hub::tests::hub(), &Default::default())
+    }
+}
+
+/// The net of the call that runs now, once it asks for it. Everything is closed when this is dropped, too.
+#[derive(Debug)]
+struct Net {
+    outside: Outside,
+    network: Option<Arc<Network>>,
+}
+
+impl Net {
+    fn close(&mut self) {
+        if let Some(network) = self.network.take() {
+            network.close();
+        }
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 /// What a kind of guest keeps in its Store.
@@ -49,10 +98,25 @@ pub(super) fn end_lines(stdio: &mut [Lines; 2], program: &Program, id: &RequestI
 }
 
 impl<S: Side> GuestState<S> {
-    pub(crate) fn new(program: Arc<Program>, exchange: Arc<Exchange>, place: Option<Place>, side: S) -> Self {
+    pub(crate) fn new(
+        program: Arc<Program>,
+        exchange: Arc<Exchange>,
+        outside: Outside,
+        place: Option<Place>,
+        side: S,
+    ) -> Self {
         let limits = &program.limits;
         let limiter = Limiter::new(limits.memory_bytes, limits.table_elements);
-        Self { program, exchange, limiter, side, _place: place }
+        Self { program, exchange, limiter, side, net: Net { outside, network: None }, _place: place }
+    }
+
+    /// The net of this call.
+    pub(crate) fn network(&mut self) -> &Arc<Network> {
+        let Net { outside: Outside { hub, access }, network } = &mut self.net;
+        network.get_or_insert_with(|| {
+            let request = self.exchange.lock().facts.id.to_string().into();
+            Network::new(Arc::clone(hub), Arc::clone(access), request)
+        })
     }
 
     /// A reused instance takes up another request.
@@ -71,6 +135,7 @@ impl<S: Side> GuestState<S> {
         let id = inner.facts.id.clone();
         drop(inner);
         self.side.end(&self.program, &id);
+        self.net.close();
         answered
     }
 }

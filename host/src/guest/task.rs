@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use wasmtime::component::{self, Resource};
-use wasmtime::{Instance, ModuleExport, Store, TypedFunc, UpdateDeadline, WasmResults};
+use wasmtime::{
+    Instance, ModuleExport, Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults, bail,
+};
 
 use super::component::{
     ComponentSide, ComponentState, HOSTCALL_BYTES_MAX, IncomingRequest, ResponseOutparam, handles_max,
@@ -19,23 +21,38 @@ use super::crash::Crash;
 use super::describe::describe;
 use super::desk::Desk;
 use super::engine::Mode;
+use super::exports::ComponentExport;
 use super::module::ModuleSide;
 use super::outcome::Outcome;
 use super::places::Place;
 use super::program::{Code, ComponentCode, ModuleCode, Program};
 use super::stack;
-use super::state::{GuestState, Side};
+use super::state::{GuestState, Outside, Side};
 use crate::config::Instances;
 use crate::exchange::{Epoch, Exchange};
+use crate::net::tcp::AcceptedTcp;
 
 /// A Store that grew past this is dropped away from the loop.
 const DROP_BYTES_MAX: usize = 8 << 20;
+
+/// What a guest is called for.
+#[derive(Debug)]
+pub(crate) enum Call {
+    /// The exchange's request.
+    Request,
+    /// A raw connection, with its place among the app's sockets.
+    Connection(AcceptedTcp),
+    /// To run by itself, until it returns.
+    Run,
+}
 
 /// One call to make.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) program: Arc<Program>,
     pub(crate) exchange: Arc<Exchange>,
+    pub(crate) outside: Outside,
+    pub(crate) call: Call,
     /// The place for a new instance. A warm runner's instance has one already.
     pub(crate) place: Option<Place>,
 }
@@ -142,17 +159,30 @@ async fn run(mailbox: Shared, reaper: Reaper, mode: Mode) {
 
 /// An instance that serves one request after the other.
 enum Live {
-    Module(Running<ModuleSide, TypedFunc<(), i32>>),
-    Component(Running<ComponentSide, Answer>),
+    Module(Running<ModuleSide, ModuleEntry>),
+    Component(Running<ComponentSide, ComponentEntry>),
 }
 
-/// `wasi:http/incoming-handler.handle` of a component.
-type Answer = component::TypedFunc<(Resource<IncomingRequest>, Resource<ResponseOutparam>), ()>;
+/// What is called of a module.
+enum ModuleEntry {
+    /// `tidegate_handle`.
+    Handle(TypedFunc<(), i32>),
+    /// `tidegate_connection`, with the connection's handle.
+    Connection(TypedFunc<i32, i32>, i32),
+}
 
-/// An instance, its handler, and the request count it has left.
+/// What is called of a component.
+enum ComponentEntry {
+    /// `wasi:http/incoming-handler.handle`.
+    Handle(component::TypedFunc<(Resource<IncomingRequest>, Resource<ResponseOutparam>), ()>),
+    /// `wasi:cli/run.run`.
+    Run(component::TypedFunc<(), (Result<(), ()>,)>),
+}
+
+/// An instance, what is called of it, and the request count it has left.
 struct Running<S: Side, F> {
     store: Store<GuestState<S>>,
-    handle: F,
+    entry: F,
     left: u32,
 }
 
@@ -173,8 +203,13 @@ async fn serve(job: Job, live: Option<Live>, reaper: &Reaper, mode: Mode) -> Ser
                 Some(running) => running.renew(job.exchange),
                 None => module(code, job, mode).await,
             };
-            let call = async |running: &mut Running<ModuleSide, TypedFunc<(), i32>>| {
-                running.handle.call_async(&mut running.store, ()).await.map(Outcome::Returned)
+            let call = async |running: &mut Running<ModuleSide, ModuleEntry>| {
+                let store = &mut running.store;
+                let code = match &running.entry {
+                    ModuleEntry::Handle(handle) => handle.call_async(store, ()).await,
+                    ModuleEntry::Connection(connection, number) => connection.call_async(store, *number).await,
+                };
+                code.map(Outcome::Returned)
             };
             conclude(running, call, Live::Module, reaper).await
         }
@@ -258,14 +293,14 @@ fn discard<S: Side>(store: Store<GuestState<S>>, reaper: &Reaper) {
 }
 
 /// A Store under the limits of the program, for one instance.
-fn store<S: Side>(job: Job, side: S) -> (Store<GuestState<S>>, u32) {
-    let Job { program, exchange, place } = job;
-    let left = match program.instances {
-        Instances::Fresh => 1,
-        Instances::Reuse(n) => n,
+fn store<S: Side>(job: Job, side: S) -> (Store<GuestState<S>>, Call, u32) {
+    let Job { program, exchange, outside, call, place } = job;
+    let left = match (program.instances, &call) {
+        (Instances::Reuse(n), Call::Request) => n,
+        _ => 1,
     };
     let engine = program.engine().clone();
-    let mut store = Store::new(&engine, GuestState::new(program, exchange, place, side));
+    let mut store = Store::new(&engine, GuestState::new(program, exchange, outside, place, side));
     store.limiter(|state| &mut state.limiter);
     store.epoch_deadline_callback(|cx| {
         Ok(match cx.data().exchange.slice.on_epoch() {
@@ -275,72 +310,98 @@ fn store<S: Side>(job: Job, side: S) -> (Store<GuestState<S>>, u32) {
         })
     });
     store.set_epoch_deadline(1);
-    (store, left)
+    (store, call, left)
 }
 
 /// A new instance of a module.
-async fn module(code: &ModuleCode, job: Job, mode: Mode) -> Started<ModuleSide, TypedFunc<(), i32>> {
-    let (mut store, left) = store(job, ModuleSide::new(mode));
-    match start(code, &mut store).await {
-        Ok(handle) => Ok(Running { store, handle, left }),
+async fn module(code: &ModuleCode, job: Job, mode: Mode) -> Started<ModuleSide, ModuleEntry> {
+    let (mut store, call, left) = store(job, ModuleSide::new(mode));
+    match start(code, call, &mut store).await {
+        Ok(entry) => Ok(Running { store, entry, left }),
         Err(error) => Err((error, store)),
     }
 }
 
-async fn start(code: &ModuleCode, store: &mut Store<GuestState>) -> wasmtime::Result<TypedFunc<(), i32>> {
+async fn start(
+    code: &ModuleCode,
+    call: Call,
+    store: &mut Store<GuestState>,
+) -> wasmtime::Result<ModuleEntry> {
     let instance = code.pre.instantiate_async(&mut *store).await?;
     let memory = instance.get_module_export(&mut *store, &code.memory).and_then(|e| e.into_memory());
     store.data_mut().side.memory = memory;
     if let Some(export) = &code.initialize {
-        typed::<()>(&instance, store, export)?.call_async(&mut *store, ()).await?;
+        typed::<(), ()>(&instance, store, export)?.call_async(&mut *store, ()).await?;
     }
-    typed::<i32>(&instance, store, &code.handle)
+    match (call, &code.handle, &code.connection) {
+        (Call::Request, Some(export), _) => Ok(ModuleEntry::Handle(typed::<(), i32>(&instance, store, export)?)),
+        (Call::Connection(accepted), _, Some(export)) => {
+            let state = store.data_mut();
+            let stream = accepted.open(state.network())?;
+            let number = state.side.handles.serve_connection(stream).cast_signed();
+            Ok(ModuleEntry::Connection(typed::<i32, i32>(&instance, store, export)?, number))
+        }
+        _ => bail!("a module was called for what it does not export: a bug of the host"),
+    }
 }
 
 /// A function whose type was checked when its module was loaded; checking it again would cost every request.
 #[allow(unsafe_code)]
-fn typed<R: WasmResults>(
+fn typed<P: WasmParams, R: WasmResults>(
     instance: &Instance,
     store: &mut Store<GuestState>,
     export: &ModuleExport,
-) -> wasmtime::Result<TypedFunc<(), R>> {
+) -> wasmtime::Result<TypedFunc<P, R>> {
     let found = instance.get_module_export(&mut *store, export).and_then(|e| e.into_func());
     let function = found.ok_or_else(|| wasmtime::format_err!("an export is gone"))?;
-    // SAFETY: `Loader::link` takes `initialize` only as `() -> ()` and `handle` only as `() -> i32`, and the instance is
-    // one of the very module it looked at.
+    // SAFETY: `exports::of_module` takes `initialize` only as `() -> ()`, `handle` only as `() -> i32` and `connection`
+    // only as `(i32) -> i32`, and the instance is one of the very module it looked at.
     Ok(unsafe { TypedFunc::new_unchecked(&*store, function) })
 }
 
 /// A new instance of a component.
-async fn component(code: &ComponentCode, job: Job, mode: Mode) -> Started<ComponentSide, Answer> {
+async fn component(code: &ComponentCode, job: Job, mode: Mode) -> Started<ComponentSide, ComponentEntry> {
     let side = ComponentSide::new(&job.program, &job.exchange, mode);
-    let (mut store, left) = store(job, side);
+    let (mut store, _, left) = store(job, side);
     store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
     store.set_max_component_handles(handles_max(&store.data().program.limits));
     let desk = Arc::clone(&store.data().side.desk);
     match parking(&desk, code.pre.instantiate_async(&mut store)).await {
-        Ok(instance) => match handler(code, &instance, &mut store) {
-            Ok(handle) => Ok(Running { store, handle, left }),
+        Ok(instance) => match entry(code, &instance, &mut store) {
+            Ok(entry) => Ok(Running { store, entry, left }),
             Err(error) => Err((error, store)),
         },
         Err(error) => Err((error, store)),
     }
 }
 
-fn handler(
+fn entry(
     code: &ComponentCode,
     instance: &component::Instance,
     store: &mut Store<ComponentState>,
-) -> wasmtime::Result<Answer> {
-    let function = instance.get_func(&mut *store, code.handle);
-    function.ok_or_else(|| wasmtime::format_err!("an export is gone"))?.typed(&*store)
+) -> wasmtime::Result<ComponentEntry> {
+    let function = |store: &mut Store<ComponentState>, index| {
+        instance.get_func(store, index).ok_or_else(|| wasmtime::format_err!("an export is gone"))
+    };
+    Ok(match code.entry {
+        ComponentExport::Handle(index) => ComponentEntry::Handle(function(store, index)?.typed(&*store)?),
+        ComponentExport::Run(index) => ComponentEntry::Run(function(store, index)?.typed(&*store)?),
+    })
 }
 
-/// Calls a component's handler.
-async fn answer(running: &mut Running<ComponentSide, Answer>) -> wasmtime::Result<Outcome> {
-    let resources = running.store.data_mut().side.call()?;
+/// Calls a component.
+async fn answer(running: &mut Running<ComponentSide, ComponentEntry>) -> wasmtime::Result<Outcome> {
     let desk = Arc::clone(&running.store.data().side.desk);
-    parking(&desk, running.handle.call_async(&mut running.store, resources)).await?;
+    match &running.entry {
+        ComponentEntry::Handle(handle) => {
+            let resources = running.store.data_mut().side.call()?;
+            parking(&desk, handle.call_async(&mut running.store, resources)).await?;
+        }
+        ComponentEntry::Run(run) => {
+            let (ended,) = parking(&desk, run.call_async(&mut running.store, ())).await?;
+            return Ok(Outcome::Returned(i32::from(ended.is_err())));
+        }
+    }
     Ok(match running.store.data_mut().side.reported.take() {
         Some(error) => Outcome::Reported(error),
         None => Outcome::Returned(0),

@@ -1,8 +1,9 @@
 //! Waking a parked guest from another thread.
 //!
-//! What a guest waits for is known to its worker, which wakes it itself; but work that another thread does for it, as with
-//! files, ends on that thread. Such a guest has an [`Alarm`]. It marks itself and puts its name into the queue of the
-//! worker's [`Bell`], and the first in an empty queue wakes the loop; the worker empties the queue once a turn.
+//! What a guest waits for of its request is known to its worker, which wakes it itself; but work that another thread does
+//! for it, as with files, ends on that thread, and its sockets are woken one by one. Such a guest has an [`Alarm`]. It marks
+//! itself and puts its name into the queue of the worker's [`Bell`], and the first in an empty queue wakes the loop, if it
+//! comes from another thread; the worker empties the queue once a turn, and looks at it before it waits.
 //!
 //! Invariant: an alarm that goes off while its guest is polled is not queued. It is told to whoever polls, so that what
 //! wakes its own poll (a slice that is over does) costs no call to the system.
@@ -12,8 +13,9 @@ use std::sync::atomic::{
     AtomicBool, AtomicU8,
     Ordering::{AcqRel, Acquire, Release},
 };
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Wake, Waker};
+use std::thread::{self, ThreadId};
 
 /// Nobody has woken it since it was polled.
 const QUIET: u8 = 0;
@@ -29,6 +31,8 @@ pub(crate) struct Bell<T> {
     queue: Mutex<Vec<T>>,
     /// The queue is not empty; so that a look at a quiet bell takes no lock.
     rung: AtomicBool,
+    /// The worker's thread, known once it has looked for the first time.
+    home: OnceLock<ThreadId>,
     wake_loop: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -36,7 +40,8 @@ impl<T> Bell<T> {
     /// `wake_loop` makes the worker take another turn, from any thread.
     pub(crate) fn new(wake_loop: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
         let wake_loop = Box::new(wake_loop);
-        Arc::new(Self { queue: Mutex::default(), rung: AtomicBool::new(false), wake_loop })
+        let (queue, rung, home) = (Mutex::default(), AtomicBool::new(false), OnceLock::new());
+        Arc::new(Self { queue, rung, home, wake_loop })
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<T>> {
@@ -49,13 +54,20 @@ impl<T> Bell<T> {
         queue.push(whom);
         self.rung.store(true, Release);
         drop(queue);
-        if first {
+        // The worker itself looks before it waits for anything.
+        if first && self.home.get() != Some(&thread::current().id()) {
             (self.wake_loop)();
         }
     }
 
+    /// True if somebody was woken since the worker has looked.
+    pub(crate) fn is_rung(&self) -> bool {
+        self.rung.load(Acquire)
+    }
+
     /// Puts who was woken since the last time into `woken`, in place of what is there.
     pub(crate) fn take(&self, woken: &mut Vec<T>) {
+        self.home.get_or_init(|| thread::current().id());
         woken.clear();
         if self.rung.load(Acquire) {
             let mut queue = self.lock();
@@ -113,7 +125,6 @@ impl<T: Copy + Send + Sync + 'static> Alarm<T> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     use std::sync::mpsc;
-    use std::thread;
     use std::time::Duration;
 
     use super::*;
@@ -160,8 +171,24 @@ mod tests {
         assert_eq!(woken(&bell), [1, 2]);
         assert!(woken(&bell).is_empty());
         // Once polled, it can be woken again.
-        one.during(Waker::clone).0.wake();
+        let waker = one.during(Waker::clone).0;
+        thread::spawn(|| waker.wake()).join().unwrap();
         assert_eq!((woken(&bell), wakes.load(Relaxed)), (vec![1], 2));
+    }
+
+    #[test]
+    fn the_worker_itself_wakes_without_a_call() {
+        let (bell, wakes) = bell();
+        let (one, two) = (Alarm::new(&bell, 1), Alarm::new(&bell, 2));
+        assert!(woken(&bell).is_empty() && !bell.is_rung());
+        one.during(Waker::clone).0.wake();
+        assert!(bell.is_rung(), "which it looks at before it waits");
+        // Whoever comes meanwhile need not wake it either.
+        let waker = two.during(Waker::clone).0;
+        thread::spawn(|| waker.wake()).join().unwrap();
+        assert_eq!(wakes.load(Relaxed), 0);
+        assert_eq!(woken(&bell), [1, 2]);
+        assert!(!bell.is_rung());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 mod active;
 mod date;
+mod raw;
+mod residents;
 mod tasks;
 mod waiting;
 
@@ -12,6 +14,8 @@ use tidegate_proto::timers::{TimerId, Wheel};
 pub(crate) use self::active::{Active, Progress};
 use self::date::Date;
 use self::tasks::Warm;
+pub(crate) use self::raw::Raw;
+use self::residents::Residents;
 pub(crate) use self::tasks::{Begin, Task};
 use self::waiting::Waiting;
 use crate::clock::{Nanos, thread_cpu};
@@ -19,6 +23,7 @@ use crate::exchange::{Exchange, RequestId};
 use crate::guest::scheduler::Scheduler;
 use crate::guest::task::Runner;
 use crate::guest::wake::Bell;
+use crate::net::hub::Hub;
 use crate::reactor::buffers::Buffers;
 use crate::reactor::token::{Slot, Slots};
 use crate::shared::Shared;
@@ -38,6 +43,10 @@ pub(crate) enum TimerKey {
     Accept,
     /// A request waits for a place in the pools.
     Places,
+    /// What runs by itself has ended, and is to be started again.
+    Residents,
+    /// An app had as many raw connections as it may.
+    Doors,
     /// Dropped log records are to be told of.
     Report,
 }
@@ -57,6 +66,8 @@ pub(crate) struct Local {
     /// Sessions that need another look this turn or the next.
     pub(crate) again: Vec<Slot>,
     pub(crate) tasks: Slots<Task>,
+    /// Guests' sockets.
+    pub(crate) hub: Arc<Hub>,
     wheel: Wheel<TimerKey>,
     scheduler: Scheduler<Slot>,
     /// Rung by threads that work for guests, and whom they woke.
@@ -71,6 +82,9 @@ pub(crate) struct Local {
     warm: Vec<Warm>,
     date: Date,
     requests: u64,
+    residents: Residents,
+    /// Raw connections that are served now.
+    raw: usize,
     /// A timer is set for [`TimerKey::Places`].
     retrying: bool,
     /// CPU time of this thread when guests began to run in this turn, and what they were charged since.
@@ -78,7 +92,7 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    pub(crate) fn new(shared: Arc<Shared>, worker: u16) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, hub: Arc<Hub>, worker: u16) -> Self {
         let now = shared.clock.now();
         let (generation, registry) = shared.current.get();
         let waker = shared.wakers.get(usize::from(worker)).cloned();
@@ -95,6 +109,7 @@ impl Local {
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             again: Vec::new(),
             tasks: Slots::new(),
+            hub,
             wheel: Wheel::new(Shared::ms(now)),
             scheduler: Scheduler::new(),
             bell,
@@ -106,6 +121,8 @@ impl Local {
             warm: Vec::new(),
             date: Date::default(),
             requests: 0,
+            residents: Residents::default(),
+            raw: 0,
             retrying: false,
             cpu_floor: 0,
             shared,
@@ -181,11 +198,13 @@ impl Local {
     pub(crate) fn fire_timers(&mut self, fired: &mut Vec<TimerKey>) {
         let now_ms = self.now_ms();
         self.wheel.advance(now_ms, fired);
+        self.hub.fire_timers(self.now);
     }
 
     /// How many milliseconds until the next timer.
     pub(crate) fn until_next_timer(&self) -> Option<u64> {
-        self.wheel.next_at().map(|at| at.saturating_sub(self.now_ms()))
+        let own = self.wheel.next_at().map(|at| at.saturating_sub(self.now_ms()));
+        own.into_iter().chain(self.hub.until_next_timer(self.now)).min()
     }
 
     // What requests borrow.

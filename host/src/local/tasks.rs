@@ -14,7 +14,8 @@ use crate::guest::mounts::Mounts;
 use crate::guest::outcome::{Outcome, WALL_LIMIT};
 use crate::guest::places::Place;
 use crate::guest::scheduler::{AppId, Join};
-use crate::guest::task::{Job, Ran, Runner};
+use crate::guest::state::Outside;
+use crate::guest::task::{Call, Job, Ran, Runner};
 use crate::guest::wake::Alarm;
 use crate::observe::failures::Failed;
 use crate::observe::guest_log::Level;
@@ -28,10 +29,21 @@ const PLACES_RETRY: Nanos = MS;
 /// How long a guest that computes keeps its turn among those of its app that do so too.
 const LONG_TURN: Nanos = 20 * MS;
 
+/// What a task is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Request,
+    /// A raw connection.
+    Connection,
+    /// It runs by itself.
+    Resident,
+}
+
 /// A guest at work.
 pub(crate) struct Task {
     runner: Runner,
-    /// Where other threads work for it, as they do for one that has files.
+    pub(super) purpose: Purpose,
+    /// Where others than its worker's session wake it: files, and sockets.
     alarm: Option<Alarm<Slot>>,
     pub(crate) app: Arc<App>,
     pub(crate) exchange: Arc<Exchange>,
@@ -154,18 +166,46 @@ impl Local {
 
     /// Starts a task. `None`: there is no place for another instance.
     fn start(&mut self, session: Slot, app: &Arc<App>, exchange: &Arc<Exchange>) -> Option<Slot> {
-        let (mut runner, place) = self.runner_for(app)?;
-        let cpu = u64::try_from(app.program.limits.cpu.as_nanos()).unwrap_or(u64::MAX);
+        let (runner, place) = self.runner_for(app)?;
+        Some(self.launch(runner, place, app, exchange, Call::Request, Some(session)))
+    }
+
+    /// Starts a task.
+    pub(super) fn launch(
+        &mut self,
+        mut runner: Runner,
+        place: Option<Place>,
+        app: &Arc<App>,
+        exchange: &Arc<Exchange>,
+        call: Call,
+        session: Option<Slot>,
+    ) -> Slot {
+        let purpose = match call {
+            Call::Request => Purpose::Request,
+            Call::Connection(_) => Purpose::Connection,
+            Call::Run => Purpose::Resident,
+        };
+        let cpu = match purpose {
+            // One that goes on for ever would use up any budget: its share of the worker is what bounds it.
+            Purpose::Resident => u64::MAX,
+            _ => u64::try_from(app.program.limits.cpu.as_nanos()).unwrap_or(u64::MAX),
+        };
         exchange.slice.set_budget(cpu);
-        runner.begin(Job { program: Arc::clone(&app.program), exchange: Arc::clone(exchange), place });
+        let outside = Outside { hub: Arc::clone(&self.hub), access: Arc::clone(&app.access) };
+        let (program, exchange) = (Arc::clone(&app.program), Arc::clone(exchange));
+        runner.begin(Job { program, exchange: Arc::clone(&exchange), outside, call, place });
         let now = self.now;
-        let bell = app.program.mounts.is_some().then_some(&self.bell);
+        let waits = app.program.mounts.is_some()
+            || app.access.allows_anything()
+            || purpose != Purpose::Request;
+        let bell = waits.then_some(&self.bell);
         let task = self.tasks.insert_with(|slot| Task {
             runner,
+            purpose,
             alarm: bell.map(|bell| Alarm::new(bell, slot)),
             app: Arc::clone(app),
-            exchange: Arc::clone(exchange),
-            session: Some(session),
+            exchange,
+            session,
             timer: None,
             entered: now,
             ready: true,
@@ -173,7 +213,15 @@ impl Local {
             overtime: Nanos::MAX,
         });
         self.scheduler.push(app.id, app.weight, task, Join::Short);
-        Some(task)
+        task
+    }
+
+    /// A runner for a new instance, and the instance's place. None: there is none.
+    pub(super) fn new_runner(&mut self, app: &App) -> Option<(Runner, Place)> {
+        let place = self.take_place(app)?;
+        let runner =
+            self.cold.pop().unwrap_or_else(|| Runner::new(self.shared.reaper.clone(), self.shared.mode()));
+        Some((runner, place))
     }
 
     fn runner_for(&mut self, app: &App) -> Option<(Runner, Option<Place>)> {
@@ -182,9 +230,7 @@ impl Local {
         {
             return Some((runner, None));
         }
-        let place = self.take_place(app)?;
-        let runner =
-            self.cold.pop().unwrap_or_else(|| Runner::new(self.shared.reaper.clone(), self.shared.mode()));
+        let (runner, place) = self.new_runner(app)?;
         Some((runner, Some(place)))
     }
 
@@ -250,6 +296,7 @@ impl Local {
             .map(|app| Warm { app: Arc::clone(app), runners: kept.remove(&app.version).unwrap_or_default() })
             .collect();
         self.warm.sort_unstable_by_key(|warm| warm.app.version);
+        self.take_up_residents(registry);
         kept.into_values().flatten().for_each(|runner| self.reap(runner));
     }
 
@@ -262,6 +309,11 @@ impl Local {
     /// True if a guest is ready to run.
     pub(crate) fn has_ready(&self) -> bool {
         !self.scheduler.is_empty()
+    }
+
+    /// True if guests were woken that are not in the run queue yet.
+    pub(crate) fn has_woken(&self) -> bool {
+        self.bell.is_rung()
     }
 
     /// True if the guest whose turn it is has used up slices before.
@@ -307,10 +359,14 @@ impl Local {
                     let id = &task.exchange.lock().facts.id;
                     task.app.program.log.record(Level::Error, id, crash.text().as_bytes());
                 }
-                if session.is_none() {
+                if session.is_none() && task.purpose != Purpose::Resident {
                     task.log_late(outcome.word(), outcome.detail());
                 }
+                let resident = (task.purpose == Purpose::Resident).then(|| Arc::clone(&task.app));
                 self.end_task(slot, sound);
+                if let Some(app) = resident {
+                    self.resident_ended(&app, outcome);
+                }
             }
             None => {
                 self.suspend(slot, used);
@@ -449,8 +505,15 @@ impl Local {
         } else if self.cold.len() < KEEP_MAX {
             self.cold.push(task.runner);
         }
-        if task.app.seat.gate.leave(self.now.saturating_sub(task.entered), sound) {
-            self.shared.wake_all();
+        let stayed = self.now.saturating_sub(task.entered);
+        match task.purpose {
+            Purpose::Request => {
+                if task.app.seat.gate.leave(stayed, sound) {
+                    self.shared.wake_all();
+                }
+            }
+            Purpose::Connection => self.connection_ended(&task.app),
+            Purpose::Resident => {}
         }
         if task.session.is_none() {
             self.recycle(Some(task.exchange));

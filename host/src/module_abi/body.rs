@@ -1,4 +1,4 @@
-//! Bodies: reading, writing, forwarding, ending.
+//! Bodies: reading, writing, ending. What a guest has opened is read and written by the same calls: see [`opened`].
 
 use tidegate_abi::errno::{EAGAIN, EBADF, EINVAL};
 use tidegate_abi::fields::{pack, packed_bytes};
@@ -7,7 +7,7 @@ use wasmtime::{Caller, Linker, Result};
 
 use super::head::field_list;
 use super::memory::{bytes, bytes_mut, parts};
-use super::{count, fault_errno, refusal_errno, status};
+use super::{count, fault_errno, forward, opened, status};
 use crate::guest::cost::{copied, enter, entries, spend};
 use crate::guest::module::Handle;
 use crate::guest::state::GuestState;
@@ -23,7 +23,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> Result<()> {
             write(&mut guest, handle, ptr, len)
         })?
         .func_wrap(MODULE, names::FORWARD, |mut guest: Guest<'_>, from: i32, to: i32, n: i64| {
-            forward(guest.data_mut(), from, to, n)
+            forward::forward(guest.data_mut(), from, to, n)
         })?
         .func_wrap(MODULE, names::FINISH, |mut guest: Guest<'_>, handle: i32, ptr: i32, len: i32| {
             finish(&mut guest, handle, ptr, len)
@@ -32,7 +32,9 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> Result<()> {
             trailers(&mut guest, handle, ptr, cap)
         })?
         .func_wrap(MODULE, names::CLOSE, |mut guest: Guest<'_>, handle: i32| close(guest.data_mut(), handle))?
-        .func_wrap(MODULE, names::ERROR, |guest: Guest<'_>, handle: i32| error(guest.data(), handle))?;
+        .func_wrap(MODULE, names::ERROR, |mut guest: Guest<'_>, handle: i32| {
+            error(guest.data_mut(), handle)
+        })?;
     Ok(())
 }
 
@@ -43,12 +45,15 @@ pub(super) fn find(state: &GuestState, handle: i32) -> Option<Handle> {
 fn read(guest: &mut Guest<'_>, handle: i32, ptr: i32, len: i32) -> Result<i32> {
     let (memory, state) = parts(guest)?;
     let into = bytes_mut(memory, ptr, len)?;
-    if find(state, handle) != Some(Handle::RequestBody) {
-        return Ok(-EBADF);
+    match find(state, handle) {
+        None | Some(Handle::ResponseBody) => Ok(-EBADF),
+        Some(_) if into.is_empty() => Ok(-EINVAL),
+        Some(Handle::RequestBody) => read_request(state, into),
+        Some(Handle::Opened(place)) => opened::read(state, place, into),
     }
-    if into.is_empty() {
-        return Ok(-EINVAL);
-    }
+}
+
+fn read_request(state: &GuestState, into: &mut [u8]) -> Result<i32> {
     let mut inner = state.exchange.lock();
     let request = &mut inner.request;
     request.want();
@@ -67,53 +72,41 @@ fn read(guest: &mut Guest<'_>, handle: i32, ptr: i32, len: i32) -> Result<i32> {
 fn write(guest: &mut Guest<'_>, handle: i32, ptr: i32, len: i32) -> Result<i32> {
     let (memory, state) = parts(guest)?;
     let from = bytes(memory, ptr, len)?;
-    if find(state, handle) != Some(Handle::ResponseBody) {
-        return Ok(-EBADF);
-    }
-    let written = state.exchange.lock().response.write(from);
-    spend(state, copied(written.unwrap_or(0)))?;
-    Ok(count(written))
-}
-
-fn forward(state: &mut GuestState, from: i32, to: i32, n: i64) -> Result<i64> {
-    enter(state)?;
-    let ends = (find(state, from), find(state, to));
-    if ends != (Some(Handle::RequestBody), Some(Handle::ResponseBody)) {
-        return Ok(-i64::from(EBADF));
-    }
-    let inner = &mut *state.exchange.lock();
-    inner.request.want();
-    let max = u64::try_from(n).unwrap_or(u64::MAX);
-    if max == 0 {
-        return Ok(0);
-    }
-    match inner.response.forward(&mut inner.request, max) {
-        Ok(n) => {
-            spend(state, copied(usize::try_from(n)?))?;
-            Ok(i64::try_from(n)?)
+    match find(state, handle) {
+        None | Some(Handle::RequestBody) => Ok(-EBADF),
+        Some(Handle::ResponseBody) => {
+            let written = state.exchange.lock().response.write(from);
+            spend(state, copied(written.unwrap_or(0)))?;
+            Ok(count(written))
         }
-        Err(refusal) => Ok(-i64::from(refusal_errno(refusal))),
+        Some(Handle::Opened(place)) => opened::write(state, place, from),
     }
 }
 
 fn finish(guest: &mut Guest<'_>, handle: i32, ptr: i32, len: i32) -> Result<i32> {
     let (memory, state) = parts(guest)?;
     let trailers = bytes(memory, ptr, len)?;
-    if find(state, handle) != Some(Handle::ResponseBody) {
-        return Ok(-EBADF);
+    match find(state, handle) {
+        None | Some(Handle::RequestBody) => Ok(-EBADF),
+        Some(Handle::ResponseBody) => Ok(match field_list(state, trailers)? {
+            Ok(trailers) => status(state.exchange.lock().response.finish(trailers.iter())),
+            Err(errno) => -errno,
+        }),
+        Some(Handle::Opened(place)) => opened::finish(state, place, trailers),
     }
-    Ok(match field_list(state, trailers)? {
-        Ok(trailers) => status(state.exchange.lock().response.finish(trailers.iter())),
-        Err(errno) => -errno,
-    })
 }
 
 fn trailers(guest: &mut Guest<'_>, handle: i32, ptr: i32, cap: i32) -> Result<i32> {
     let (memory, state) = parts(guest)?;
     let out = bytes_mut(memory, ptr, cap)?;
-    if find(state, handle) != Some(Handle::RequestBody) {
-        return Ok(-EBADF);
+    match find(state, handle) {
+        None | Some(Handle::ResponseBody) => Ok(-EBADF),
+        Some(Handle::RequestBody) => request_trailers(state, out),
+        Some(Handle::Opened(place)) => opened::trailers(state, place, out),
     }
+}
+
+fn request_trailers(state: &GuestState, out: &mut [u8]) -> Result<i32> {
     let inner = state.exchange.lock();
     let request = &inner.request;
     if !request.pipe.drained() {
@@ -138,13 +131,12 @@ fn close(state: &mut GuestState, handle: i32) -> Result<i32> {
     Ok(0)
 }
 
-fn error(state: &GuestState, handle: i32) -> Result<i32> {
+fn error(state: &mut GuestState, handle: i32) -> Result<i32> {
     enter(state)?;
-    let inner = state.exchange.lock();
-    let fault = match find(state, handle) {
-        None => return Ok(-EBADF),
-        Some(Handle::RequestBody) => inner.request.fault(),
-        Some(Handle::ResponseBody) => inner.response.fault(),
-    };
-    Ok(fault.map_or(0, fault_errno))
+    Ok(match find(state, handle) {
+        None => -EBADF,
+        Some(Handle::RequestBody) => state.exchange.lock().request.fault().map_or(0, fault_errno),
+        Some(Handle::ResponseBody) => state.exchange.lock().response.fault().map_or(0, fault_errno),
+        Some(Handle::Opened(place)) => state.side.handles.opened(place).and_then(opened::fault).unwrap_or(0),
+    })
 }

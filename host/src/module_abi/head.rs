@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tidegate_abi::errno::{EINVAL, EMSGSIZE, Errno};
+use tidegate_abi::errno::{EINVAL, EMSGSIZE};
 use tidegate_abi::fields::{ENTRIES_MAX, FieldList, ListError};
 use tidegate_abi::request::RequestHead;
 use tidegate_abi::{MODULE, names};
@@ -10,7 +10,7 @@ use tidegate_proto::http1::head::Version;
 use wasmtime::{Caller, Linker, Result};
 
 use super::memory::{Text, bytes, bytes_mut, parts};
-use super::status;
+use super::{Done, status};
 use crate::exchange::Inner;
 use crate::guest::cost::{copied, entries, parsed, spend};
 use crate::guest::module::Handles;
@@ -64,14 +64,11 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> Result<()> {
     Ok(())
 }
 
-/// What a guest that may try again got wrong, or what it gave.
-type Given<T> = std::result::Result<T, Errno>;
-
 /// A list of fields as the guest gave it, bounded before a single one is looked at.
 ///
 /// # Errors
 /// As [`spend`]; what is wrong with the list is the inner error.
-pub(super) fn field_list<'a>(state: &GuestState, bytes: &'a [u8]) -> Result<Given<FieldList<'a>>> {
+pub(super) fn field_list<'a>(state: &GuestState, bytes: &'a [u8]) -> Result<Done<FieldList<'a>>> {
     match FieldList::bounded(bytes) {
         Ok(list) => {
             spend(state, parsed(bytes.len()) + entries(list.len()))?;
@@ -86,7 +83,7 @@ pub(super) fn field_list<'a>(state: &GuestState, bytes: &'a [u8]) -> Result<Give
 }
 
 /// The outline of a response's head: its status and the list of its fields.
-fn outline<'a>(state: &GuestState, code: i32, head: &'a [u8]) -> Result<Given<(u16, FieldList<'a>)>> {
+fn outline<'a>(state: &GuestState, code: i32, head: &'a [u8]) -> Result<Done<(u16, FieldList<'a>)>> {
     let code = u16::try_from(code).map_err(|_| EINVAL);
     let list = field_list(state, head)?;
     Ok(list.and_then(|list| Ok((code?, list))))

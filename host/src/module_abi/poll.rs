@@ -7,8 +7,8 @@ use tidegate_abi::poll::{ENTRIES_MAX, ENTRY_BYTES, ERROR, Entry, HANGUP, READABL
 use tidegate_abi::{MODULE, names};
 use wasmtime::{Caller, Linker, Result};
 
-use super::body::find;
 use super::memory::{bytes, bytes_mut, parts};
+use super::opened;
 use crate::clock::Nanos;
 use crate::exchange::{Inner, Park};
 use crate::guest::cost::{enter, entries as cost_of, spend};
@@ -37,15 +37,7 @@ async fn poll(guest: &mut Caller<'_, GuestState>, ptr: i32, n: i32, timeout: i64
         .filter_map(|b| b.try_into().ok().map(Entry::from_bytes))
         .collect();
     let park = park_for(state, &entries, timeout);
-    let ready = wait(state, park, |state, inner| {
-        let mut ready = 0;
-        for entry in &mut entries {
-            entry.ready = readiness(state, inner, entry);
-            ready += i32::from(entry.ready != 0);
-        }
-        ready
-    })
-    .await;
+    let ready = wait(state, park, &mut entries).await;
     let (memory, _) = parts(guest)?;
     for (entry, out) in entries.iter().zip(bytes_mut(memory, ptr, len)?.chunks_exact_mut(ENTRY_BYTES)) {
         out.copy_from_slice(&entry.to_bytes());
@@ -53,12 +45,14 @@ async fn poll(guest: &mut Caller<'_, GuestState>, ptr: i32, n: i32, timeout: i64
     Ok(ready)
 }
 
-/// What would wake a guest that waits for `entries`.
+fn find(state: &GuestState, entry: &Entry) -> Option<Handle> {
+    state.side.handles.find(entry.handle)
+}
+
+/// What would wake a guest that waits for `entries`, in its exchange.
 fn park_for(state: &GuestState, entries: &[Entry], timeout_ns: i64) -> Park {
     let asks = |handle, interest| {
-        entries
-            .iter()
-            .any(|e| e.interest & interest != 0 && find(state, e.handle.cast_signed()) == Some(handle))
+        entries.iter().any(|e| e.interest & interest != 0 && find(state, e) == Some(handle))
     };
     let timeout = u64::try_from(timeout_ns).ok();
     Park {
@@ -69,13 +63,13 @@ fn park_for(state: &GuestState, entries: &[Entry], timeout_ns: i64) -> Park {
     }
 }
 
-/// What is so of an entry's handle. Errors and hang-ups are always told; a bad handle is an error.
-fn readiness(state: &GuestState, inner: &mut Inner, entry: &Entry) -> u16 {
+/// What is so of a body. Errors and hang-ups are always told; a bad handle is an error.
+fn readiness(handle: Option<Handle>, inner: &mut Inner, interest: u16) -> u16 {
     let mut ready = 0;
-    match find(state, entry.handle.cast_signed()) {
+    match handle {
         None => ready |= ERROR,
         Some(Handle::RequestBody) => {
-            if entry.interest & READABLE != 0 {
+            if interest & READABLE != 0 {
                 inner.request.want();
                 if inner.request.is_ready() {
                     ready |= READABLE;
@@ -86,34 +80,46 @@ fn readiness(state: &GuestState, inner: &mut Inner, entry: &Entry) -> u16 {
             }
         }
         Some(Handle::ResponseBody) => {
-            if entry.interest & WRITABLE != 0 && inner.response.is_ready() {
+            if interest & WRITABLE != 0 && inner.response.is_ready() {
                 ready |= WRITABLE;
             }
             if inner.response.fault().is_some() {
                 ready |= ERROR | HANGUP;
             }
         }
+        Some(Handle::Opened(_)) => {}
     }
     ready
 }
 
-/// Parks the fiber until `check` counts something, or until the time is up. Returns the count.
+/// Parks the fiber until something is so of an entry, or until the time is up. Returns of how many.
 ///
-/// The worker wakes the guest by what is noted in the exchange: that is the same for all that may be waited for.
-async fn wait(
-    state: &GuestState,
-    park: Park,
-    mut check: impl FnMut(&GuestState, &mut Inner) -> i32 + Send,
-) -> i32 {
-    std::future::poll_fn(move |_| {
+/// Of bodies, and of the time, the worker knows what wakes the guest: it is noted in the exchange. What the guest has opened
+/// wakes it through its waker.
+async fn wait(state: &mut GuestState, park: Park, entries: &mut [Entry]) -> i32 {
+    std::future::poll_fn(move |cx| {
+        let mut due = park.until;
+        // No lock is held here: what is opened has locks of its own.
+        for entry in &mut *entries {
+            entry.ready = 0;
+            if let Some(Handle::Opened(place)) = find(state, entry)
+                && let Some(opened) = state.side.handles.opened(place)
+            {
+                entry.ready = opened::readiness(opened, entry.interest, cx, &mut due);
+            }
+        }
         let mut inner = state.exchange.lock();
         inner.park = None;
-        let ready = check(state, &mut inner);
+        let mut ready = 0;
+        for entry in &mut *entries {
+            entry.ready |= readiness(find(state, entry), &mut inner, entry.interest);
+            ready += i32::from(entry.ready != 0);
+        }
         let over = park.until.is_some_and(|at| at <= state.exchange.slice.clock().now());
         if ready > 0 || over {
             return Poll::Ready(ready);
         }
-        inner.park = Some(park);
+        inner.park = Some(Park { until: due, ..park });
         Poll::Pending
     })
     .await

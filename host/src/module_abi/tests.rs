@@ -1,6 +1,9 @@
 //! The boundary as a table: one hostcall, or a few, made by a guest written by hand; the handler's return value is what
 //! the last of them returned.
 
+mod fetch;
+mod sockets;
+
 use std::sync::Arc;
 
 use tidegate_abi::errno::*;
@@ -8,6 +11,7 @@ use tidegate_proto::pipe::Watermarks;
 
 use super::add_to_linker;
 use crate::clock::{Clock, MS, thread_cpu};
+use crate::config::sockets::{Rule, SocketSettings};
 use crate::config::{AppLimits, Instances};
 use crate::exchange::{Exchange, Fault, Stage};
 use crate::guest::anatomy::Needs;
@@ -18,9 +22,13 @@ use crate::guest::engine;
 use crate::guest::module::ModuleSide;
 use crate::guest::mounts::FileThreads;
 use crate::guest::outcome::Outcome;
-use crate::guest::program::{Kind, Linkers, Loader, Program, Spec};
-use crate::guest::state::GuestState;
-use crate::guest::task::{Job, Ran, Runner};
+use crate::guest::program::{Kind, Linkers, Loader, Program, Spec, Wants};
+use crate::guest::state::{GuestState, Outside};
+use crate::guest::task::{Call, Job, Ran, Runner};
+use crate::net::access::{Access, Tally};
+use crate::net::hub::Hub;
+use crate::net::policy::{OwnAddresses, Policy};
+use crate::net::resolve::Resolver;
 
 /// Everything that can be imported, a memory of one page with texts in it, and `$calls` as the handler's body.
 /// A packed head without fields stands at 16, one field "a: b" at 64, one with a line break at 128.
@@ -40,6 +48,12 @@ fn guest(calls: &str) -> String {
         (import "tidegate_v1" "error" (func $error (param i32) (result i32)))
         (import "tidegate_v1" "usage" (func $usage (param i32 i32) (result i32)))
         (import "tidegate_v1" "log" (func $log (param i32 i32 i32) (result i32)))
+        (import "tidegate_v1" "connect" (func $connect (param i32 i32 i32) (result i32)))
+        (import "tidegate_v1" "resolve" (func $resolve (param i32 i32) (result i32)))
+        (import "tidegate_v1" "socket_address" (func $address (param i32 i32 i32 i32) (result i32)))
+        (import "tidegate_fetch_v1" "request" (func $fetch (param i32 i32 i32 i32) (result i32)))
+        (import "tidegate_fetch_v1" "head" (func $head (param i32 i32 i32) (result i32)))
+        (import "tidegate_fetch_v1" "reason" (func $reason (param i32 i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "random_get" (func $random_get (param i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "clock_time_get" (func $clock (param i32 i64 i32) (result i32)))
         (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
@@ -59,14 +73,27 @@ fn guest(calls: &str) -> String {
     )
 }
 
-/// A guest in its Store and the exchange it works on.
+/// A guest in its Store, the exchange it works on, and a loop for its sockets.
 struct Bench {
     loader: Loader,
     exchange: Arc<Exchange>,
+    poll: mio::Poll,
+    outside: Outside,
+    tally: Arc<Tally>,
 }
 
 impl Bench {
+    /// Whose app may use no sockets.
     fn new() -> Self {
+        Self::allowing(&[])
+    }
+
+    /// Whose app may connect where these rules say.
+    fn allowing(rules: &[&str]) -> Self {
+        Self::with(rules, AppLimits::default())
+    }
+
+    fn with(rules: &[&str], limits: AppLimits) -> Self {
         let engine = engine::serving(engine::Mode::Production).unwrap();
         let mut linkers = Linkers::new(&engine);
         add_to_linker(&mut linkers.module).unwrap();
@@ -74,7 +101,14 @@ impl Bench {
         let compiler = Compiler::this_binary(engine::Mode::Production).unwrap();
         let (cache, file_threads) = (Cache::none(), FileThreads::default());
         let loader = Loader { engine, linkers, compiler, cache, clock, file_threads };
-        Self { loader, exchange: Exchange::new(clock) }
+        let poll = mio::Poll::new().unwrap();
+        let hub = Hub::new(poll.registry().try_clone().unwrap(), clock, Resolver::new(&[]));
+        let connect = rules.iter().map(|rule| Rule::parse(rule).unwrap()).collect();
+        let settings = SocketSettings { connect, ..SocketSettings::default() };
+        let policy = Policy::new(&settings, OwnAddresses::default());
+        let tally = Arc::new(Tally::default());
+        let access = Access::new("test".into(), 1, policy, limits, Arc::clone(&tally));
+        Self { loader, exchange: Exchange::new(clock), poll, outside: Outside { hub, access }, tally }
     }
 
     /// A fresh request whose body is `body`, complete or not.
@@ -89,13 +123,18 @@ impl Bench {
     }
 
     fn program(&self, wat: &str) -> Arc<Program> {
+        self.program_of(wat, Instances::Fresh)
+    }
+
+    fn program_of(&self, wat: &str, instances: Instances) -> Arc<Program> {
         let code = self.loader.engine.precompile_module(&wat::parse_str(wat).unwrap()).unwrap();
         let spec = Spec {
             name: "test".into(),
             limits: AppLimits::default(),
-            instances: Instances::Fresh,
+            instances,
             env: vec![("KEY".into(), "value".into())],
             mounts: Vec::new(),
+            wants: Wants { http: true, ..Wants::default() },
         };
         let compiled = self.loader.deserialize(Kind::Module, &code).unwrap();
         Arc::new(self.loader.link(&compiled, Needs::UNKNOWN, spec).unwrap())
@@ -106,8 +145,13 @@ impl Bench {
         let mut runner = Runner::new(std::sync::mpsc::channel().0, engine::Mode::Production);
         self.exchange.slice.set_budget(10_000 * MS);
         self.exchange.slice.begin(self.loader.clock.now(), thread_cpu());
-        runner.begin(Job { program, exchange: Arc::clone(&self.exchange), place: None });
+        runner.begin(self.job(program));
         runner
+    }
+
+    fn job(&self, program: Arc<Program>) -> Job {
+        let (exchange, outside) = (Arc::clone(&self.exchange), self.outside.clone());
+        Job { program, exchange, outside, call: Call::Request, place: None }
     }
 
     /// Runs the calls to their end; a guest that parks for ever is a failure.
@@ -141,6 +185,12 @@ fn every_wrong_call_has_its_error() {
         ("(call $trailers (i32.const 4) (i32.const 0) (i32.const 0))", -EBADF),
         ("(call $close (i32.const 5))", -EBADF),
         ("(call $error (i32.const 5))", -EBADF),
+        ("(call $address (i32.const 5) (i32.const 0) (i32.const 0) (i32.const 0))", -EBADF),
+        ("(call $address (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 0))", -ENOTSUP),
+        ("(call $head (i32.const 3) (i32.const 0) (i32.const 0))", -ENOTSUP),
+        ("(call $reason (i32.const 4) (i32.const 0) (i32.const 0))", -ENOTSUP),
+        ("(call $head (i32.const 5) (i32.const 0) (i32.const 0))", -EBADF),
+        ("(call $reason (i32.const 5) (i32.const 0) (i32.const 0))", -EBADF),
         ("(i32.wrap_i64 (call $forward (i32.const 4) (i32.const 3) (i64.const 1)))", -EBADF),
         ("(drop (call $close (i32.const 3))) (call $read (i32.const 3) (i32.const 0) (i32.const 8))", -EBADF),
         ("(drop (call $close (i32.const 3))) (call $close (i32.const 3))", -EBADF),
@@ -236,6 +286,14 @@ fn a_pointer_that_leaves_memory_is_a_trap() {
         "(call $poll (i32.const 65535) (i32.const 1) (i64.const 0))",
         "(call $usage (i32.const 65530) (i32.const 48))",
         "(call $log (i32.const 3) (i32.const 65530) (i32.const 48))",
+        "(call $connect (i32.const 0) (i32.const 65530) (i32.const 48))",
+        "(call $connect (i32.const 9) (i32.const -1) (i32.const 1))",
+        "(call $resolve (i32.const 65530) (i32.const 48))",
+        "(call $address (i32.const 5) (i32.const 0) (i32.const 65530) (i32.const 48))",
+        "(call $fetch (i32.const 65530) (i32.const 48) (i32.const 0) (i32.const 0))",
+        "(call $fetch (i32.const 16) (i32.const 16) (i32.const 65530) (i32.const 48))",
+        "(call $head (i32.const 5) (i32.const 65530) (i32.const 48))",
+        "(call $reason (i32.const 5) (i32.const 65530) (i32.const 48))",
         "(call $random_get (i32.const 65535) (i32.const 2))",
         "(call $clock (i32.const 1) (i64.const 0) (i32.const 65530))",
         "(call $fd_write (i32.const 1) (i32.const 65530) (i32.const 1) (i32.const 0))",
@@ -449,6 +507,7 @@ fn imports(bench: &Bench) -> Vec<(String, String, String, String)> {
     let state = GuestState::new(
         program,
         Arc::clone(&bench.exchange),
+        bench.outside.clone(),
         None,
         ModuleSide::new(engine::Mode::Production),
     );

@@ -25,6 +25,8 @@ use crate::config::LogFormat;
 /// What sets the level: directives such as `debug` or `warn,tidegate::session=trace`.
 pub const FILTER_VARIABLE: &str = "TIDEGATE_LOG";
 
+/// What holds without it. The resolver's library warns of each odd datagram, which anyone can send.
+const DEFAULT_DIRECTIVES: &str = "info,hickory_net=error,hickory_proto=error,hickory_resolver=error";
 /// The levels that directives know.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -116,7 +118,7 @@ where
 }
 
 fn filter(directives: &str) -> Result<EnvFilter, InitError> {
-    let directives = if directives.is_empty() { "info" } else { directives };
+    let directives = if directives.is_empty() { DEFAULT_DIRECTIVES } else { directives };
     // A bare word could also be a target, all of it: but then a level that is mistyped would turn the log off.
     let level = |word: &str| {
         LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word))

@@ -78,10 +78,21 @@ impl Bound {
         }
     }
 
-    /// As people write it.
-    pub(crate) fn url(&self) -> String {
+    /// The TCP address, if it is one.
+    pub(crate) fn tcp_addr(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp { addr, .. } => format!("http://{addr}"),
+            Self::Tcp { addr, .. } => Some(*addr),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// As people write it; with the app that its raw connections are for.
+    pub(crate) fn url(&self, raw: Option<&str>) -> String {
+        match self {
+            Self::Tcp { addr, .. } => match raw {
+                Some(app) => format!("tcp://{addr} for `{app}`"),
+                None => format!("http://{addr}"),
+            },
             Self::Unix(door) => format!("unix:{}", door.path.display()),
         }
     }

@@ -7,6 +7,8 @@ use mio::Token;
 
 /// Slots from here on are not sessions.
 const RESERVED: u32 = 0xffff_0000;
+/// Set in the index of a guest's socket, and in no session's: nobody has as many descriptors.
+const NET: u32 = 0x8000_0000;
 const WAKER: u32 = u32::MAX;
 
 /// What an event is for.
@@ -18,6 +20,8 @@ pub(crate) enum Source {
     Listener(usize),
     /// A session.
     Session(Slot),
+    /// A guest's socket.
+    Net(Slot),
 }
 
 /// A slot and the generation that it had when it was handed out.
@@ -33,6 +37,7 @@ impl Source {
             Self::Waker => (WAKER, 0),
             Self::Listener(i) => (RESERVED | u32::try_from(i & 0xfff).unwrap_or(0), 0),
             Self::Session(slot) => (slot.index, slot.generation),
+            Self::Net(slot) => (NET | slot.index, slot.generation),
         };
         Token((generation as usize) << 32 | index as usize)
     }
@@ -42,6 +47,9 @@ impl Source {
         match index {
             WAKER => Self::Waker,
             i if i >= RESERVED => Self::Listener((i & 0xfff) as usize),
+            index if index & NET != 0 => {
+                Self::Net(Slot { index: index & !NET, generation: (token.0 >> 32) as u32 })
+            }
             index => Self::Session(Slot { index, generation: (token.0 >> 32) as u32 }),
         }
     }

@@ -11,14 +11,16 @@ use wasmtime::Engine;
 
 use super::plain;
 use crate::clock::Clock;
+use crate::config::sockets::TcpListen;
 use crate::config::{AppSettings, ServerSettings};
 use crate::guest::cache::Cache;
 use crate::guest::compile::Compiler;
 use crate::guest::mounts::FileThreads;
 use crate::guest::places::Places;
-use crate::guest::program::{self, Linkers, Loader, Program, Spec};
+use crate::guest::program::{self, Linkers, Loader, Program, Spec, Wants};
 use crate::guest::task::Reaper;
 use crate::module_abi;
+use crate::net::policy::OwnAddresses;
 use crate::shared::Shared;
 use crate::tenants::admission::Gate;
 use crate::tenants::notice::Notice;
@@ -129,6 +131,9 @@ pub(super) struct Stock {
     loader: Loader,
     places: Arc<Places>,
     reaper: Reaper,
+    own: OwnAddresses,
+    /// Apps that raw connections lead to.
+    raw: Vec<String>,
     seats: Mutex<Seats>,
 }
 
@@ -142,6 +147,7 @@ impl Stock {
         clock: Clock,
         places: Arc<Places>,
         reaper: Reaper,
+        tcp: &[TcpListen],
     ) -> Result<Self> {
         let mut linkers = Linkers::new(engine);
         module_abi::add_to_linker(&mut linkers.module).map_err(plain)?;
@@ -150,7 +156,14 @@ impl Stock {
         let cache = Cache::of(settings);
         let file_threads = FileThreads::default();
         let loader = Loader { engine: engine.clone(), linkers, compiler, cache, clock, file_threads };
-        Ok(Self { loader, places, reaper, seats: Mutex::default() })
+        let raw = tcp.iter().map(|listen| listen.app.clone()).collect();
+        let own = OwnAddresses::default();
+        Ok(Self { loader, places, reaper, own, raw, seats: Mutex::default() })
+    }
+
+    /// Where the server itself listens: no guest is to connect there unless it is told to.
+    pub(super) fn own_addresses(&self) -> &OwnAddresses {
+        &self.own
     }
 
     fn seats(&self) -> MutexGuard<'_, Seats> {
@@ -195,10 +208,20 @@ impl Stock {
             instances: settings.instances,
             env: settings.env.clone(),
             mounts: settings.mounts.clone(),
+            wants: self.wants(settings),
         };
         let program =
             self.loader.load(&wasm, &hash, spec).with_context(|| format!("app `{name}`: `{shown}`"))?;
         Ok(Part::New(Box::new((program, origin))))
+    }
+
+    fn wants(&self, app: &AppSettings) -> Wants {
+        Wants {
+            http: !app.routes.is_empty(),
+            http_by_default: app.routes == ["/*"],
+            connections: self.raw.contains(&app.name),
+            sockets: !app.sockets.connect.is_empty() || !app.sockets.listen.is_empty(),
+        }
     }
 
     fn assemble(&self, seats: &mut Seats, parts: Vec<(Part, Vec<String>)>) -> Result<Registry> {
@@ -211,7 +234,7 @@ impl Stock {
                     let (program, origin) = *new;
                     seats.versions += 1;
                     let seat = self.seat(seats, &origin.settings);
-                    Arc::new(App::new(seats.versions, program, seat, origin, self.reaper.clone()))
+                    Arc::new(App::new(seats.versions, program, seat, origin, &self.own, self.reaper.clone()))
                 }
             };
             apps.push((app, routes));
@@ -228,7 +251,7 @@ impl Stock {
             return seat;
         }
         let gate = Gate::new(app.limits.concurrency, app.limits.queue);
-        let seat = Arc::new(Seat { share: self.places.join(), gate });
+        let seat = Arc::new(Seat { share: self.places.join(), gate, sockets: Arc::default() });
         seats.by_name.insert(app.name.clone(), Arc::downgrade(&seat));
         seat
     }

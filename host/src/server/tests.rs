@@ -64,7 +64,7 @@ fn start(apps: Vec<AppSettings>, notice: Option<Notice>) -> Server {
         ..ServerSettings::default()
     };
     let compiler = Compiler::in_process(Mode::Production);
-    Server::start_with(Settings { server, apps }, notice, compiler).unwrap()
+    Server::start_with(Settings { server, apps, tcp: Vec::new() }, notice, compiler).unwrap()
 }
 
 /// One app called `app`, in its first version, everywhere.

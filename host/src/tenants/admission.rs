@@ -72,6 +72,11 @@ impl Gate {
         (self.running.load(Ordering::Acquire), self.queued.load(Ordering::Acquire))
     }
 
+    /// Somebody enters who waits elsewhere if there is no room; [`Gate::leave`] follows.
+    pub(crate) fn enter(&self) -> bool {
+        self.queued.load(Ordering::Relaxed) == 0 && self.try_enter()
+    }
+
     fn try_enter(&self) -> bool {
         add_below(&self.running, self.running_max.load(Ordering::Relaxed))
     }

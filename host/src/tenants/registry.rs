@@ -15,6 +15,9 @@ use crate::guest::places::Share;
 use crate::guest::program::Program;
 use crate::guest::scheduler::AppId;
 use crate::guest::task::Reaper;
+use crate::net::access::{Access, Tally};
+use crate::net::http::Trust;
+use crate::net::policy::{OwnAddresses, Policy};
 
 /// What an app has in common with the versions before it: a number, a part in the pools, a gate. So a deploy is no way
 /// to more of them: what still runs of an old version counts.
@@ -22,6 +25,7 @@ use crate::guest::task::Reaper;
 pub(crate) struct Seat {
     pub(crate) share: Arc<Share>,
     pub(crate) gate: Gate,
+    pub(crate) sockets: Arc<Tally>,
 }
 
 /// What a version was made from. The same again is the same version.
@@ -50,25 +54,40 @@ pub(crate) struct App {
     pub(crate) weight: u32,
     pub(crate) program: Reaped<Program>,
     pub(crate) seat: Arc<Seat>,
+    pub(crate) access: Arc<Access>,
     origin: Origin,
 }
 
 impl App {
+    /// `own` are the server's own addresses.
     pub(crate) fn new(
         version: u64,
         program: Program,
         seat: Arc<Seat>,
         origin: Origin,
+        own: &OwnAddresses,
         reaper: Reaper,
     ) -> Self {
+        let id = seat.share.app();
+        let policy = Policy::new(&origin.settings.sockets, own.clone());
+        let name = Arc::clone(&program.name);
+        let trust = Trust::read(&origin.settings.sockets.ca);
+        let tally = Arc::clone(&seat.sockets);
+        let access = Access::trusting(name, id.into(), policy, program.limits, tally, trust);
         Self {
-            id: seat.share.app(),
+            id,
             version,
             weight: origin.settings.weight,
             program: Reaped { inner: Some(Arc::new(program)), reaper },
             seat,
+            access,
             origin,
         }
+    }
+
+    /// True if it runs by itself.
+    pub(crate) fn is_resident(&self) -> bool {
+        self.program.is_command()
     }
 
     /// True if `origin` would make this very version.
@@ -119,7 +138,8 @@ impl Registry {
     pub(crate) fn new(apps: Vec<(Arc<App>, Vec<String>)>) -> Result<Self, RouteError> {
         let mut builder = RouterBuilder::new();
         for (app, routes) in &apps {
-            for route in routes {
+            // One that serves raw connections alone is reached by no route, whatever the default is.
+            for route in routes.iter().filter(|_| app.program.serves_http()) {
                 builder.insert(route, Arc::clone(app))?;
             }
         }
@@ -143,6 +163,11 @@ impl Registry {
 
     pub(crate) fn apps(&self) -> &[Arc<App>] {
         &self.apps
+    }
+
+    /// The app of that name.
+    pub(crate) fn named(&self, name: &str) -> Option<&Arc<App>> {
+        self.apps.iter().find(|app| &*app.program.name == name)
     }
 
     pub(crate) fn notice(&self) -> Option<&Notice> {

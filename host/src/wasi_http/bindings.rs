@@ -13,8 +13,8 @@ mod resources {
     pub type OutgoingBody = super::super::draft::OutgoingBody;
     pub type OutgoingRequest = super::super::outgoing::OutgoingRequest;
     pub type RequestOptions = super::super::outgoing::RequestOptions;
-    pub type IncomingResponse = super::super::outgoing::IncomingResponse;
-    pub type FutureIncomingResponse = super::super::outgoing::FutureIncomingResponse;
+    pub type IncomingResponse = super::super::response::IncomingResponse;
+    pub type FutureIncomingResponse = super::super::response::FutureIncomingResponse;
 }
 
 wasmtime::component::bindgen!({

@@ -1,16 +1,18 @@
-//! The body of a response as a component writes it: `wasi:http/types.outgoing-body` and its `output-stream`.
+//! The body of a response, or of a request to elsewhere, as a component writes it: `wasi:http/types.outgoing-body` and its
+//! `output-stream`.
 //!
-//! A component may write before it has answered, and to the body of a response that it never sends. So a body begins as
+//! A component may write before it has answered, and to the body of a message that it never sends. So a body begins as
 //! a draft of its own, as large as the pipe may be full; once its response is the answer, the exchange's pipe takes it
-//! over, and its watermarks are what the guest feels.
+//! over, or once its request was sent, the call's; and its watermarks are what the guest feels.
 
 use std::future::poll_fn;
 use std::mem::replace;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use tidegate_proto::http1::fields::is_forbidden_trailer;
+use tidegate_proto::pipe::Watermarks;
 use wasmtime::component::Resource;
 use wasmtime::{Result, bail, format_err};
 use wasmtime_wasi::async_trait;
@@ -24,6 +26,7 @@ use super::types::{ErrorCode, HostOutgoingBody};
 use crate::exchange::{Field, Refusal, Response, Stage};
 use crate::guest::cost::{copied, entries, parsed, spend};
 use crate::guest::desk::{Desk, Held, Turn, Wish};
+use crate::net::http::{Body, Call, Failure};
 
 /// Bytes that one write may bring where nothing else bounds it: to a response whose content is thrown away.
 const WRITE_BYTES_MAX: usize = 64 * 1024;
@@ -34,6 +37,8 @@ enum State {
     Early(Early),
     /// It is: the exchange has the body.
     Attached,
+    /// The request is on its way: the call has the body.
+    Sent(Arc<Call>),
     /// Nobody will ever read it.
     Forgotten,
 }
@@ -90,6 +95,11 @@ fn trailers(list: Option<&FieldList>) -> impl Iterator<Item = Option<Field<'_>>>
     fields.filter(|(name, _)| !is_forbidden_trailer(name)).map(Some)
 }
 
+/// Likewise as a request takes them.
+fn request_trailers(list: Option<&FieldList>) -> impl Iterator<Item = Field<'_>> {
+    trailers(list).flatten()
+}
+
 impl Draft {
     pub(super) fn new(desk: &Arc<Desk>, message: Message, declared: Option<u64>) -> Arc<Self> {
         let state = Mutex::new(State::Early(Early::default()));
@@ -100,6 +110,10 @@ impl Draft {
     /// The guest has tried to write another number of bytes than was declared.
     fn wrong_size(&self) -> ErrorCode {
         self.message.wrong_size(self.tried.load(Relaxed))
+    }
+
+    fn is_of_response(&self) -> bool {
+        matches!(self.message, Message::Response)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -123,6 +137,34 @@ impl Draft {
         });
     }
 
+    /// How long the body is, as far as that can be told before its request is sent.
+    pub(super) fn length(&self) -> Body {
+        match (&*self.lock(), self.declared) {
+            (_, Some(length)) => Body::Known(length),
+            (State::Early(Early { end: Some(End::Finished(None)), bytes, .. }), None) => {
+                Body::Known(bytes.len() as u64)
+            }
+            _ => Body::Unknown,
+        }
+    }
+
+    /// The request is on its way: what was written so far goes with it. What goes wrong with that shows in the response.
+    pub(super) fn send(&self, call: &Arc<Call>) {
+        let mut state = self.lock();
+        let State::Early(early) = replace(&mut *state, State::Sent(Arc::clone(call))) else { return };
+        if !early.bytes.is_empty() {
+            // As much as there may be fits into the call's pipe.
+            let _ = call.write(&early.bytes);
+        }
+        match early.end {
+            None => {}
+            Some(End::Finished(list)) => {
+                let _ = call.finish(request_trailers(list.as_ref()));
+            }
+            Some(End::Cut) => call.close(),
+        }
+    }
+
     /// The response is gone and was never sent.
     pub(super) fn forget(&self) {
         let mut state = self.lock();
@@ -140,7 +182,11 @@ impl Draft {
 
     /// Bytes that may be written before the answer is given: what the pipe would take, and the host may still keep.
     fn room(&self, early: &Early, response: &Response) -> usize {
-        response.pipe.marks().high.saturating_sub(early.bytes.len()).min(self.desk.room())
+        let most = match self.message {
+            Message::Response => response.pipe.marks().high,
+            Message::Request => Watermarks::default().high,
+        };
+        most.saturating_sub(early.bytes.len()).min(self.desk.room())
     }
 
     /// Bytes that may be written now.
@@ -150,6 +196,7 @@ impl Draft {
             State::Early(Early { end: Some(_), .. }) | State::Forgotten => None,
             State::Early(early) => self.response(|response| self.room(early, response)),
             State::Attached => self.response(writable).flatten(),
+            State::Sent(call) => return call.permit().map_err(|failure| failed(failure.into())),
         };
         permit.ok_or(StreamError::Closed)
     }
@@ -172,6 +219,11 @@ impl Draft {
                 Some(Err(Refusal::TooLong)) => Err(failed(self.wrong_size())),
                 Some(Err(_)) | None => Err(StreamError::Closed),
             },
+            State::Sent(call) => match call.write(bytes) {
+                Ok(_) => Ok(()),
+                Err(Failure::HttpRequestBodySize(_)) => Err(failed(self.wrong_size())),
+                Err(failure) => Err(failed(failure.into())),
+            },
         }
     }
 
@@ -191,8 +243,9 @@ impl Draft {
     }
 
     /// True if waiting for room is over, one way or the other.
-    fn is_ready(&self) -> bool {
+    fn is_ready(&self, cx: &mut Context<'_>) -> bool {
         match &*self.lock() {
+            State::Sent(call) => call.poll_writable(cx).is_ready(),
             State::Early(Early { end: Some(_), .. }) | State::Forgotten => true,
             State::Early(early) => {
                 let room = self.response(|response| self.room(early, response));
@@ -232,6 +285,15 @@ impl Draft {
                     Some(Err(_)) => Err(self.wrong_size()),
                 }
             }
+            State::Sent(call) => match call.finish(request_trailers(list.as_ref())) {
+                // That the server is gone shows in its response.
+                Ok(()) | Err(Failure::ConnectionTerminated) => Ok(()),
+                Err(Failure::HttpRequestBodySize(_)) => {
+                    call.close();
+                    Err(self.wrong_size())
+                }
+                Err(failure) => Err(failure.into()),
+            },
         }
     }
 
@@ -242,6 +304,7 @@ impl Draft {
             State::Attached => {
                 self.response(Response::abandon);
             }
+            State::Sent(call) => call.close(),
             State::Forgotten => {}
         }
     }
@@ -281,11 +344,13 @@ impl OutputStream for BodyWriter {
 #[async_trait]
 impl Pollable for BodyWriter {
     async fn ready(&mut self) {
-        poll_fn(|_| {
-            if self.0.is_ready() {
+        poll_fn(|cx| {
+            if self.0.is_ready(cx) {
                 return Poll::Ready(());
             }
-            self.0.desk.wish(Wish::Writable);
+            if self.0.is_of_response() {
+                self.0.desk.wish(Wish::Writable);
+            }
             Poll::Pending
         })
         .await;

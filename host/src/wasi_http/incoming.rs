@@ -9,19 +9,37 @@ use wasmtime_wasi::p2::DynInputStream;
 use super::Http;
 use super::fields::FieldList;
 use super::reader::BodyReader;
+use super::response::ResponseReader;
 use super::trailers::FutureTrailers;
 use super::types::{HostIncomingBody, HostIncomingRequest, Method, Scheme};
 use crate::exchange::Exchange;
 use crate::guest::component::IncomingRequest;
 use crate::guest::cost::{copied, entries, parsed, spend};
 use crate::guest::desk::Turn;
+use crate::net::http::Call;
+
+/// Where a body comes from.
+#[derive(Clone, Debug)]
+pub(super) enum From {
+    /// The client, with the request of that turn.
+    Request(Turn),
+    /// A server, with its response.
+    Response(Arc<Call>),
+}
 
 /// `incoming-body`.
 #[derive(Debug)]
 pub(crate) struct IncomingBody {
-    turn: Turn,
+    from: From,
     /// The stream was taken out.
     streamed: bool,
+}
+
+impl IncomingBody {
+    /// Of a response from elsewhere.
+    pub(super) fn of_response(call: &Arc<Call>) -> Self {
+        Self { from: From::Response(Arc::clone(call)), streamed: false }
+    }
 }
 
 fn method(name: &str) -> Method {
@@ -95,7 +113,7 @@ impl HostIncomingRequest for Http<'_> {
         if std::mem::replace(&mut own.consumed, true) {
             return Ok(Err(()));
         }
-        let body = IncomingBody { turn: own.turn, streamed: false };
+        let body = IncomingBody { from: From::Request(own.turn), streamed: false };
         Ok(Ok(table.push(body)?))
     }
 
@@ -114,15 +132,18 @@ impl HostIncomingBody for Http<'_> {
         if std::mem::replace(&mut own.streamed, true) {
             return Ok(Err(()));
         }
-        let reader: DynInputStream = Box::new(BodyReader::new(&side.desk, own.turn));
+        let reader: DynInputStream = match &own.from {
+            From::Request(turn) => Box::new(BodyReader::new(&side.desk, *turn)),
+            From::Response(call) => Box::new(ResponseReader::new(&side.desk, call)),
+        };
         Ok(Ok(side.table.push_child(reader, &body)?))
     }
 
     fn finish(&mut self, body: Resource<IncomingBody>) -> Result<Resource<FutureTrailers>> {
         self.enter()?;
         let side = &mut self.state.side;
-        let turn = side.table.delete(body)?.turn;
-        Ok(side.table.push(FutureTrailers::new(&side.desk, turn))?)
+        let from = side.table.delete(body)?.from;
+        Ok(side.table.push(FutureTrailers::new(&side.desk, from))?)
     }
 
     fn drop(&mut self, body: Resource<IncomingBody>) -> Result<()> {

@@ -1,4 +1,5 @@
-//! `wasi:http` 0.2 for components: a request and its answer, over the same exchange as modules have.
+//! `wasi:http` 0.2 for components: a request and its answer, over the same exchange as modules have, and requests to
+//! elsewhere over the same client.
 //!
 //! The standard says what each function does (WASI 0.2, `wasi:http/types`); here each does so in a bounded amount of work
 //! and spends it of the guest's slice. What breaks a rule of the WIT that has no error of its own is a trap. Nothing here
@@ -12,8 +13,9 @@ mod fields;
 mod incoming;
 mod outgoing;
 mod reader;
+mod response;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod trailers;
 
 use wasmtime::Result;

@@ -1,27 +1,22 @@
-//! `wasi:http/outgoing-handler` and what a request to elsewhere is made of.
-//!
-//! Nothing is allowed to go out yet: a request can be made, looked at and changed, and sending it is denied.
+//! `wasi:http/outgoing-handler` and what a request to elsewhere is made of. What the request comes to is `response`'s.
 
 use std::sync::Arc;
 
-use http::uri::{Authority, PathAndQuery};
+use ::http::uri::{Authority, PathAndQuery};
 use tidegate_proto::http1::fields::is_token;
 use wasmtime::Result;
 use wasmtime::component::Resource;
-use wasmtime_wasi::async_trait;
-use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
 use super::Http;
 use super::bindings::wasi::http::outgoing_handler;
 use super::draft::{Draft, Message, OutgoingBody};
 use super::fields::FieldList;
-use super::incoming::IncomingBody;
-use super::types::{
-    Duration, ErrorCode, HostFutureIncomingResponse, HostIncomingResponse, HostOutgoingRequest,
-    HostRequestOptions, Method, Scheme,
-};
+use super::response::FutureIncomingResponse;
+use super::types::{Duration, ErrorCode, HostOutgoingRequest, HostRequestOptions, Method, Scheme};
+use crate::clock::Nanos;
 use crate::guest::cost::{CALL, entries, parsed, spend};
 use crate::guest::desk::Held;
+use crate::net::http::{self, Body, Call, Outgoing, Timeouts};
 
 /// `outgoing-request`.
 #[derive(Debug)]
@@ -53,13 +48,18 @@ pub(crate) struct RequestOptions {
     between_bytes: Option<Duration>,
 }
 
-/// `incoming-response`: there is none as long as nothing goes out.
-#[derive(Debug)]
-pub(crate) enum IncomingResponse {}
-
-/// `future-incoming-response`: likewise.
-#[derive(Debug)]
-pub(crate) enum FutureIncomingResponse {}
+impl RequestOptions {
+    /// What was not said is the host's to say; no time at all is the shortest that there is.
+    fn timeouts(&self) -> Timeouts {
+        let or = |own: Option<Duration>, default: Nanos| own.map_or(default, |own| own.max(1));
+        let Timeouts { connect, first_byte, between_bytes } = Timeouts::default();
+        Timeouts {
+            connect: or(self.connect, connect),
+            first_byte: or(self.first_byte, first_byte),
+            between_bytes: or(self.between_bytes, between_bytes),
+        }
+    }
+}
 
 /// The texts of a request, for which bytes are held.
 #[derive(Clone, Copy)]
@@ -291,62 +291,55 @@ impl outgoing_handler::Host for Http<'_> {
     ) -> Result<Result<Resource<FutureIncomingResponse>, ErrorCode>> {
         self.enter()?;
         let table = &mut self.state.side.table;
-        table.delete(request)?;
-        if let Some(options) = options {
-            table.delete(options)?;
+        let request = table.delete(request)?;
+        let options = options.map(|options| table.delete(options)).transpose()?.unwrap_or_default();
+        let fields = request.headers.fields();
+        spend(self.state, parsed(fields.byte_len()) + entries(fields.len()))?;
+        match self.send(request, options.timeouts()) {
+            Ok(call) => Ok(Ok(self.state.side.table.push(FutureIncomingResponse::new(call))?)),
+            Err(code) => Ok(Err(code)),
         }
-        Ok(Err(ErrorCode::HttpRequestDenied))
     }
 }
 
-impl HostIncomingResponse for Http<'_> {
-    fn status(&mut self, response: Resource<IncomingResponse>) -> Result<u16> {
-        self.enter()?;
-        match *self.state.side.table.get(&response)? {}
-    }
-
-    fn headers(&mut self, response: Resource<IncomingResponse>) -> Result<Resource<FieldList>> {
-        self.enter()?;
-        match *self.state.side.table.get(&response)? {}
-    }
-
-    fn consume(
-        &mut self,
-        response: Resource<IncomingResponse>,
-    ) -> Result<Result<Resource<IncomingBody>, ()>> {
-        self.enter()?;
-        match *self.state.side.table.get(&response)? {}
-    }
-
-    fn drop(&mut self, response: Resource<IncomingResponse>) -> Result<()> {
-        self.enter()?;
-        match self.state.side.table.delete(response)? {}
-    }
-}
-
-#[async_trait]
-impl Pollable for FutureIncomingResponse {
-    async fn ready(&mut self) {
-        match *self {}
+impl Http<'_> {
+    fn send(&mut self, mut request: OutgoingRequest, timeouts: Timeouts) -> Result<Arc<Call>, ErrorCode> {
+        let https = match request.scheme {
+            None | Some(Scheme::Https) => true,
+            Some(Scheme::Http) => false,
+            Some(Scheme::Other(_)) => return Err(ErrorCode::HttpProtocolError),
+        };
+        let Some(authority) = request.authority.as_deref() else {
+            return Err(ErrorCode::HttpRequestUriInvalid);
+        };
+        let outgoing = Outgoing {
+            method: name_of(&request.method),
+            https,
+            authority,
+            path: request.path_with_query.as_deref().unwrap_or_default(),
+            fields: request.headers.fields().iter(),
+            body: request.body.as_ref().map_or(Body::Empty, |body| body.length()),
+            timeouts,
+        };
+        let call = http::send(self.state.network(), outgoing)?;
+        if let Some(body) = request.body.take() {
+            body.send(&call);
+        }
+        Ok(call)
     }
 }
 
-/// The inner result of `get`.
-type Response = Result<Resource<IncomingResponse>, ErrorCode>;
-
-impl HostFutureIncomingResponse for Http<'_> {
-    fn subscribe(&mut self, response: Resource<FutureIncomingResponse>) -> Result<Resource<DynPollable>> {
-        self.enter()?;
-        subscribe(&mut self.state.side.table, response)
-    }
-
-    fn get(&mut self, response: Resource<FutureIncomingResponse>) -> Result<Option<Result<Response, ()>>> {
-        self.enter()?;
-        match *self.state.side.table.get(&response)? {}
-    }
-
-    fn drop(&mut self, response: Resource<FutureIncomingResponse>) -> Result<()> {
-        self.enter()?;
-        match self.state.side.table.delete(response)? {}
+fn name_of(method: &Method) -> &str {
+    match method {
+        Method::Get => "GET",
+        Method::Head => "HEAD",
+        Method::Post => "POST",
+        Method::Put => "PUT",
+        Method::Delete => "DELETE",
+        Method::Connect => "CONNECT",
+        Method::Options => "OPTIONS",
+        Method::Trace => "TRACE",
+        Method::Patch => "PATCH",
+        Method::Other(name) => name,
     }
 }

@@ -21,7 +21,8 @@ use crate::guest::compile::Compiler;
 use crate::guest::component::{ComponentSide, ResponseOutparam};
 use crate::guest::cost::{CALL, parsed};
 use crate::guest::engine::{self, Mode};
-use crate::guest::program::{Linkers, Loader, Spec};
+use crate::guest::program::{Linkers, Loader, Spec, Wants};
+use crate::guest::state::Outside;
 
 /// A handler that does nothing.
 const IDLE: &str = r#"(component
@@ -42,6 +43,11 @@ const LARGE: usize = 1 << 20;
 
 /// The data of a Store whose call runs.
 fn state(high: usize) -> ComponentState {
+    state_in(high, Outside::nothing())
+}
+
+/// Likewise, with a net around it.
+pub(crate) fn state_in(high: usize, outside: Outside) -> ComponentState {
     let engine = engine::serving(Mode::Production).unwrap();
     let mut linkers = Linkers::new(&engine);
     add_to_linker(&mut linkers.component).unwrap();
@@ -56,6 +62,7 @@ fn state(high: usize) -> ComponentState {
         instances: Instances::Fresh,
         env: Vec::new(),
         mounts: Vec::new(),
+        wants: Wants::default(),
     };
     let program = Arc::new(loader.load(&wasm, &blake3::hash(&wasm), spec).unwrap());
     let exchange = Exchange::new(clock);
@@ -63,7 +70,7 @@ fn state(high: usize) -> ComponentState {
     // As if the thread used no CPU time: no test is to be stopped for being slow.
     exchange.slice.begin(clock.now(), Nanos::MAX);
     let side = ComponentSide::new(&program, &exchange, Mode::Production);
-    ComponentState::new(program, exchange, None, side)
+    ComponentState::new(program, exchange, outside, None, side)
 }
 
 fn list(http: &mut Http<'_>, bytes: usize) -> Resource<FieldList> {

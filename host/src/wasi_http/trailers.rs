@@ -1,9 +1,10 @@
-//! `wasi:http/types.future-trailers`: what stands behind the body of the request.
+//! `wasi:http/types.future-trailers`: what stands behind the body of a request, or of a response from elsewhere.
 
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
+use tidegate_proto::http1::fields::Fields;
 use wasmtime::Result;
 use wasmtime::component::Resource;
 use wasmtime_wasi::async_trait;
@@ -11,14 +12,16 @@ use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
 use super::Http;
 use super::fields::FieldList;
+use super::incoming::From;
 use super::types::{ErrorCode, HostFutureTrailers};
 use crate::guest::desk::{Desk, Turn, Wish};
+use crate::net::http::{Call, Failure};
 
-/// The trailers of a request, once its body has come to its end. What the guest has not read of it is thrown away.
+/// The trailers of a message, once its body has come to its end. What the guest has not read of it is thrown away.
 #[derive(Debug)]
 pub(crate) struct FutureTrailers {
     desk: Arc<Desk>,
-    turn: Turn,
+    from: From,
     /// They were taken out.
     taken: bool,
 }
@@ -31,46 +34,97 @@ enum State {
 }
 
 impl FutureTrailers {
-    pub(super) fn new(desk: &Arc<Desk>, turn: Turn) -> Self {
-        Self { desk: Arc::clone(desk), turn, taken: false }
-    }
-
-    /// Throws away what has come of the body. True: the end has come, one way or the other.
-    fn advance(&self) -> bool {
-        let Some(exchange) = self.desk.exchange(self.turn) else { return true };
-        let request = &mut exchange.lock().request;
-        request.want();
-        let there = request.pipe.len();
-        request.pipe.consume(there);
-        request.pipe.drained() || request.fault().is_some()
+    pub(super) fn new(desk: &Arc<Desk>, from: From) -> Self {
+        Self { desk: Arc::clone(desk), from, taken: false }
     }
 
     fn state(&self) -> Result<State> {
-        if !self.advance() {
-            return Ok(State::Waiting);
+        match &self.from {
+            From::Request(turn) => of_request(&self.desk, *turn),
+            From::Response(call) => of_response(&self.desk, call),
         }
-        let Some(exchange) = self.desk.exchange(self.turn) else {
-            return Ok(State::Failed(ErrorCode::ConnectionTerminated));
-        };
-        let inner = exchange.lock();
-        if let Some(fault) = inner.request.fault() {
-            return Ok(State::Failed(fault.into()));
-        }
-        let trailers = &inner.request.trailers;
-        let list = (!trailers.is_empty()).then(|| FieldList::received(&self.desk, trailers));
-        list.transpose().map(State::There)
     }
+}
+
+/// Throws away what has come of the request's body. True: the end has come, one way or the other.
+fn advance(desk: &Desk, turn: Turn) -> bool {
+    let Some(exchange) = desk.exchange(turn) else { return true };
+    let request = &mut exchange.lock().request;
+    request.want();
+    let there = request.pipe.len();
+    request.pipe.consume(there);
+    request.pipe.drained() || request.fault().is_some()
+}
+
+fn of_request(desk: &Arc<Desk>, turn: Turn) -> Result<State> {
+    if !advance(desk, turn) {
+        return Ok(State::Waiting);
+    }
+    let Some(exchange) = desk.exchange(turn) else {
+        return Ok(State::Failed(ErrorCode::ConnectionTerminated));
+    };
+    let inner = exchange.lock();
+    if let Some(fault) = inner.request.fault() {
+        return Ok(State::Failed(fault.into()));
+    }
+    there(desk, &inner.request.trailers)
+}
+
+/// Throws away what has come of the response's body. None: there is more to come.
+fn drain(call: &Call) -> Option<Result<(), Failure>> {
+    loop {
+        let drained = call.with_incoming_pipe(|pipe| {
+            let there = pipe.len();
+            pipe.consume(there);
+            (there, pipe.drained())
+        });
+        match drained {
+            Ok((_, true)) => return Some(Ok(())),
+            Ok((0, false)) => return None,
+            Ok(_) => {}
+            Err(failure) => return Some(Err(failure)),
+        }
+    }
+}
+
+fn of_response(desk: &Arc<Desk>, call: &Call) -> Result<State> {
+    match drain(call) {
+        None => Ok(State::Waiting),
+        Some(Err(failure)) => Ok(State::Failed(failure.into())),
+        Some(Ok(())) => call.with_trailers(|trailers| there(desk, trailers)),
+    }
+}
+
+fn there(desk: &Arc<Desk>, trailers: &Fields) -> Result<State> {
+    let list = (!trailers.is_empty()).then(|| FieldList::received(desk, trailers));
+    list.transpose().map(State::There)
 }
 
 #[async_trait]
 impl Pollable for FutureTrailers {
     async fn ready(&mut self) {
-        poll_fn(|_| {
-            if self.taken || self.advance() {
+        poll_fn(|cx| {
+            if self.taken {
                 return Poll::Ready(());
             }
-            self.desk.wish(Wish::Readable);
-            Poll::Pending
+            match &self.from {
+                From::Request(turn) => {
+                    if advance(&self.desk, *turn) {
+                        return Poll::Ready(());
+                    }
+                    self.desk.wish(Wish::Readable);
+                    Poll::Pending
+                }
+                // A server that sends without end ends the wait for each piece, and the slice is over some time.
+                From::Response(call) => match drain(call) {
+                    Some(_) => Poll::Ready(()),
+                    None if call.poll_readable(cx).is_ready() => {
+                        cx.waker().wake_by_ref();
+                        Poll::Pending
+                    }
+                    None => Poll::Pending,
+                },
+            }
         })
         .await;
     }

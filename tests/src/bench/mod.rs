@@ -3,9 +3,12 @@
 
 pub mod args;
 pub mod baseline;
+pub mod big_proxy;
+pub mod hangups;
 pub mod load;
 pub mod readers;
 pub mod soak;
+pub mod stalled;
 pub mod stats;
 pub mod subject;
 

@@ -1,16 +1,37 @@
-//! The request's body, and the trailers behind it.
+//! A body that comes in, the request's or that of a response to a request of ours, and the trailers behind it; and whatever
+//! else is read as a stream of bytes.
 
-use tidegate_abi::errno::{EAGAIN, EIO, Errno};
-use wasip2::http::types::{IncomingBody, IncomingRequest};
+use tidegate_abi::errno::{EAGAIN, ECONNRESET, EIO, Errno};
+use wasip2::http::types::{ErrorCode, IncomingBody, IncomingRequest, http_error_code};
 use wasip2::io::poll::Pollable;
 use wasip2::io::streams::{InputStream, StreamError};
 
-use super::{errno_of, why};
+use super::errno_of;
 
 /// Bytes that one read asks for at most: a host may take memory for as many as it is asked for.
 const READ_BYTES_MAX: usize = 64 << 10;
 
-type Fields = Vec<(String, Vec<u8>)>;
+pub(super) type Fields = Vec<(String, Vec<u8>)>;
+
+/// Who has the body, until it is asked for.
+pub(super) trait Consume {
+    fn consume(&self) -> Result<IncomingBody, ()>;
+}
+
+impl Consume for IncomingRequest {
+    fn consume(&self) -> Result<IncomingBody, ()> {
+        Self::consume(self)
+    }
+}
+
+/// Nobody: it was open from the beginning.
+pub(super) struct Opened;
+
+impl Consume for Opened {
+    fn consume(&self) -> Result<IncomingBody, ()> {
+        Err(())
+    }
+}
 
 /// What is known of the body. The resources stand in the order in which they have to go.
 pub(super) struct Incoming {
@@ -21,16 +42,41 @@ pub(super) struct Incoming {
     peeked: Vec<u8>,
     /// How it ended. A stream says only once why it failed, and after that it looks as if it had ended well.
     end: Option<Result<(), Errno>>,
+    /// What the host called the failure.
+    code: Option<ErrorCode>,
     trailers: Option<Result<Fields, Errno>>,
 }
 
 impl Incoming {
     pub(super) fn new() -> Self {
-        Self { ready: None, stream: None, body: None, peeked: Vec::new(), end: None, trailers: None }
+        Self {
+            ready: None,
+            stream: None,
+            body: None,
+            peeked: Vec::new(),
+            end: None,
+            code: None,
+            trailers: None,
+        }
+    }
+
+    /// One that is there; with the body that it is the stream of, if of any.
+    pub(super) fn open(stream: InputStream, body: Option<IncomingBody>) -> Self {
+        Self { stream: Some(stream), body, ..Self::new() }
+    }
+
+    /// What the host called the failure, if it did.
+    pub(super) fn code(&self) -> Option<&ErrorCode> {
+        self.code.as_ref()
+    }
+
+    /// How it ended, if it has.
+    pub(super) fn end(&self) -> Option<Result<(), Errno>> {
+        self.end
     }
 
     /// The stream, opened when it is first asked for. `None` once it has ended.
-    pub(super) fn stream(&mut self, request: &IncomingRequest) -> Option<&InputStream> {
+    pub(super) fn stream(&mut self, request: &impl Consume) -> Option<&InputStream> {
         if self.stream.is_none() && self.end.is_none() {
             match request.consume() {
                 Ok(body) => {
@@ -48,7 +94,7 @@ impl Incoming {
     ///
     /// # Errors
     /// `EAGAIN` if nothing is there yet; else how the body failed, every time.
-    pub(super) fn next(&mut self, request: &IncomingRequest, bytes_max: usize) -> Result<Vec<u8>, Errno> {
+    pub(super) fn next(&mut self, request: &impl Consume, bytes_max: usize) -> Result<Vec<u8>, Errno> {
         if !self.peeked.is_empty() {
             let rest = self.peeked.split_off(self.peeked.len().min(bytes_max));
             return Ok(std::mem::replace(&mut self.peeked, rest));
@@ -69,7 +115,11 @@ impl Incoming {
     pub(super) fn fail(&mut self, error: &StreamError) -> Result<Vec<u8>, Errno> {
         self.end = Some(match error {
             StreamError::Closed => Ok(()),
-            StreamError::LastOperationFailed(_) => Err(why(error)),
+            StreamError::LastOperationFailed(error) => {
+                self.code = http_error_code(error);
+                // A host that gives no reason has lost the connection: nothing else ends a body early without a name.
+                Err(self.code.as_ref().map_or(ECONNRESET, errno_of))
+            }
         });
         self.ready = None;
         self.stream = None;
@@ -77,14 +127,14 @@ impl Incoming {
     }
 
     /// As the import `read`.
-    pub(super) fn read(&mut self, request: &IncomingRequest, buf: &mut [u8]) -> Result<usize, Errno> {
+    pub(super) fn read(&mut self, request: &impl Consume, buf: &mut [u8]) -> Result<usize, Errno> {
         let bytes = self.next(request, buf.len())?;
         buf[..bytes.len()].copy_from_slice(&bytes);
         Ok(bytes.len())
     }
 
     /// Whether anything follows the head: bytes, or the chance of some.
-    pub(super) fn is_there(&mut self, request: &IncomingRequest) -> bool {
+    pub(super) fn is_there(&mut self, request: &impl Consume) -> bool {
         if !self.peeked.is_empty() {
             return true;
         }
@@ -104,8 +154,9 @@ impl Incoming {
     }
 
     /// Whether reading would not wait.
-    pub(super) fn is_ready(&mut self, request: &IncomingRequest) -> bool {
-        self.is_known() || self.pollable(request).is_none_or(Pollable::ready)
+    pub(super) fn is_ready(&mut self, request: &impl Consume) -> bool {
+        self.subscribe(request);
+        self.is_known() || self.pollable().is_none_or(Pollable::ready)
     }
 
     /// Whether reading would not wait, as far as that is known without asking.
@@ -113,11 +164,15 @@ impl Incoming {
         !self.peeked.is_empty() || self.end.is_some()
     }
 
-    /// What becomes ready when there is something to read.
-    pub(super) fn pollable(&mut self, request: &IncomingRequest) -> Option<&Pollable> {
+    /// Sees to it that there is something to wait for.
+    pub(super) fn subscribe(&mut self, request: &impl Consume) {
         if self.ready.is_none() {
-            self.ready = Some(self.stream(request)?.subscribe());
+            self.ready = self.stream(request).map(InputStream::subscribe);
         }
+    }
+
+    /// What becomes ready when there is something to read.
+    pub(super) fn pollable(&self) -> Option<&Pollable> {
         self.ready.as_ref()
     }
 
@@ -125,7 +180,7 @@ impl Incoming {
     ///
     /// # Errors
     /// `EAGAIN` before the end; how the body failed, if it did.
-    pub(super) fn trailers(&mut self, request: &IncomingRequest) -> Result<&[(String, Vec<u8>)], Errno> {
+    pub(super) fn trailers(&mut self, request: &impl Consume) -> Result<&[(String, Vec<u8>)], Errno> {
         // All but the end may have been read. Nobody asks a client for its body by asking for what is behind it. And
         // the body is only finished when its stream is gone, which is so at the end.
         let begun = self.body.is_some() || self.end.is_some();

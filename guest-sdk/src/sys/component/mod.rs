@@ -8,12 +8,16 @@
 //! What `wasi:http` has no word for: route parameters, mount, addresses, deadline and usage are absent, the request's id
 //! is made here, the version is taken for HTTP/1.1, early hints go nowhere, log records become lines on stderr.
 
+mod fetch;
 mod fields;
 mod head;
 mod incoming;
 mod log;
 mod outgoing;
 mod poll;
+mod resource;
+mod sink;
+mod sockets;
 
 use std::cell::{Cell, RefCell};
 
@@ -27,14 +31,19 @@ use wasip2::io::streams::StreamError;
 use wasip2::random::random::get_random_u64;
 
 use head::Head;
-use incoming::Incoming;
+use incoming::{Incoming, Opened};
 use outgoing::Outgoing;
+use sink::MOVE_BYTES_MAX;
+use sockets::{Lookup, Tcp, Udp};
 
 pub(crate) use super::clock::{instant_of, now, ns_of};
 pub(crate) use log::log;
 
 /// The number of the first handle, as a module has it.
 const FIRST_HANDLE: u32 = 3;
+
+/// A body is written to a request as there is room for it, and none of it is given with the call.
+pub(crate) const GIVEN_BYTES_MAX: usize = 0;
 
 /// Bytes of memory in one page.
 const PAGE_BYTES: u64 = 64 << 10;
@@ -50,8 +59,9 @@ impl Handles {
     /// Numbers that no call of this instance had before.
     fn next() -> Self {
         let request_body = NEXT_HANDLE.get();
-        // Two thousand million requests: rather a trap than a number twice.
-        NEXT_HANDLE.set(request_body.checked_add(2).expect("an instance has handles left"));
+        // Five hundred million requests: rather a trap than a number twice.
+        let next = request_body.checked_add(2).filter(|next| *next < resource::FIRST_HANDLE);
+        NEXT_HANDLE.set(next.expect("an instance has handles left"));
         Self { request_body, response_body: request_body + 1 }
     }
 }
@@ -93,6 +103,7 @@ pub fn serve(request: IncomingRequest, outparam: ResponseOutparam, handle: impl 
         request,
     }));
     let failed = handle() != 0;
+    resource::clear();
     if let Some(mut call) = CALL.take() {
         call.outgoing.end(failed);
     }
@@ -184,51 +195,142 @@ pub(crate) fn response_head(status: u16, head: &[u8]) -> i32 {
 }
 
 pub(crate) fn read(handle: u32, buf: &mut [u8]) -> i32 {
+    if resource::is_ours(handle) {
+        return returned(resource::with(handle, |resource| resource.read(buf)));
+    }
     returned(reading(handle, |call| call.incoming.read(&call.request, buf)))
 }
 
 pub(crate) fn write(handle: u32, bytes: &[u8]) -> i32 {
+    if resource::is_ours(handle) {
+        return returned(resource::with(handle, |resource| resource.write(bytes)));
+    }
     returned(writing(handle, |call| call.outgoing.write(bytes)))
 }
 
 pub(crate) fn forward(from: u32, to: u32, n: i64) -> i64 {
     let max = u64::try_from(n).unwrap_or(u64::MAX);
-    let moved = writing(to, |call| {
-        if from != call.handles.request_body {
-            return Err(EBADF);
-        }
-        call.outgoing.forward(&mut call.incoming, &call.request, max)
-    });
+    let moved = match (resource::is_ours(from), resource::is_ours(to)) {
+        (false, false) => writing(to, |call| {
+            if from != call.handles.request_body {
+                return Err(EBADF);
+            }
+            call.outgoing.forward(&mut call.incoming, &call.request, max)
+        }),
+        (true, false) => resource::with(from, |from| {
+            let incoming = from.incoming()?;
+            writing(to, |call| call.outgoing.forward(incoming, &Opened, max))
+        }),
+        (false, true) => resource::with(to, |to| {
+            let sink = to.sink()?;
+            reading(from, |call| sink.forward(&mut call.incoming, &call.request, max.min(MOVE_BYTES_MAX)))
+        }),
+        (true, true) => forward_between(from, to, max.min(MOVE_BYTES_MAX)),
+    };
     moved.map_or_else(|errno| (-errno).into(), |n| i64::try_from(n).unwrap_or(i64::MAX))
 }
 
+/// As [`forward`], with neither end a body of the request that is served.
+fn forward_between(from: u32, to: u32, max: u64) -> Result<u64, Errno> {
+    let mut source = resource::take(from).ok_or(EBADF)?;
+    let moved = source
+        .incoming()
+        .and_then(|incoming| resource::with(to, |to| to.sink()?.forward(incoming, &Opened, max)));
+    resource::put_back(from, source);
+    moved
+}
+
 pub(crate) fn finish(handle: u32, trailers: &[u8]) -> i32 {
+    if resource::is_ours(handle) {
+        return returned(resource::with(handle, |resource| resource.finish(trailers).map(|()| 0)));
+    }
     returned(writing(handle, |call| call.outgoing.finish(trailers).map(|()| 0)))
 }
 
 pub(crate) fn trailers(handle: u32, buf: &mut [u8]) -> i32 {
-    returned(reading(handle, |call| {
-        let list = call.incoming.trailers(&call.request)?;
-        if list.is_empty() {
-            return Ok(0);
-        }
-        let pairs = || list.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()));
-        let (count, text_bytes) = tidegate_abi::fields::measure(pairs());
-        tidegate_abi::fields::pack(pairs(), buf);
-        Ok(tidegate_abi::fields::packed_bytes(count, text_bytes))
+    if resource::is_ours(handle) {
+        return returned(resource::with(handle, |resource| Ok(pack(&resource.trailers()?, buf))));
+    }
+    returned(reading(handle, |call| Ok(pack(call.incoming.trailers(&call.request)?, buf))))
+}
+
+/// Packs a list if it fits, and gives its size either way.
+fn pack(list: &[(String, Vec<u8>)], buf: &mut [u8]) -> usize {
+    if list.is_empty() {
+        return 0;
+    }
+    let pairs = || list.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()));
+    let (count, text_bytes) = tidegate_abi::fields::measure(pairs());
+    tidegate_abi::fields::pack(pairs(), buf);
+    tidegate_abi::fields::packed_bytes(count, text_bytes)
+}
+
+pub(crate) fn connect(kind: u32, addr: &[u8]) -> i32 {
+    returned(if kind == tidegate_abi::socket::UDP {
+        Udp::begin(addr).map(|socket| resource::open(Box::new(socket)))
+    } else {
+        Tcp::begin(addr).map(|socket| resource::open(Box::new(socket)))
+    })
+}
+
+pub(crate) fn resolve(name: &[u8]) -> i32 {
+    returned(Lookup::begin(name).map(|lookup| resource::open(Box::new(lookup))))
+}
+
+pub(crate) fn socket_address(handle: u32, which: u32, buf: &mut [u8]) -> i32 {
+    returned(resource::with(handle, |socket| {
+        Ok(copy_out(socket.address(which)?.to_string().as_bytes(), buf))
     }))
+}
+
+/// How a handle failed; 0 if it has not.
+pub(crate) fn error(handle: u32) -> i32 {
+    if resource::is_ours(handle) {
+        return resource::with(handle, |resource| Ok(resource.error())).unwrap_or(EBADF);
+    }
+    let end = reading(handle, |call| Ok(call.incoming.end()));
+    end.map_or(EBADF, |end| end.and_then(Result::err).unwrap_or(0))
+}
+
+pub(crate) fn fetch_request(head: &[u8], body: &[u8]) -> i32 {
+    returned(fetch::Call::begin(head, body).map(|call| resource::open(Box::new(call))))
+}
+
+pub(crate) fn fetch_head(handle: u32, buf: &mut [u8]) -> i32 {
+    returned(resource::with(handle, |call| {
+        let (status, fields) = call.head()?;
+        let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()));
+        let size = tidegate_abi::fetch::Response { status, fields }.pack(buf).ok_or(EIO)?;
+        Ok(size as usize)
+    }))
+}
+
+pub(crate) fn fetch_reason(handle: u32, buf: &mut [u8]) -> i32 {
+    returned(resource::with(handle, |call| Ok(copy_out(call.reason().as_bytes(), buf))))
+}
+
+/// Copies `bytes` into `buf` if they fit, and gives their length either way.
+fn copy_out(bytes: &[u8], buf: &mut [u8]) -> usize {
+    if let Some(room) = buf.get_mut(..bytes.len()) {
+        room.copy_from_slice(bytes);
+    }
+    bytes.len()
 }
 
 pub(crate) fn poll(entries: &mut [Entry], timeout_ns: i64) -> i32 {
     if entries.is_empty() {
         CALL.with_borrow_mut(|call| call.iter_mut().for_each(|call| call.outgoing.flush()));
+        resource::flush();
         poll::sleep(timeout_ns);
         return 0;
     }
-    with(|call| poll::poll(call, entries, timeout_ns))
+    poll::poll(entries, timeout_ns)
 }
 
 pub(crate) fn close(handle: u32) -> i32 {
+    if resource::is_ours(handle) {
+        return if resource::take(handle).is_some() { 0 } else { -EBADF };
+    }
     with(|call| {
         if handle == call.handles.request_body {
             call.incoming = Incoming::new();
@@ -251,11 +353,7 @@ pub(crate) fn usage(buf: &mut [u8]) -> i32 {
         memory_bytes,
         memory_bytes_max: u64::MAX,
     };
-    let bytes = usage.to_bytes();
-    if let Some(room) = buf.get_mut(..bytes.len()) {
-        room.copy_from_slice(&bytes);
-    }
-    returned(Ok(bytes.len()))
+    returned(Ok(copy_out(&usage.to_bytes(), buf)))
 }
 
 /// The clock that timers count on, in nanoseconds.

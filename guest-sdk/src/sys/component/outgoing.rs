@@ -3,39 +3,27 @@
 //! A body that is not finished is cut: its resource is dropped without `finish`, which is how `wasi:http` says so. The
 //! length that the handler declared is watched here, so that every host's guest is told the same.
 
-use tidegate_abi::errno::{EAGAIN, EALREADY, ECONNRESET, EFBIG, EINVAL, EPIPE, EPROTO, Errno};
-use wasip2::http::types::{ErrorCode, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
+use tidegate_abi::errno::{EAGAIN, EALREADY, EFBIG, EINVAL, EPIPE, EPROTO, Errno};
+use wasip2::http::types::{ErrorCode, OutgoingBody, OutgoingResponse, ResponseOutparam};
 use wasip2::io::poll::Pollable;
-use wasip2::io::streams::{OutputStream, StreamError};
 
+use super::errno_of;
 use super::fields::Checked;
-use super::incoming::Incoming;
-use super::{errno_of, why};
-
-/// Bytes that one call moves at most: what a host does at once is to be bounded, whatever it permits.
-const MOVE_BYTES_MAX: u64 = 1 << 20;
+use super::incoming::{Consume, Incoming};
+use super::sink::{MOVE_BYTES_MAX, Sink};
 
 /// How far the response is.
 enum Stage {
     /// Nothing was sent.
     Unset(ResponseOutparam),
-    /// The head is set, and a body follows.
-    Open(Open),
+    /// The head is set, and a body follows. The resources stand in the order in which they have to go.
+    Open(Sink, OutgoingBody),
     /// The head is set; what is written as its body goes nowhere (RFC 9110 sections 9.3.2, 15.3.5, 15.3.6, 15.4.5).
     Discarding,
     /// It is complete.
     Ended,
     /// It was cut.
     Cut,
-}
-
-/// A body that is being written. The resources stand in the order in which they have to go.
-struct Open {
-    ready: Option<Pollable>,
-    stream: OutputStream,
-    body: OutgoingBody,
-    /// Something was written since the host was last told to send it.
-    unflushed: bool,
 }
 
 pub(super) struct Outgoing {
@@ -108,8 +96,7 @@ impl Outgoing {
 
     /// Sends the head. A response whose body is never asked for has none.
     fn set(&mut self, made: Made, discards: bool) -> Result<(), Errno> {
-        let opened = if discards { None } else { Some(open(&made.response)?) };
-        let next = opened.map_or(Stage::Discarding, Stage::Open);
+        let next = if discards { Stage::Discarding } else { open(&made.response)? };
         let Stage::Unset(outparam) = std::mem::replace(&mut self.stage, next) else { return Err(EALREADY) };
         ResponseOutparam::set(outparam, Ok(made.response));
         self.left_bytes = made.declared_bytes;
@@ -117,10 +104,10 @@ impl Outgoing {
     }
 
     /// The body, for those who write it. `None`: what they write goes nowhere.
-    fn open(&mut self) -> Result<Option<&mut Open>, Errno> {
+    fn open(&mut self) -> Result<Option<&mut Sink>, Errno> {
         match &mut self.stage {
             Stage::Unset(_) => Err(EPROTO),
-            Stage::Open(open) => Ok(Some(open)),
+            Stage::Open(sink, _) => Ok(Some(sink)),
             Stage::Discarding => Ok(None),
             Stage::Ended | Stage::Cut => Err(EPIPE),
         }
@@ -148,7 +135,7 @@ impl Outgoing {
     pub(super) fn forward(
         &mut self,
         from: &mut Incoming,
-        request: &IncomingRequest,
+        request: &impl Consume,
         max: u64,
     ) -> Result<u64, Errno> {
         let left_bytes = self.left_bytes;
@@ -176,23 +163,27 @@ impl Outgoing {
 
     /// Has the host send what was written. It does not wait.
     pub(super) fn flush(&mut self) {
-        if let Stage::Open(open) = &mut self.stage
-            && std::mem::take(&mut open.unflushed)
-        {
-            // Whoever writes next hears what is wrong.
-            let _ = open.stream.flush();
+        if let Stage::Open(sink, _) = &mut self.stage {
+            sink.flush();
         }
     }
 
     /// Whether writing would not wait, as far as that is known without asking.
     pub(super) fn is_known(&self) -> bool {
-        !matches!(self.stage, Stage::Open(_))
+        !matches!(self.stage, Stage::Open(..))
+    }
+
+    /// Sees to it that there is something to wait for.
+    pub(super) fn subscribe(&mut self) {
+        if let Stage::Open(sink, _) = &mut self.stage {
+            sink.subscribe();
+        }
     }
 
     /// What becomes ready when there is room.
-    pub(super) fn pollable(&mut self) -> Option<&Pollable> {
-        match &mut self.stage {
-            Stage::Open(open) => Some(open.ready.get_or_insert_with(|| open.stream.subscribe())),
+    pub(super) fn pollable(&self) -> Option<&Pollable> {
+        match &self.stage {
+            Stage::Open(sink, _) => sink.pollable(),
             _ => None,
         }
     }
@@ -202,14 +193,14 @@ impl Outgoing {
         match &self.stage {
             Stage::Unset(_) => return Err(EPROTO),
             Stage::Ended | Stage::Cut => return Err(EALREADY),
-            Stage::Discarding | Stage::Open(_) => {}
+            Stage::Discarding | Stage::Open(..) => {}
         }
         let trailers = Checked::trailers(trailers)?;
         let trailers = if trailers.is_empty() { None } else { Some(trailers.make()?) };
         // Cut, unless what follows ends it.
         let stage = std::mem::replace(&mut self.stage, Stage::Cut);
         let is_short = self.left_bytes.is_some_and(|left| left > 0);
-        let Stage::Open(open) = stage else {
+        let Stage::Open(sink, body) = stage else {
             // An answer to HEAD, and a 304, declare the length of a body that they do not bring.
             if is_short && self.written {
                 return Err(EPROTO);
@@ -220,9 +211,7 @@ impl Outgoing {
         if is_short {
             return Err(EPROTO);
         }
-        let Open { ready, stream, body, .. } = open;
-        drop(ready);
-        drop(stream);
+        drop(sink);
         OutgoingBody::finish(body, trailers).map_err(|code| errno_of(&code))?;
         self.stage = Stage::Ended;
         Ok(())
@@ -230,7 +219,7 @@ impl Outgoing {
 
     /// Cuts a body that was begun and not ended, if `begun`.
     pub(super) fn abandon_if(&mut self, begun: bool) {
-        if begun && matches!(self.stage, Stage::Open(_) | Stage::Discarding) {
+        if begun && matches!(self.stage, Stage::Open(..) | Stage::Discarding) {
             self.stage = Stage::Cut;
         }
     }
@@ -247,55 +236,10 @@ impl Outgoing {
     }
 }
 
-impl Open {
-    fn write(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
-        let permit = self.permit()?;
-        let n = usize::try_from(permit.min(MOVE_BYTES_MAX)).unwrap_or(usize::MAX).min(bytes.len());
-        self.stream.write(&bytes[..n]).map_err(|error| why(&error))?;
-        self.unflushed = true;
-        Ok(n)
-    }
-
-    /// How much may be written, at least one byte.
-    fn permit(&self) -> Result<u64, Errno> {
-        match self.stream.check_write() {
-            Ok(0) => Err(EAGAIN),
-            Ok(permit) => Ok(permit),
-            Err(error) => Err(why(&error)),
-        }
-    }
-
-    fn forward(&mut self, from: &mut Incoming, request: &IncomingRequest, max: u64) -> Result<u64, Errno> {
-        // What was looked at is here, and goes first.
-        if from.is_known() {
-            let permit = self.permit()?.min(max);
-            let bytes = from.next(request, usize::try_from(permit).unwrap_or(usize::MAX))?;
-            self.stream.write(&bytes).map_err(|error| why(&error))?;
-            self.unflushed = true;
-            return Ok(bytes.len() as u64);
-        }
-        let Some(stream) = from.stream(request) else { return Err(ECONNRESET) };
-        match self.stream.splice(stream, max) {
-            Ok(0) => Err(EAGAIN),
-            Ok(n) => {
-                self.unflushed = true;
-                Ok(n)
-            }
-            Err(error) => {
-                // Either side may be the one: a response that still takes something is not.
-                if let Err(StreamError::Closed) = self.stream.check_write() {
-                    return Err(ECONNRESET);
-                }
-                from.fail(&error).map(|_| 0)
-            }
-        }
-    }
-}
-
-fn open(response: &OutgoingResponse) -> Result<Open, Errno> {
+fn open(response: &OutgoingResponse) -> Result<Stage, Errno> {
     let body = response.body().map_err(|()| EALREADY)?;
     let stream = body.write().map_err(|()| EALREADY)?;
-    Ok(Open { ready: None, stream, body, unflushed: false })
+    Ok(Stage::Open(Sink::new(stream), body))
 }
 
 /// A response that may be sent. `length` is said where the handler says none.

@@ -187,12 +187,12 @@ impl Known {
 }
 
 /// What a field counts for: itself as it was given, a colon, a space and a line's end.
-fn line_bytes(name: &[u8], value: &[u8]) -> usize {
+pub(crate) fn line_bytes(name: &[u8], value: &[u8]) -> usize {
     name.len().saturating_add(value.len()).saturating_add(4)
 }
 
 /// Checks a field and gives its value without the white space around it.
-fn check_field<'a>(name: &[u8], value: &'a [u8]) -> Result<&'a [u8], GuestError> {
+pub(crate) fn check_field<'a>(name: &[u8], value: &'a [u8]) -> Result<&'a [u8], GuestError> {
     if !is_token(name) {
         return Err(GuestError::InvalidName);
     }
@@ -200,7 +200,7 @@ fn check_field<'a>(name: &[u8], value: &'a [u8]) -> Result<&'a [u8], GuestError>
     if value.iter().all(|&byte| is_value_byte(byte)) { Ok(value) } else { Err(GuestError::InvalidValue) }
 }
 
-pub(super) fn push_line(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn push_line(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
@@ -369,7 +369,7 @@ pub(super) fn push_status_line(status: u16, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-pub(super) fn push_content_length(length: u64, out: &mut Vec<u8>) {
+pub(crate) fn push_content_length(length: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"content-length: ");
     push_decimal(length, out);
     out.extend_from_slice(b"\r\n");

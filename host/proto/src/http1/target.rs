@@ -73,7 +73,7 @@ const TARGET_BYTES: [bool; 256] = {
     table
 };
 
-fn is_target_byte(byte: u8) -> bool {
+pub(crate) fn is_target_byte(byte: u8) -> bool {
     TARGET_BYTES.get(usize::from(byte)).copied().unwrap_or_default()
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 use wasmparser::{FuncType, ValType};
 use wasmtime::{Engine, Linker, Module};
 
+use crate::config::AppSettings;
 use crate::guest::anatomy::{Item, ItemKind};
 use crate::guest::engine::{self, Mode};
 use crate::guest::offer::{self, Standing};
@@ -33,6 +34,8 @@ const REFUSING: [&str; 14] = [
     "proc_raise",
 ];
 
+const NO_CONNECT: &str = "no rule lets it connect: `sockets.connect`";
+
 /// What becomes of an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -59,8 +62,26 @@ impl Verdict {
     }
 }
 
-/// What becomes of a component's import; `has_mounts` says whether there are folders for it.
-pub(super) fn of_component(import: &Import, has_mounts: bool) -> Verdict {
+/// What an app was given that imports can do something with.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Means {
+    mounts: bool,
+    connect: bool,
+    listen: bool,
+}
+
+impl Means {
+    pub(super) fn of(app: &AppSettings) -> Self {
+        Self {
+            mounts: !app.mounts.is_empty(),
+            connect: !app.sockets.connect.is_empty(),
+            listen: !app.sockets.listen.is_empty(),
+        }
+    }
+}
+
+/// What becomes of a component's import.
+pub(super) fn of_component(import: &Import, means: Means) -> Verdict {
     let item = match import.shape.as_str() {
         "function" => Item { name: &import.name, kind: ItemKind::Function },
         "resource" => Item { name: &import.name, kind: ItemKind::Resource },
@@ -72,11 +93,26 @@ pub(super) fn of_component(import: &Import, has_mounts: bool) -> Verdict {
         None => Verdict::new(Grant::Unknown, offer::hint(&import.module).unwrap_or_default()),
         Some(interface) => match interface.standing {
             Standing::Denies(why) => Verdict::new(Grant::Denied, why),
-            Standing::Works if interface.name.starts_with("wasi:filesystem/") && !has_mounts => {
-                Verdict::new(Grant::Denied, "no folder is given to it: `mounts`")
-            }
-            Standing::Works => Verdict::new(Grant::Granted, ""),
+            Standing::Works => match missing(interface.name, means) {
+                Some(why) => Verdict::new(Grant::Denied, why),
+                None => Verdict::new(Grant::Granted, ""),
+            },
         },
+    }
+}
+
+/// What an interface that works has nothing to work with, where that is so.
+fn missing(interface: &str, means: Means) -> Option<&'static str> {
+    let sockets = means.connect || means.listen;
+    match interface {
+        name if name.starts_with("wasi:filesystem/") && !means.mounts => {
+            Some("no folder is given to it: `mounts`")
+        }
+        "wasi:http/outgoing-handler" | "wasi:sockets/ip-name-lookup" if !means.connect => Some(NO_CONNECT),
+        name if name.starts_with("wasi:sockets/") && !sockets => {
+            Some("no rule lets it connect or listen: `sockets`")
+        }
+        _ => None,
     }
 }
 
@@ -97,11 +133,11 @@ impl Judge {
     }
 
     /// What becomes of an import.
-    pub(super) fn verdict(&self, import: &Import) -> Verdict {
+    pub(super) fn verdict(&self, import: &Import, means: Means) -> Verdict {
         let unknown = |help: String| Verdict { grant: Grant::Unknown, help };
         match import.function.as_ref().and_then(|function| alone(&import.module, &import.name, function)) {
             Some(module) => match self.links(&module) {
-                Ok(()) => granted(import),
+                Ok(()) => granted(import, means),
                 // The linker's own words tell a name that is not there from a type that is not the same.
                 Err(error) if format!("{error:#}").contains("unknown import") => unknown(how_to_get(import)),
                 Err(_) => unknown(format!(
@@ -119,7 +155,14 @@ impl Judge {
     }
 }
 
-fn granted(import: &Import) -> Verdict {
+fn granted(import: &Import, means: Means) -> Verdict {
+    let connects = match import.module.as_str() {
+        "tidegate_v1" => ["connect", "resolve"].contains(&import.name.as_str()),
+        module => module == "tidegate_fetch_v1" && import.name == "request",
+    };
+    if connects && !means.connect {
+        return Verdict::new(Grant::Denied, NO_CONNECT);
+    }
     let refuses = import.name.starts_with("path_")
         || import.name.starts_with("sock_")
         || REFUSING.contains(&import.name.as_str());
@@ -214,7 +257,7 @@ mod tests {
     fn verdicts(wat: &str) -> Vec<Verdict> {
         let judge = Judge::new().unwrap();
         let facts = Facts::of(&wat::parse_str(wat).unwrap());
-        facts.imports.iter().map(|import| judge.verdict(import)).collect()
+        facts.imports.iter().map(|import| judge.verdict(import, Means::default())).collect()
     }
 
     #[test]
@@ -265,8 +308,7 @@ mod tests {
         let table = [
             ("wasi:io/poll@0.2.0", "poll", "function", Grant::Granted, ""),
             ("wasi:io/poll@0.2.7", "pollable", "resource", Grant::Granted, ""),
-            ("wasi:sockets/network@0.2.0", "network", "resource", Grant::Denied, "access-denied"),
-            ("wasi:http/outgoing-handler@0.2.0", "handle", "function", Grant::Denied, "HTTP-request-denied"),
+            ("wasi:sockets/network@0.2.0", "network", "resource", Grant::Denied, "no rule lets it"),
             ("wasi:filesystem/preopens@0.2.0", "get-directories", "function", Grant::Denied, "`mounts`"),
             ("wasi:io/poll@0.3.0", "poll", "function", Grant::Unknown, "0.3 is not served yet"),
             ("wasi:io/poll@0.2.0", "pool", "function", Grant::Unknown, "use a newer tidegate"),
@@ -276,7 +318,7 @@ mod tests {
         for (module, name, shape, grant, help) in table {
             let import =
                 Import { module: module.into(), name: name.into(), shape: shape.into(), function: None };
-            let found = of_component(&import, false);
+            let found = of_component(&import, Means::default());
             assert!(found.grant == grant && found.help.contains(help), "{module} {name}: {found:?}");
             assert_eq!(found.help.is_empty(), help.is_empty(), "{module} {name}");
         }
@@ -286,7 +328,45 @@ mod tests {
             shape: "function".into(),
             function: None,
         };
-        assert_eq!(of_component(&files, true).grant, Grant::Granted);
+        let mounts = Means { mounts: true, ..Means::default() };
+        assert_eq!(of_component(&files, mounts).grant, Grant::Granted);
+    }
+
+    #[test]
+    fn sockets_want_rules() {
+        let (connect, listen) =
+            (Means { connect: true, ..Means::default() }, Means { listen: true, ..Means::default() });
+        let table = [
+            ("wasi:sockets/tcp", Means::default(), Some("connect or listen: `sockets`")),
+            ("wasi:sockets/tcp", connect, None),
+            ("wasi:sockets/udp", listen, None),
+            ("wasi:sockets/ip-name-lookup", listen, Some("`sockets.connect`")),
+            ("wasi:sockets/ip-name-lookup", connect, None),
+            ("wasi:http/outgoing-handler", listen, Some("`sockets.connect`")),
+            ("wasi:http/outgoing-handler", connect, None),
+            ("wasi:http/types", Means::default(), None),
+        ];
+        for (interface, means, expected) in table {
+            let found = missing(interface, means);
+            assert_eq!(found.is_some(), expected.is_some(), "{interface}");
+            assert!(
+                found.unwrap_or_default().contains(expected.unwrap_or_default()),
+                "{interface}: {found:?}"
+            );
+        }
+        for (module, name, wants) in [
+            ("tidegate_v1", "connect", true),
+            ("tidegate_v1", "resolve", true),
+            ("tidegate_v1", "read", false),
+            ("tidegate_fetch_v1", "request", true),
+            ("tidegate_fetch_v1", "head", false),
+        ] {
+            let import =
+                Import { module: module.into(), name: name.into(), shape: String::new(), function: None };
+            let denied = granted(&import, listen).grant == Grant::Denied;
+            assert_eq!(denied, wants, "{module} {name}");
+            assert_eq!(granted(&import, connect).grant, Grant::Granted);
+        }
     }
 
     #[test]
@@ -298,7 +378,7 @@ mod tests {
         for name in &names {
             let import =
                 Import { module: WASI.into(), name: (*name).into(), shape: String::new(), function: None };
-            assert_eq!(granted(&import).grant, Grant::Denied, "{name}");
+            assert_eq!(granted(&import, Means::default()).grant, Grant::Denied, "{name}");
         }
         assert!(REFUSING.iter().all(|name| names.contains(name)));
     }

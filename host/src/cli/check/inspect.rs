@@ -97,6 +97,20 @@ pub(super) struct Export {
     pub(super) shape: String,
     /// It is what the server calls.
     pub(super) serves: bool,
+    /// What it is called for.
+    pub(super) role: Option<Role>,
+}
+
+/// What the server calls something for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Role {
+    /// To answer a request.
+    Requests,
+    /// To serve a raw connection.
+    Connections,
+    /// To run by itself.
+    Command,
 }
 
 /// A custom section.
@@ -170,8 +184,12 @@ impl Facts {
                 ComponentExternalKind::Func => "function",
                 _ => "item",
             };
-            let serves = offer::serves(export);
-            self.exports.push(Export { name: export.name.to_owned(), shape: shape.to_owned(), serves });
+            let role = match export {
+                _ if offer::serves(export) => Some(Role::Requests),
+                _ if offer::runs(export) => Some(Role::Command),
+                _ => None,
+            };
+            self.exports.push(Export::new(export.name, shape.to_owned(), role));
         }
     }
 
@@ -187,6 +205,11 @@ impl Facts {
     /// The version of the ABI that its imports are of.
     pub(super) fn abi(&self) -> Option<u32> {
         self.imports.iter().find_map(|import| import.module.strip_prefix("tidegate_v")?.parse().ok())
+    }
+
+    /// Whether there is something to be called for this.
+    pub(super) fn has_role(&self, role: Role) -> bool {
+        self.exports.iter().any(|export| export.role == Some(role))
     }
 
     /// The export of a name.
@@ -316,8 +339,12 @@ impl Walk {
                         ExternalKind::Global => "global".to_owned(),
                         ExternalKind::Tag => "tag".to_owned(),
                     };
-                    let serves = export.name == names::HANDLE && shape == HANDLE.1;
-                    facts.exports.push(Export { name: export.name.to_owned(), shape, serves });
+                    let role = match (export.name, shape.as_str()) {
+                        HANDLE => Some(Role::Requests),
+                        CONNECTION => Some(Role::Connections),
+                        _ => None,
+                    };
+                    facts.exports.push(Export::new(export.name, shape, role));
                 }
             }
             _ => {}
@@ -363,6 +390,12 @@ impl Walk {
         let index = self.functions.get(function as usize);
         let function = index.and_then(|index| self.types.get(*index as usize)).and_then(Option::as_ref);
         function.map_or_else(|| "function".to_owned(), signature)
+    }
+}
+
+impl Export {
+    fn new(name: &str, shape: String, role: Option<Role>) -> Self {
+        Self { name: name.to_owned(), shape, serves: role.is_some(), role }
     }
 }
 
@@ -461,6 +494,8 @@ fn features(bytes: &[u8]) -> Vec<&'static str> {
 
 /// What a handler exports, and how that looks.
 pub(super) const HANDLE: (&str, &str) = (names::HANDLE, "() -> i32");
+/// And what it exports to serve raw connections.
+pub(super) const CONNECTION: (&str, &str) = (names::CONNECTION, "(i32) -> i32");
 
 #[cfg(test)]
 mod tests;

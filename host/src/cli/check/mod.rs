@@ -19,24 +19,24 @@ use super::child::Children;
 use super::project::Project;
 use super::{Failure, serve};
 use crate::config::manifest::{self, MANIFEST};
-use crate::config::{AppSettings, BuildTarget, Given, ServerSettings, Settings, about_bytes};
+use crate::config::{AppSettings, BuildTarget, Given, ServerSettings, Settings, TcpListen, about_bytes};
 use crate::guest::offer;
 use crate::server::{LoadFailures, try_load};
-use imports::{Grant, Judge, Verdict};
-use inspect::{Facts, HANDLE, Kind};
+use imports::{Grant, Judge, Means, Verdict};
+use inspect::{CONNECTION, Facts, HANDLE, Kind, Role};
 use report::{Allowed, Objection, Report};
 
 /// What no module is larger than, as those who compile them see it too. What is larger is not read at all.
 const MODULE_BYTES_MAX: u64 = 1 << 30;
 
 pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
-    let Settings { server, apps } = settings(&args.subject, args.target)?;
+    let Settings { server, apps, tcp } = settings(&args.subject, args.target)?;
     // Loading may have something to say: that it takes long, or that what it compiles can not be kept.
     let _log = serve::open_log(&server)?;
     let judge = Judge::new().map_err(|error| anyhow::anyhow!("{error:#}"))?;
     let mut reports = Vec::new();
     for app in apps {
-        reports.push(check(&judge, &server, app)?);
+        reports.push(check(&judge, &server, app, &tcp)?);
     }
     let mut text = String::new();
     if args.json {
@@ -100,15 +100,21 @@ pub(super) fn complaints(module: &Path) -> Result<Vec<Objection>, Failure> {
     Ok(objections(&facts, &verdicts(&judge, &facts, &app), &app))
 }
 
-fn check(judge: &Judge, server: &ServerSettings, app: AppSettings) -> Result<Report, Failure> {
+/// `tcp` are the raw listeners of all apps.
+fn check(
+    judge: &Judge,
+    server: &ServerSettings,
+    app: AppSettings,
+    tcp: &[TcpListen],
+) -> Result<Report, Failure> {
     let shown = app.source.display().to_string();
     let bytes = read(&app.source)?;
     let facts = Facts::of(&bytes);
     let verdicts = verdicts(judge, &facts, &app);
     let mut objections = objections(&facts, &verdicts, &app);
     let limits = (&app.limits).into();
-    let allowed = Allowed::of(&app);
-    let refused = try_load(server, app).err();
+    let allowed = Allowed::of(&app, tcp);
+    let refused = try_load(server, app, tcp).err();
     let servable = refused.is_none();
     if servable {
         objections.clear();
@@ -123,9 +129,10 @@ fn check(judge: &Judge, server: &ServerSettings, app: AppSettings) -> Result<Rep
 
 /// What becomes of each import.
 fn verdicts(judge: &Judge, facts: &Facts, app: &AppSettings) -> Vec<Verdict> {
+    let means = Means::of(app);
     let verdict = |import| match facts.kind {
-        Kind::Component => imports::of_component(import, !app.mounts.is_empty()),
-        _ => judge.verdict(import),
+        Kind::Component => imports::of_component(import, means),
+        _ => judge.verdict(import, means),
     };
     facts.imports.iter().map(verdict).collect()
 }
@@ -203,6 +210,13 @@ fn against_module(facts: &Facts, app: &AppSettings, found: &mut Vec<Objection>) 
         Some(export) => {
             object(format!("its export `{handle}` is {}, and is to be {shape}", export.shape), "");
         }
+        // Raw connections alone lead to it, and that it serves.
+        None if facts.has_role(Role::Connections) && app.routes.is_empty() => {}
+        None if facts.has_role(Role::Connections) => object(
+            format!("it serves raw connections alone (it exports `{}` and not `{handle}`)", CONNECTION.0),
+            "name an address for them: `--listen-tcp 127.0.0.1:7000`, or a `[[listen]]` in the manifest; and leave out \
+             `routes`",
+        ),
         None if is_core_of_component(facts) => object(
             "it is the core of a component".to_owned(),
             "make that of it: `wasm-tools component new`, or `jco new`",
@@ -217,6 +231,12 @@ fn against_module(facts: &Facts, app: &AppSettings, found: &mut Vec<Objection>) 
             "in Rust: #[tidegate_sdk::handler] on a function; in C: TIDEGATE_EXPORT(\"tidegate_handle\"); or a component \
              that exports `wasi:http/incoming-handler@0.2.x`",
         ),
+    }
+    let (connection, shape) = CONNECTION;
+    if let Some(export) = facts.export(connection)
+        && export.shape != shape
+    {
+        object(format!("its export `{connection}` is {}, and is to be {shape}", export.shape), "");
     }
     if facts.export(names::MEMORY).is_none_or(|export| export.shape != "memory") {
         object(format!("it does not export its memory as `{}`", names::MEMORY), "");
@@ -260,7 +280,9 @@ fn too_much_memory(needed: u64, app: &AppSettings) -> Option<Objection> {
 
 /// What stands against a component, its imports aside.
 fn against_component(facts: &Facts, app: &AppSettings, found: &mut Vec<Objection>) {
-    if !facts.exports.iter().any(|export| export.serves) {
+    let runs =
+        facts.has_role(Role::Command) && (!app.sockets.connect.is_empty() || !app.sockets.listen.is_empty());
+    if !facts.has_role(Role::Requests) && !runs {
         let names = facts.exports.iter().map(|export| export.name.as_str());
         found.push(Objection { what: offer::no_handler(names), help: String::new() });
     }
@@ -296,8 +318,8 @@ mod tests {
     fn objected(wat: &str) -> Vec<String> {
         let judge = Judge::new().unwrap();
         let facts = Facts::of(&wat::parse_str(wat).unwrap());
-        let verdicts: Vec<Verdict> = facts.imports.iter().map(|import| judge.verdict(import)).collect();
         let app = AppSettings::new("x".into(), "x.wasm".into());
+        let verdicts = verdicts(&judge, &facts, &app);
         let found = objections(&facts, &verdicts, &app);
         found.into_iter().map(|objection| format!("{} / {}", objection.what, objection.help)).collect()
     }

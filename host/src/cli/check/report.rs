@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::{AppLimits, AppSettings, Mount, escaped};
+use crate::config::{AppLimits, AppSettings, Mount, Rule, TcpListen, escaped};
 use crate::guest::places;
 
 use super::imports::{Grant, Verdict};
-use super::inspect::{Facts, Kind};
+use super::inspect::{Facts, Kind, Role};
 
 /// Something that stands against serving a module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -45,10 +45,20 @@ pub(super) struct Allowed {
     pub(super) env: Vec<String>,
     /// `HOST:GUEST:ro`, as the flag takes them.
     pub(super) mounts: Vec<String>,
+    /// Rules of where it may connect, as the manifest has them.
+    pub(super) connect: Vec<String>,
+    /// And of where it may listen.
+    pub(super) listen: Vec<String>,
+    /// Files of certificates that it trusts.
+    pub(super) ca: Vec<String>,
+    /// Addresses whose raw connections it is handed.
+    pub(super) tcp: Vec<String>,
 }
 
 impl Allowed {
-    pub(super) fn of(app: &AppSettings) -> Self {
+    /// `tcp` are the raw listeners of all apps.
+    pub(super) fn of(app: &AppSettings, tcp: &[TcpListen]) -> Self {
+        let rules = |rules: &[Rule]| rules.iter().map(ToString::to_string).collect();
         let mount = |mount: &Mount| {
             let how = if mount.write { "rw" } else { "ro" };
             format!("{}:{}:{how}", mount.host.display(), mount.guest)
@@ -56,6 +66,10 @@ impl Allowed {
         Self {
             env: app.env.iter().map(|(name, _)| name.clone()).collect(),
             mounts: app.mounts.iter().map(mount).collect(),
+            connect: rules(&app.sockets.connect),
+            listen: rules(&app.sockets.listen),
+            ca: app.sockets.ca.iter().map(|path| path.display().to_string()).collect(),
+            tcp: tcp.iter().filter(|tcp| tcp.app == app.name).map(|tcp| tcp.addr.to_string()).collect(),
         }
     }
 }
@@ -71,6 +85,10 @@ pub(super) struct Limits {
     pub(super) body_bytes: Option<u64>,
     pub(super) table_elements: usize,
     pub(super) log_bytes_per_s: u64,
+    pub(super) sockets: u32,
+    /// None is unlimited.
+    pub(super) socket_bytes: Option<u64>,
+    pub(super) connects_per_s: u32,
 }
 
 impl From<&AppLimits> for Limits {
@@ -84,6 +102,9 @@ impl From<&AppLimits> for Limits {
             body_bytes: limits.body_bytes,
             table_elements: limits.table_elements,
             log_bytes_per_s: limits.log_bytes_per_s,
+            sockets: limits.sockets_max,
+            socket_bytes: Some(limits.socket_bytes_max).filter(|bytes| *bytes != u64::MAX),
+            connects_per_s: limits.connects_per_s,
         }
     }
 }
@@ -165,12 +186,22 @@ impl Report {
         row("limits", &self.limits())?;
         row("env", &self.allowed.env.join(", "))?;
         row("mounts", &self.allowed.mounts.join(", "))?;
+        row("connect", &self.allowed.connect.join(", "))?;
+        row("listen", &self.allowed.listen.join(", "))?;
+        row("ca", &self.allowed.ca.join(", "))?;
+        row("raw TCP", &self.allowed.tcp.join(", "))?;
+        row("sockets", &self.sockets())?;
         if !facts.exports.is_empty() {
             writeln!(f, "\nexports")?;
         }
         for export in &facts.exports {
-            let serves = if export.serves { ", serves" } else { "" };
-            writeln!(f, "  {:<44} {}{serves}", export.name, export.shape)?;
+            let role = match export.role {
+                Some(Role::Requests) => ", serves",
+                Some(Role::Connections) => ", serves raw connections",
+                Some(Role::Command) => ", runs by itself",
+                None => "",
+            };
+            writeln!(f, "  {:<44} {}{role}", export.name, export.shape)?;
         }
         if !facts.imports.is_empty() {
             writeln!(f, "\nimports")?;
@@ -249,6 +280,20 @@ impl Report {
     fn tables(&self) -> String {
         let elements = self.facts.tables.iter().map(|table| format!("{} elements", table.elements));
         elements.collect::<Vec<_>>().join("; ")
+    }
+
+    /// The limits of sockets, where it may have any.
+    fn sockets(&self) -> String {
+        let (allowed, limits) = (&self.allowed, &self.limits);
+        if allowed.connect.is_empty() && allowed.listen.is_empty() && allowed.tcp.is_empty() {
+            return String::new();
+        }
+        format!(
+            "{} at once, {} connects a second, bytes of a call {}",
+            limits.sockets,
+            limits.connects_per_s,
+            limits.socket_bytes.map_or_else(|| "unlimited".to_owned(), size),
+        )
     }
 
     fn limits(&self) -> String {
@@ -331,7 +376,12 @@ mod tests {
             verdicts: vec![Verdict { grant: Grant::Unknown, help: "none".into() }],
             facts,
             limits: (&AppLimits::default()).into(),
-            allowed: Allowed { env: vec!["A\r".into()], mounts: vec!["\u{1b}:/x:ro".into()] },
+            allowed: Allowed {
+                env: vec!["A\r".into()],
+                mounts: vec!["\u{1b}:/x:ro".into()],
+                ca: vec!["\u{1b}.pem".into()],
+                ..Allowed::default()
+            },
         };
         let shown = report.to_string();
         assert!(!shown.contains(|character: char| character.is_control() && character != '\n'), "{shown:?}");

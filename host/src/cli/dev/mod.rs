@@ -24,7 +24,7 @@ use super::child::{Children, Output};
 use super::project::{Maker, Project};
 use super::{Failure, serve};
 use crate::config::manifest::MANIFEST;
-use crate::config::{LogTarget, ServerSettings, Settings};
+use crate::config::{LogTarget, ServerSettings, Settings, TcpListen};
 use crate::observe::log::say;
 use crate::server::{Deployer, Server};
 use made::Made;
@@ -46,7 +46,7 @@ pub(super) fn run(args: &DevArgs) -> Result<(), Failure> {
         let _ = stop.send(Event::Stop);
     });
     let children = children.context("cannot listen for signals")?;
-    let started = settings.server.clone();
+    let started = Started { server: settings.server.clone(), tcp: settings.tcp.clone() };
     let server = Server::start(settings, Some(page::building(&project.name)))?;
     if children.is_over() {
         // The signal may have come before the server heard any.
@@ -81,6 +81,12 @@ fn settings(args: &DevArgs, mut settings: Settings) -> Result<Settings, Failure>
     Ok(settings)
 }
 
+/// The settings that only a restart changes.
+struct Started {
+    server: ServerSettings,
+    tcp: Vec<TcpListen>,
+}
+
 struct Dev<'a> {
     args: &'a DevArgs,
     children: Children,
@@ -88,7 +94,7 @@ struct Dev<'a> {
     deployer: Deployer,
     project: Project,
     /// What the server was started with; the rest of the settings changes with the manifest.
-    started: ServerSettings,
+    started: Started,
     /// The folders of the crate and of what it depends on; None until cargo was asked.
     sources: Option<Vec<PathBuf>>,
     /// The files that we write to by what we say.
@@ -188,13 +194,16 @@ impl Dev<'_> {
 
     /// Says that what was changed in the server's settings needs a restart.
     fn tell_of_server(&mut self, settings: &Settings) {
-        if settings.server != self.started {
+        let Started { server, tcp } = &mut self.started;
+        let changed = [("[server]", settings.server != *server), ("[[listen]]", settings.tcp != *tcp)];
+        for (section, _) in changed.iter().filter(|(_, changed)| *changed) {
             say(format_args!(
-                "note: `[server]` of {MANIFEST} has changed; restart `tidegate dev` to take that up"
+                "note: `{section}` of {MANIFEST} has changed; restart `tidegate dev` to take that up"
             ));
-            // Once is enough.
-            self.started.clone_from(&settings.server);
         }
+        // Once is enough.
+        server.clone_from(&settings.server);
+        tcp.clone_from(&settings.tcp);
     }
 
     /// What cargo was asked may have another answer now.
@@ -212,7 +221,7 @@ impl Dev<'_> {
         };
         paths.push(self.args.folder.join(MANIFEST));
         let mut written = Vec::new();
-        if let Some(LogTarget::File(log)) = &self.started.access_log {
+        if let Some(LogTarget::File(log)) = &self.started.server.access_log {
             // Each request writes to it.
             written.push(log.clone());
         }

@@ -5,17 +5,15 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-use super::Purpose;
-use super::mounts;
 use super::walk::{Value, Walk};
+use super::{Purpose, mounts, sockets};
 use crate::config::keys::{APP_KEYS, WATERMARK_KEYS};
 use crate::config::problem::ValueError;
 use crate::config::settings::{AppSettings, Instances, check_app_name, check_env};
 use crate::config::units::Given;
 
 const KEYS: &[&str] =
-    &["name", "source", "routes", "instances", "weight", "env", "mounts", "limits", "watermarks"];
-const KEYS_LATER: &[&str] = &["sockets"];
+    &["name", "source", "routes", "instances", "weight", "env", "mounts", "sockets", "limits", "watermarks"];
 
 /// An app, and the places that checks between apps need.
 pub(super) struct ReadApp {
@@ -26,20 +24,35 @@ pub(super) struct ReadApp {
     pub(super) route_spans: Vec<Range<usize>>,
 }
 
-/// What is asked of sources.
+/// What stands around an app, and decides what it may leave out.
 #[derive(Clone, Copy)]
-pub(super) struct Sources<'b> {
+pub(super) struct Around<'b> {
     pub(super) purpose: Purpose,
     /// What `[build]` makes: the source of an app that names none.
     pub(super) built: Option<&'b Path>,
+    /// The apps that a `[[listen]]` hands connections to: they need no routes.
+    pub(super) listen: &'b [&'b str],
 }
 
-pub(super) fn read(walk: &mut Walk<'_>, value: &Value<'_>, sources: Sources<'_>) -> Option<ReadApp> {
+pub(super) fn read(walk: &mut Walk<'_>, value: &Value<'_>, around: Around<'_>) -> Option<ReadApp> {
     let table = walk.table(value)?;
-    walk.check_keys(table, KEYS, KEYS_LATER);
+    walk.check_keys(table, KEYS, &[]);
+    let mut app = AppSettings::new(String::new(), PathBuf::new());
+    if let Some(value) = table.get("sockets") {
+        app.sockets = sockets::read(walk, value, around.purpose);
+    }
     for key in ["name", "source", "routes"] {
-        let made = key == "source" && (sources.built.is_some() || sources.purpose == Purpose::Build);
-        if !table.contains_key(key) && !made {
+        let goes_without = match key {
+            "source" => around.built.is_some() || around.purpose == Purpose::Build,
+            // Raw connections lead to it, or it runs by itself.
+            "routes" => {
+                let name = table.get("name").and_then(|name| name.get_ref().as_str());
+                let by_itself = !app.sockets.listen.is_empty() || !app.sockets.connect.is_empty();
+                by_itself || name.is_some_and(|name| around.listen.contains(&name))
+            }
+            _ => false,
+        };
+        if !table.contains_key(key) && !goes_without {
             let error = ValueError::new(format!("the app has no `{key}`"));
             let help = match key {
                 "name" => "as in `name = \"shop\"`",
@@ -50,7 +63,6 @@ pub(super) fn read(walk: &mut Walk<'_>, value: &Value<'_>, sources: Sources<'_>)
         }
     }
 
-    let mut app = AppSettings::new(String::new(), std::path::PathBuf::new());
     let mut name_span = None;
     let name = walk.read(table, "name", |given| {
         let name = given.text()?;
@@ -60,8 +72,9 @@ pub(super) fn read(walk: &mut Walk<'_>, value: &Value<'_>, sources: Sources<'_>)
         app.name = name;
         name_span = table.get("name").map(Value::span);
     }
-    source(walk, value, table, sources, &mut app);
+    source(walk, value, table, around, &mut app);
     let mut route_spans = Vec::new();
+    app.routes.clear();
     if let Some(value) = table.get("routes") {
         let routes = walk.strings(value);
         app.routes = routes.iter().map(|(_, route)| (*route).to_owned()).collect();
@@ -75,7 +88,7 @@ pub(super) fn read(walk: &mut Walk<'_>, value: &Value<'_>, sources: Sources<'_>)
         app.env = env(walk, value);
     }
     if let Some(value) = table.get("mounts") {
-        app.mounts = mounts::read(walk, value, sources.purpose);
+        app.mounts = mounts::read(walk, value, around.purpose);
     }
     limits(walk, table, &mut app);
     Some(ReadApp { settings: app, name_span, route_spans })
@@ -85,16 +98,16 @@ fn source(
     walk: &mut Walk<'_>,
     value: &Value<'_>,
     table: &DeTable<'_>,
-    sources: Sources<'_>,
+    around: Around<'_>,
     app: &mut AppSettings,
 ) {
     let folder = walk.folder();
     let check = |path: &Path| match std::fs::metadata(path) {
-        _ if sources.purpose == Purpose::Build => Ok(()),
+        _ if around.purpose == Purpose::Build => Ok(()),
         Ok(meta) if meta.is_file() => Ok(()),
         Ok(_) => Err(ValueError::new(format!("`{}` is not a file", path.display()))
             .help("`tidegate build FOLDER --out FILE.wasm` makes one of a crate")),
-        Err(error) if sources.built == Some(path) => {
+        Err(error) if around.built == Some(path) => {
             Err(ValueError::new(format!("`{}`: {error}", path.display()))
                 .help(format!("`tidegate build {}` makes it", shown(folder).display())))
         }
@@ -113,7 +126,7 @@ fn source(
             check(&path).map(|()| path)
         };
         app.source = walk.read(table, "source", path).unwrap_or_default();
-    } else if let Some(built) = sources.built {
+    } else if let Some(built) = around.built {
         app.source = built.to_path_buf();
         if let Err(error) = check(built) {
             walk.problem(value.span(), error);

@@ -1,4 +1,4 @@
-//! Reads a manifest: TOML with `[server]` and one `[[app]]` an app.
+//! Reads a manifest: TOML with `[server]`, one `[[app]]` an app, and one `[[listen]]` an address of raw TCP.
 //!
 //! Every problem of a file is found in one pass and told with its line, column and the nearest valid word. Paths are
 //! relative to the manifest. Whether sources exist is checked here, unless they are still to be built; what is in them
@@ -6,7 +6,9 @@
 
 mod app;
 mod build;
+mod listen;
 mod mounts;
+mod sockets;
 mod walk;
 
 use std::collections::HashMap;
@@ -20,6 +22,7 @@ use super::problem::{ConfigError, ValueError};
 use super::settings::{
     AppSettings, ListenAddr, LogFormat, LogTarget, ServerSettings, Settings, check_routes,
 };
+use super::sockets::{add_dns, parse_dns};
 use super::state::StateFolder;
 use build::Build;
 pub use build::{BuildCommand, BuildSettings, BuildTarget};
@@ -28,7 +31,7 @@ use walk::{Value, Walk};
 /// What a folder's manifest is called.
 pub(crate) const MANIFEST: &str = "tidegate.toml";
 
-const TOP_KEYS: &[&str] = &["server", "app", "build"];
+const TOP_KEYS: &[&str] = &["server", "app", "listen", "build"];
 const SERVER_KEYS: &[&str] = &[
     "listen",
     "workers",
@@ -42,6 +45,7 @@ const SERVER_KEYS: &[&str] = &[
     "memory_budget",
     "state",
     "cache",
+    "dns",
 ];
 /// Settings of the design that this version has no use for yet. Taking them silently would promise a protection.
 const SERVER_KEYS_LATER: &[&str] = &["admin"];
@@ -116,15 +120,23 @@ fn parse_for(purpose: Purpose, text: &str, file: &str, folder: &Path) -> Result<
         Some(Build::Cargo(target)) => (None, Some(target)),
         None => (None, None),
     };
-    let sources = app::Sources { purpose, built: build.as_ref().map(|build| build.output.as_path()) };
+    let around = app::Around {
+        purpose,
+        built: build.as_ref().map(|build| build.output.as_path()),
+        listen: &listen::apps(root),
+    };
     let apps = match root.get("app") {
         None if purpose == Purpose::Build => Vec::new(),
-        value => apps(&mut walk, value, sources),
+        value => apps(&mut walk, value, around),
+    };
+    let tcp = match root.get("listen") {
+        Some(value) => listen::read(&mut walk, value, &apps, &server.listen),
+        None => Vec::new(),
     };
     if walk.has_problems() {
         return Err(walk.finish());
     }
-    Ok(Project { settings: Settings { server, apps }, build, target })
+    Ok(Project { settings: Settings { server, apps, tcp }, build, target })
 }
 
 fn server(walk: &mut Walk<'_>, value: &Value<'_>) -> ServerSettings {
@@ -156,6 +168,13 @@ fn server(walk: &mut Walk<'_>, value: &Value<'_>) -> ServerSettings {
         server.state = state.relative_to(walk.folder());
     }
     walk.set(table, "cache", |given| given.bytes(0..=u64::MAX).map(|bytes| server.cache_bytes_max = bytes));
+    if let Some(value) = table.get("dns") {
+        for (span, text) in walk.strings(value) {
+            if let Err(error) = parse_dns(text).and_then(|addr| add_dns(addr, &mut server.dns)) {
+                walk.problem(span, error);
+            }
+        }
+    }
     if let Some(value) = table.get("trust_request_id") {
         match value.get_ref().as_bool() {
             Some(trust) => server.trust_request_id = trust,
@@ -179,7 +198,7 @@ fn listen(walk: &mut Walk<'_>, value: &Value<'_>) -> Vec<ListenAddr> {
     addrs
 }
 
-fn apps(walk: &mut Walk<'_>, value: Option<&Value<'_>>, sources: app::Sources<'_>) -> Vec<AppSettings> {
+fn apps(walk: &mut Walk<'_>, value: Option<&Value<'_>>, around: app::Around<'_>) -> Vec<AppSettings> {
     let help = "an app is a section `[[app]]` with `name`, `source` and `routes`";
     let Some(value) = value else {
         walk.problem(0..0, ValueError::new("there is no app").help(help));
@@ -194,7 +213,7 @@ fn apps(walk: &mut Walk<'_>, value: Option<&Value<'_>>, sources: app::Sources<'_
     }
     let mut read = Vec::new();
     for value in array.iter() {
-        read.extend(app::read(walk, value, sources));
+        read.extend(app::read(walk, value, around));
     }
     names(walk, &read);
     routes(walk, &read);

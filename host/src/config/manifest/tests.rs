@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::settings::Instances;
+use super::super::sockets::{PEM, Rule};
 use super::*;
 
 /// A folder with two modules in it. What is inside does not matter here.
@@ -12,6 +13,7 @@ fn folder() -> tempfile::TempDir {
     for name in ["shop.wasm", "blog.wasm"] {
         std::fs::write(folder.path().join(name), b"\0asm").unwrap();
     }
+    std::fs::write(folder.path().join("ca.pem"), PEM).unwrap();
     for name in ["crate", "public"] {
         std::fs::create_dir(folder.path().join(name)).unwrap();
     }
@@ -42,6 +44,7 @@ fn everything_that_can_be_set() {
         memory_budget = "2GiB"
         state = "kept"
         cache = "1GiB"
+        dns = ["127.0.0.1:5353", "[::1]:53"]
         limits = { head_timeout = "2s", headers = 50, min_rate = "1KiB/s" }
 
         [[app]]
@@ -60,6 +63,20 @@ fn everything_that_can_be_set() {
         source = "blog.wasm"
         routes = ["/{post}"]
         instances = "fresh"
+
+        [[app]]
+        name = "lines"
+        source = "shop.wasm"
+        sockets = { connect = ["db.example:5432", "udp:[fd00::]/8:*"], listen = ["localhost:7000-7001"], ca = ["./ca.pem"] }
+        limits = { sockets = 5, socket_bytes = "1GiB", connects = "100/s" }
+
+        [[listen]]
+        tcp = "127.0.0.1:7000"
+        app = "lines"
+
+        [[listen]]
+        tcp = ":0"
+        app = "shop"
     "#;
     let settings = parse(text, "t.toml", folder.path()).unwrap();
     let server = &settings.server;
@@ -78,7 +95,12 @@ fn everything_that_can_be_set() {
     assert_eq!(server.backlog, 511);
     assert!(!server.dev);
 
-    let [shop, blog] = settings.apps.as_slice() else { panic!("two apps") };
+    let dns: Vec<String> = server.dns.iter().map(ToString::to_string).collect();
+    assert_eq!(dns, ["127.0.0.1:5353", "[::1]:53"]);
+    let tcp: Vec<String> = settings.tcp.iter().map(|tcp| format!("{} {}", tcp.addr, tcp.app)).collect();
+    assert_eq!(tcp, ["127.0.0.1:7000 lines", "[::]:0 shop"]);
+
+    let [shop, blog, lines] = settings.apps.as_slice() else { panic!("three apps") };
     assert_eq!((shop.name.as_str(), shop.weight, shop.instances), ("shop", 2, Instances::Reuse(1000)));
     assert_eq!(shop.source, folder.path().join("shop.wasm"));
     assert_eq!(shop.routes, ["shop.example/*", "/shop/*"]);
@@ -101,6 +123,13 @@ fn everything_that_can_be_set() {
         ..AppSettings::new("blog".into(), folder.path().join("blog.wasm"))
     };
     assert_eq!(*blog, expected);
+    let shown = |rules: &[Rule]| rules.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(shown(&lines.sockets.connect), ["db.example:5432", "udp:[fd00::]/8:*"]);
+    assert_eq!(shown(&lines.sockets.listen), ["localhost:7000-7001"]);
+    assert_eq!(lines.sockets.ca, [folder.path().join("ca.pem")]);
+    let limits = &lines.limits;
+    assert_eq!((limits.sockets_max, limits.socket_bytes_max, limits.connects_per_s), (5, 1 << 30, 100));
+    assert!(lines.routes.is_empty(), "raw connections lead to it");
 }
 
 #[test]
@@ -131,6 +160,9 @@ fn wrong_settings_of_the_server() {
         ("[server]\ndrain = 30", "2:9", "drain: a plain number is ambiguous", "`10s`"),
         ("[server]\nstate = \"\"", "2:9", "state: the path of the state folder is missing", ""),
         ("[server]\ncache = 1", "2:9", "cache: a plain number is ambiguous", "`64MiB`"),
+        ("[server]\ndns = \"127.0.0.1:53\"", "2:7", "a list is expected here", "`[\"127.0.0.1:53\"]`"),
+        ("[server]\ndns = [\"1.1.1.1\"]", "2:8", "`1.1.1.1` names no port", "write `1.1.1.1:53`"),
+        ("[server]\ndns = [\"[::1]:53\", \"[::1]:53\"]", "2:20", "`[::1]:53` is there twice", ""),
         ("[server]\ntrust_request_id = 1", "2:20", "`true` or `false` is expected", ""),
         ("[server.limits]\nhead_byte = 1", "2:1", "unknown key `head_byte`", "did you mean `head_bytes`?"),
         (
@@ -155,7 +187,6 @@ fn wrong_settings_of_the_server() {
 fn wrong_settings_of_an_app() {
     let table = [
         ("wieght = 2", "5:1", "unknown key `wieght`", "did you mean `weight`?"),
-        ("sockets = {}", "5:1", "`sockets` is not in this version", "take it out"),
         ("mounts = {}", "5:10", "a list is expected here, not table", "{ host = "),
         ("mounts = [\"a\"]", "5:11", "a table is expected here, not string", ""),
         ("mounts = [{ guest = \"/a\" }]", "5:11", "the mount has no `host`", "as in"),
@@ -209,6 +240,125 @@ fn wrong_settings_of_an_app() {
         assert_eq!(problem.contains("\nhelp: "), !help.is_empty(), "{line}: {problem}");
         assert!(problem.contains(help), "{line}: {problem}");
     }
+}
+
+/// One problem each, as above: what stands behind a valid app.
+#[test]
+fn wrong_sockets() {
+    let table = [
+        ("sockets = []", "5:11", "a table is expected here, not array", ""),
+        ("sockets = { conect = [] }", "5:13", "unknown key `conect`", "did you mean `connect`?"),
+        ("sockets = { connect = \"a:1\" }", "5:23", "a list is expected here", "`[\"a:1\"]`"),
+        ("sockets = { connect = [1] }", "5:24", "a string is expected here, not integer", ""),
+        (
+            "sockets = { connect = [\"a:1\", \"db.example\"] }",
+            "5:31",
+            "connect: `db.example` names no port",
+            "say which port: `db.example:5432`, or `db.example:*` for all",
+        ),
+        ("sockets = { connect = [\"a:1\", \"a:1\"] }", "5:31", "connect: `a:1` is there twice", ""),
+        ("sockets = { connect = [\"10.0.0.1/8:1\"] }", "5:24", "has bits beyond its prefix", "`10.0.0.0/8`"),
+        ("sockets = { listen = [\"*:1\"] }", "5:23", "listen: `*:1` names no address", "`0.0.0.0:1`"),
+        (
+            "sockets = { listen = [\"a.example:1\"] }",
+            "5:23",
+            "listen: `a.example:1` names a host",
+            "`[::]:1`",
+        ),
+        ("sockets = { ca = [\"nope.pem\"] }", "5:19", "nope.pem` cannot be read", ""),
+        ("sockets = { ca = [\"shop.wasm\"] }", "5:19", "shop.wasm` has no PEM certificate", "-----BEGIN"),
+        ("sockets = { ca = [\"ca.pem\", \"./ca.pem\"] }", "5:29", "`./ca.pem` is there twice", ""),
+        ("limits = { sockets = 0 }", "5:22", "sockets: it must be between 1 and", ""),
+        ("limits = { connects = 100 }", "5:23", "connects: a plain number is ambiguous", "write `\"100/s\"`"),
+        ("limits = { connects = \"5/min\" }", "5:23", "connects: `/min` is not a unit", "`100/s`"),
+        ("limits = { socket_bytes = 5 }", "5:27", "socket_bytes: a plain number is ambiguous", "`64MiB`"),
+        ("limits = { socket_byte = 5 }", "5:12", "unknown key `socket_byte`", "did you mean `socket_bytes`?"),
+        ("[[listen]]\ntcp = \":1\"", "5:1", "the listener has no `app`", "`app = \"lines\"`"),
+        ("[[listen]]\napp = \"shop\"", "5:1", "the listener has no `tcp`", "`tcp = \"127.0.0.1:7000\"`"),
+        (
+            "[[listen]]\ntpc = 1\ntcp = \":1\"\napp = \"shop\"",
+            "6:1",
+            "unknown key `tpc`",
+            "did you mean `tcp`?",
+        ),
+        ("[[listen]]\ntcp = 1\napp = \"shop\"", "6:7", "tcp: a string is expected here, not an integer", ""),
+        ("[[listen]]\ntcp = \"7000\"\napp = \"shop\"", "6:7", "tcp: `7000` is not an address", "`:7000`"),
+        (
+            "[[listen]]\ntcp = \"unix:a\"\napp = \"shop\"",
+            "6:7",
+            "tcp: `unix:a` is not an address of TCP",
+            "as in",
+        ),
+        (
+            "[[listen]]\ntcp = \":1\"\napp = \"shpo\"",
+            "7:7",
+            "app: there is no app `shpo`",
+            "did you mean `shop`?",
+        ),
+        (
+            "[[listen]]\ntcp = \":1\"\napp = \"shop\"\n[[listen]]\ntcp = \"[::]:1\"\napp = \"shop\"",
+            "9:7",
+            "tcp: `[::]:1` is there already, for the app `shop`",
+            "one app",
+        ),
+        (
+            "[[listen]]\ntcp = \"127.0.0.1:8080\"\napp = \"shop\"",
+            "6:7",
+            "tcp: `127.0.0.1:8080` is where the server listens for HTTP",
+            "another port",
+        ),
+        (
+            "[listen]\ntcp = \":1\"\napp = \"shop\"",
+            "5:1",
+            "`listen` is not a list of addresses",
+            "write `[[listen]]`",
+        ),
+    ];
+    for (lines, place, message, help) in table {
+        let found = problems(&format!("{APP}{lines}\n"));
+        let [problem] = found.as_slice() else { panic!("{lines}: {found:#?}") };
+        assert!(problem.starts_with(&format!("error: t.toml:{place}: ")), "{lines}: {problem}");
+        assert!(problem.contains(message) && problem.contains(help), "{lines}: {problem}");
+        assert_eq!(problem.contains("\nhelp: "), !help.is_empty(), "{lines}: {problem}");
+    }
+    let found = problems(&format!("listen = [\":1\"]\n{APP}"));
+    assert!(found[0].contains("a table is expected here, not string"), "{found:#?}");
+    let found = problems(&format!("listen = \":1\"\n{APP}"));
+    assert!(found[0].contains("is not a list") && found[0].contains("`listen` in `[server]`"), "{found:#?}");
+}
+
+/// An app is reached by routes, unless it has something to do without requests.
+#[test]
+fn what_needs_no_routes() {
+    let app = "[[app]]\nname = \"lines\"\nsource = \"shop.wasm\"\n";
+    let listen = |app: &str| format!("[[listen]]\ntcp = \"127.0.0.1:7000\"\napp = \"{app}\"\n");
+    let folder = folder();
+    for rest in [listen("lines"), "sockets = { listen = [\"localhost:1\"] }\n".to_owned()] {
+        let settings = parse(&format!("{app}{rest}"), "t.toml", folder.path()).unwrap();
+        assert!(settings.apps[0].routes.is_empty());
+    }
+    assert!(problems(&format!("{app}sockets = {{ connect = [], listen = [] }}"))[0].contains("no `routes`"));
+    // Of another app, and of one whose name is wrong, which is told alone.
+    let found = problems(&format!("{APP}{app}{}", listen("shop")));
+    assert!(
+        found.len() == 1 && found[0].starts_with("error: t.toml:5:1: the app has no `routes`"),
+        "{found:#?}"
+    );
+    let found = problems(&format!("{}{}", APP.replace("shop\"\nsou", "s hop\"\nsou"), listen("shop")));
+    assert!(found.len() == 1 && found[0].contains("cannot be the name"), "{found:#?}");
+}
+
+#[test]
+fn a_project_may_have_listeners() {
+    let folder = folder();
+    let app = "[[app]]\nname = \"lines\"\nsockets = { ca = [\"later.pem\"] }\n";
+    let listen = "[[listen]]\ntcp = \"127.0.0.1:7000\"\napp = \"lines\"\n";
+    let read = |text: &str| parse_for(Purpose::Build, text, "t.toml", folder.path());
+    let settings = read(&format!("{app}{listen}")).unwrap().settings;
+    assert_eq!(settings.tcp[0].app, "lines");
+    assert_eq!(settings.apps[0].sockets.ca, [folder.path().join("later.pem")], "it need not be there yet");
+    let told = read(listen).unwrap_err().to_string();
+    assert!(told.contains("there is no app `lines`") && told.contains("`[[app]]` with a `name`"), "{told}");
 }
 
 #[test]

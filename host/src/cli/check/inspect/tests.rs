@@ -44,16 +44,20 @@ fn everything_in_a_module_is_found() {
             (global (mut i32) (i32.const 65536))
             (data (i32.const 65536) "hello")
             (func (export "tidegate_handle") (result i32) (i32.const 0))
+            (func (export "tidegate_connection") (param i32) (result i32) (i32.const 0))
             (func (export "two") (param i64 f32) (result i32 i32) unreachable))"#,
     );
     assert_eq!((facts.kind, facts.invalid.as_ref(), facts.abi()), (Kind::Module, None, Some(1)));
     let memory = &facts.memories[0];
     assert_eq!((memory.initial_bytes, memory.maximum_bytes), (2 << 16, Some(1 << 20)));
     assert_eq!((facts.tables[0].elements, facts.tables[0].maximum), (7, Some(9)));
-    assert_eq!((facts.stack_bytes, facts.data_bytes, facts.functions), (Some(65536), 5, 2));
+    assert_eq!((facts.stack_bytes, facts.data_bytes, facts.functions), (Some(65536), 5, 3));
     assert_eq!(facts.imports[0].shape, "(i32, i32, i32, i32, i32) -> i32");
     assert_eq!(facts.imports[1].shape, "global");
     assert_eq!(facts.export("tidegate_handle").unwrap().shape, "() -> i32");
+    assert_eq!(facts.export("tidegate_connection").unwrap().role, Some(Role::Connections));
+    assert!(facts.has_role(Role::Requests) && !facts.has_role(Role::Command));
+    assert_eq!(facts.export("two").unwrap().role, None);
     assert_eq!(facts.export("two").unwrap().shape, "(i64, f32) -> (i32, i32)");
     assert_eq!(facts.export("memory").unwrap().shape, "memory");
     assert!(facts.features.is_empty());
@@ -108,7 +112,9 @@ fn a_component_shows_its_interfaces() {
                 (func (export "hidden")) (@producers (language "Rust" "")))
             (core instance (instantiate $m))
             (core module (@producers (language "Rust" "") (processed-by "x" "1")))
-            (export "wasi:http/incoming-handler@0.2.0" (instance 0)))"#,
+            (export "wasi:http/incoming-handler@0.2.0" (instance 0))
+            (export "wasi:cli/run@0.2.6" (instance 0))
+            (export "wasi:cli/run@0.3.0" (instance 0)))"#,
     );
     assert_eq!(facts.kind, Kind::Component);
     let imports: Vec<_> = facts.imports.iter().map(|i| [i.module.as_str(), &i.name, &i.shape]).collect();
@@ -118,7 +124,8 @@ fn a_component_shows_its_interfaces() {
         ["lone", "", "function"],
     ];
     assert_eq!(imports, expected);
-    assert_eq!(facts.exports.len(), 1);
+    let roles: Vec<_> = facts.exports.iter().map(|export| export.role).collect();
+    assert_eq!(roles, [Some(Role::Requests), Some(Role::Command), None]);
     assert!(facts.exports[0].name == "wasi:http/incoming-handler@0.2.0" && facts.exports[0].serves);
     assert_eq!(facts.producers, ["language Rust", "processed-by x 1"]);
     let needs = facts.needs.unwrap();

@@ -1,0 +1,121 @@
+//! Raw connections: each is one call of its app's guest, from when it is accepted to when the guest returns.
+//!
+//! Nobody is let in before there is room for the call: until then the connection waits in the kernel, where others wait, too.
+
+use std::io;
+
+use super::tasks::Purpose;
+use super::{Local, RequestId};
+use crate::clock::Nanos;
+use crate::exchange::Ends;
+use crate::guest::task::Call;
+use crate::net::tcp::AcceptedTcp;
+use crate::observe::failures::Failed;
+use crate::observe::guest_log::Level;
+use crate::reactor::listener::{Accepted, Listener};
+use crate::reactor::transport::Socket;
+use crate::tenants::registry::App;
+
+/// What became of a look at a door.
+#[derive(Debug)]
+pub(crate) enum Raw {
+    /// Somebody was let in.
+    Begun,
+    /// Nobody waits.
+    Nobody,
+    /// Who waits goes on waiting.
+    Full,
+    /// The system has no more descriptors or memory.
+    Exhausted(io::Error),
+}
+
+impl Local {
+    /// Lets one connection in for `app`, if it may have one more.
+    pub(crate) fn admit_raw(&mut self, app: &str, listener: &Listener) -> Raw {
+        let found = self.registry.named(app).filter(|app| app.program.serves_connections());
+        let Some(app) = found.cloned() else {
+            // A deploy has taken the app away, or what served connections: nobody is kept waiting for that.
+            return match listener.accept() {
+                Accepted::Connection(..) => Raw::Begun,
+                Accepted::Nobody => Raw::Nobody,
+                Accepted::Exhausted(error) => Raw::Exhausted(error),
+            };
+        };
+        if !listener.has_waiting() {
+            return Raw::Nobody;
+        }
+        if !self.shared.connect() {
+            return Raw::Full;
+        }
+        let begun = self.begin_raw(&app, listener);
+        if !matches!(begun, Raw::Begun) {
+            self.shared.disconnect();
+        }
+        begun
+    }
+
+    fn begin_raw(&mut self, app: &std::sync::Arc<App>, listener: &Listener) -> Raw {
+        if !app.seat.gate.enter() {
+            return Raw::Full;
+        }
+        let Some((runner, place)) = self.new_runner(app) else {
+            app.seat.gate.leave(0, false);
+            return Raw::Full;
+        };
+        let (io, ends) = match listener.accept() {
+            Accepted::Connection(Socket::Tcp(io), ends) => (io, ends),
+            other => {
+                app.seat.gate.leave(0, false);
+                return match other {
+                    Accepted::Exhausted(error) => Raw::Exhausted(error),
+                    _ => Raw::Nobody,
+                };
+            }
+        };
+        let id = self.make_id();
+        let Some(accepted) = AcceptedTcp::new(io, &app.access) else {
+            app.seat.gate.leave(0, false);
+            self.tell_refused(app, &id);
+            return Raw::Nobody;
+        };
+        let exchange = self.lend_exchange();
+        let mut inner = exchange.lock();
+        inner.facts.id = id;
+        inner.facts.ends = Ends { ..ends };
+        inner.facts.deadline = Nanos::MAX;
+        drop(inner);
+        self.launch(runner, Some(place), app, &exchange, Call::Connection(accepted), None);
+        self.raw += 1;
+        Raw::Begun
+    }
+
+    /// A connection was closed at once, as its app has too many sockets.
+    fn tell_refused(&self, app: &App, request: &RequestId) {
+        let detail = "a raw connection was closed: the app has as many sockets as `limits.sockets` allows";
+        let failed = Failed { app: &app.program.name, request, code: "overloaded", status: 0, detail };
+        app.program.log.failures.tell(Level::Warn, &failed);
+    }
+
+    /// The call of a raw connection is over.
+    pub(super) fn connection_ended(&mut self, app: &App) {
+        self.raw -= 1;
+        self.shared.disconnect();
+        if app.seat.gate.leave(0, false) {
+            self.shared.wake_all();
+        }
+    }
+
+    /// True while raw connections are served.
+    pub(crate) fn has_raw(&self) -> bool {
+        self.raw > 0
+    }
+
+    /// Ends what serves raw connections: the server's patience is at its end.
+    pub(crate) fn cut_raw(&mut self) {
+        for slot in self.tasks.slots() {
+            if self.tasks.get_mut(slot).is_some_and(|task| task.purpose == Purpose::Connection) {
+                self.cancel(slot);
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! One connection to a server as bytes in and bytes out, with or without TLS.
+//!
+//! Nothing here waits. What TLS holds back counts as not sent, and what it has decrypted as not received.
+
+use std::io::{self, IoSlice, Read, Write};
+
+use rustix::io::Errno;
+use rustls::ClientConnection;
+
+use super::failure::Failure;
+use crate::net::network::Network;
+use crate::net::tcp::TcpStream;
+
+/// What fits into one call of the system when TLS has several records to send.
+const GATHER_BYTES: usize = 32 * 1024;
+
+/// Why nothing was moved.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// There will be an event.
+    Wait,
+    /// The server has ended its side.
+    End,
+    /// It has, without the end that TLS has for that: what came may be cut off.
+    Cut,
+    Failed(Failure),
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) tcp: TcpStream,
+    tls: Option<Box<ClientConnection>>,
+    /// TLS has bytes for us that it has decrypted, or their end.
+    buffered: bool,
+    /// TLS has told of the end.
+    ended: bool,
+}
+
+/// A socket as TLS wants it, for a call whose bytes are counted.
+struct Raw<'a> {
+    tcp: &'a TcpStream,
+    network: &'a Network,
+}
+
+fn receive(tcp: &TcpStream, network: &Network, into: &mut [u8]) -> Result<usize, Errno> {
+    let most = network.allowance(into.len())?;
+    let n = tcp.try_read(into.get_mut(..most).unwrap_or_default())?;
+    network.moved(n);
+    Ok(n)
+}
+
+fn send(tcp: &TcpStream, network: &Network, bytes: &[u8]) -> Result<usize, Errno> {
+    let most = network.allowance(bytes.len())?;
+    let n = tcp.try_write(bytes.get(..most).unwrap_or_default())?;
+    network.moved(n);
+    Ok(n)
+}
+
+impl Read for Raw<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        Ok(receive(self.tcp, self.network, into)?)
+    }
+}
+
+impl Write for Raw<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(send(self.tcp, self.network, bytes)?)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match slices {
+            [] => return Ok(0),
+            [one] => return self.write(one),
+            [first, ..] if first.len() >= GATHER_BYTES => return self.write(first),
+            _ => {}
+        }
+        let mut gathered = Vec::with_capacity(GATHER_BYTES);
+        for slice in slices {
+            let room = GATHER_BYTES - gathered.len();
+            gathered.extend_from_slice(slice.get(..room).unwrap_or(slice));
+        }
+        self.write(&gathered)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl From<Errno> for Stop {
+    fn from(errno: Errno) -> Self {
+        if errno == Errno::AGAIN { Self::Wait } else { Self::Failed(Failure::of_connection(errno)) }
+    }
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::from(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    }
+}
+
+impl Link {
+    pub(super) fn new(tcp: TcpStream, tls: Option<Box<ClientConnection>>) -> Self {
+        Self { tcp, tls, buffered: false, ended: false }
+    }
+
+    /// True if there may be something to receive.
+    pub(super) fn may_receive(&self) -> bool {
+        self.buffered || self.tcp.is_readable()
+    }
+
+    /// Everything that was taken to be sent has left.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.tls.as_ref().is_none_or(|tls| !tls.wants_write())
+    }
+
+    /// True if nothing has happened on a connection on which nothing should: it is as good as new. An event may speak of
+    /// bytes that were received by then, so the system is asked.
+    pub(super) fn is_quiet(&self) -> bool {
+        let still = !self.buffered && (!self.tcp.is_readable() || self.is_silent());
+        still && self.is_flushed() && !self.tcp.is_dead()
+    }
+
+    /// True if the system has nothing for us either, be it the end.
+    pub(super) fn is_silent(&self) -> bool {
+        self.tcp.try_peek(&mut [0]) == Err(Errno::AGAIN)
+    }
+
+    /// Goes on with the handshake of TLS: its last bytes leave with the first of the request.
+    ///
+    /// # Errors
+    /// It is not complete.
+    pub(super) fn handshake(&mut self, network: &Network) -> Result<(), Stop> {
+        loop {
+            let Some(tls) = &mut self.tls else { return Ok(()) };
+            if !tls.is_handshaking() {
+                return Ok(());
+            }
+            self.flush(network)?;
+            self.take_records(network)?;
+        }
+    }
+
+    /// Receives records, and decrypts what is whole.
+    fn take_records(&mut self, network: &Network) -> Result<(), Stop> {
+        let Some(tls) = &mut self.tls else { return Err(Stop::Wait) };
+        if !self.tcp.is_readable() {
+            return Err(Stop::Wait);
+        }
+        if tls.read_tls(&mut Raw { tcp: &self.tcp, network })? == 0 {
+            return Err(Stop::Cut);
+        }
+        let processed = tls.process_new_packets();
+        match processed {
+            Ok(state) => {
+                self.ended |= state.peer_has_closed();
+                self.buffered |= self.ended || state.plaintext_bytes_to_read() > 0;
+            }
+            Err(error) => {
+                // The alert that says why: as good as it goes.
+                let _ = self.flush(network);
+                return Err(Stop::Failed(error.into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives into `into`, at least one byte.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn receive(&mut self, into: &mut [u8], network: &Network) -> Result<usize, Stop> {
+        loop {
+            let Some(tls) = &mut self.tls else {
+                return match receive(&self.tcp, network, into)? {
+                    0 => Err(Stop::End),
+                    n => Ok(n),
+                };
+            };
+            match tls.reader().read(into) {
+                Ok(0) => return Err(Stop::End),
+                Ok(n) => {
+                    // Less than there was room for is all that there is.
+                    self.buffered = self.ended || n == into.len();
+                    return Ok(n);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.buffered = false,
+                Err(_) => return Err(Stop::Cut),
+            }
+            self.take_records(network)?;
+        }
+    }
+
+    /// Sends what it can of `bytes`; of TLS, 0 where it holds enough already.
+    ///
+    /// # Errors
+    /// It can send nothing.
+    pub(super) fn send(&mut self, bytes: &[u8], network: &Network) -> Result<usize, Stop> {
+        let Some(tls) = &mut self.tls else {
+            return Ok(send(&self.tcp, network, bytes)?);
+        };
+        let n = tls.writer().write(bytes)?;
+        match self.flush(network) {
+            Ok(()) | Err(Stop::Wait) if n > 0 => Ok(n),
+            Ok(()) => Err(Stop::Wait),
+            Err(stop) => Err(stop),
+        }
+    }
+
+    /// Sends what TLS holds.
+    ///
+    /// # Errors
+    /// Not all of it has left.
+    pub(super) fn flush(&mut self, network: &Network) -> Result<(), Stop> {
+        let Some(tls) = &mut self.tls else { return Ok(()) };
+        while tls.wants_write() {
+            tls.write_tls(&mut Raw { tcp: &self.tcp, network })?;
+        }
+        Ok(())
+    }
+}

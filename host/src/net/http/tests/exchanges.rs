@@ -1,0 +1,252 @@
+//! Requests, their answers, and which connections they go over.
+
+use super::super::pool::Idle;
+use super::*;
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+fn ok() -> Answer {
+    Answer { status: 200, body: b"ok".to_vec() }
+}
+
+#[test]
+fn a_request_and_its_answer() {
+    let mut bench = Bench::new();
+    let (addr, server) = serve(|listener| {
+        let mut peer = Peer::accept(listener);
+        let head = peer.head();
+        peer.say(
+            "HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 201 Created\r\nX-A: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        );
+        peer.say("3\r\nabc\r\n0\r\nSum: 9\r\n\r\n");
+        head
+    });
+    let authority = addr.to_string();
+    let fields: [Field<'_>; 2] = [(b"Accept", b"*/*"), (b"X-B", b"2")];
+    let request = Outgoing { path: "/p?q", ..get(&authority) };
+    let request = Outgoing {
+        fields,
+        method: request.method,
+        https: false,
+        authority: &authority,
+        path: request.path,
+        body: Body::Empty,
+        timeouts: Timeouts::default(),
+    };
+    let call = send(&bench.network, request).unwrap();
+    assert_eq!(bench.head(&call), Ok(201));
+    call.with_head(|head| {
+        assert_eq!(head.fields().iter().collect::<Vec<_>>(), [(&b"x-a"[..], &b"1"[..])]);
+    });
+    assert_eq!(bench.body(&call), (b"abc".to_vec(), Ok(())));
+    call.with_trailers(|fields| assert_eq!(fields.get("sum"), Some(&b"9"[..])));
+    let head = server.join().unwrap();
+    assert_eq!(head, format!("GET /p?q HTTP/1.1\r\nhost: {addr}\r\nAccept: */*\r\nX-B: 2\r\n\r\n"));
+}
+
+#[test]
+fn a_connection_is_kept_for_the_next_request() {
+    let mut bench = Bench::new();
+    let (addr, server) = serve(|listener| {
+        let mut peer = Peer::accept(listener);
+        for _ in 0..3 {
+            peer.head();
+            peer.say(OK);
+        }
+        peer.rest()
+    });
+    for _ in 0..3 {
+        assert_eq!(bench.get(addr), Ok(ok()));
+        assert_eq!((bench.hub.http.len(), bench.tally.sockets()), (1, 1));
+        bench.next_request();
+    }
+    bench.hub.http.clear();
+    assert_eq!((bench.tally.sockets(), bench.hub.sockets()), (0, 0));
+    assert!(server.join().unwrap().is_empty());
+}
+
+/// What ends an exchange without a connection that can be kept.
+#[test]
+fn what_is_not_kept() {
+    for text in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
+        "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno",
+    ] {
+        let mut bench = Bench::new();
+        let (addr, server) = saying(text);
+        assert_eq!(bench.get(addr), Ok(ok()), "{text}");
+        assert_eq!((bench.hub.http.len(), bench.tally.sockets(), bench.hub.sockets()), (0, 0, 0), "{text}");
+        server.join().unwrap();
+    }
+}
+
+#[test]
+fn an_answer_that_nobody_reads_to_its_end_is_not_kept() {
+    let mut bench = Bench::new();
+    let (addr, server) = serve(|listener| {
+        let mut peer = Peer::accept(listener);
+        peer.head();
+        peer.say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab");
+        peer.rest()
+    });
+    let call = send(&bench.network, get(&addr.to_string())).unwrap();
+    assert_eq!(bench.head(&call), Ok(200));
+    bench.network.close();
+    assert_eq!((bench.hub.http.len(), bench.tally.sockets()), (0, 0));
+    assert_eq!(call.read(&mut [0; 9]), Ok(Some(2)), "what had come is there");
+    assert_eq!(call.read(&mut [0; 9]), Err(Failure::ConnectionTerminated));
+    assert!(send(&bench.network, get(&addr.to_string())).is_err(), "the request is over");
+    server.join().unwrap();
+}
+
+#[test]
+fn a_kept_connection_that_its_server_closed_is_passed_over() {
+    let mut bench = Bench::new();
+    let (addr, server) = serve(|listener| {
+        for _ in 0..2 {
+            let mut peer = Peer::accept(listener);
+            peer.head();
+            peer.say(OK);
+        }
+    });
+    assert_eq!(bench.get(addr), Ok(ok()));
+    // The close has come, and the loop has heard of it.
+    let hub = Arc::clone(&bench.hub);
+    let access = Arc::clone(&bench.access);
+    let authority = addr.to_string();
+    bench.wait(|_| match hub.http.take(&access, false, &authority, false) {
+        None => Poll::Ready(()),
+        Some(idle) => {
+            let Idle { link, wire, origin, .. } = *idle;
+            hub.http.put(&hub, link, wire, origin);
+            Poll::Pending
+        }
+    });
+    assert_eq!(bench.get(addr), Ok(ok()));
+    server.join().unwrap();
+}
+
+/// The close meets the request under way: the loop could not know.
+#[test]
+fn a_request_that_a_kept_connection_loses_is_sent_once_more() {
+    let mut bench = Bench::new();
+    let (addr, server) = serve(|listener| {
+        let mut peer = Peer::accept(listener);
+        peer.head();
+        peer.say(OK);
+        let again = peer.head();
+        drop(peer);
+        let mut peer = Peer::accept(listener);
+        let once_more = peer.head();
+        peer.say(OK);
+        (again, once_more)
+    });
+    assert_eq!(bench.get(addr), Ok(ok()));
+    assert_eq!(bench.get(addr), Ok(ok()));
+    let (again, once_more) = server.join().unwrap();
+    assert_eq!(again, once_more);
+}
+
+#[test]
+fn a_request_that_may_not_be_repeated_is_not() {
+    for (method, begun) in [("POST", false), ("GET", true)] {
+        let mut bench = Bench::new();
+        let (addr, server) = serve(move |listener| {
+            let mut peer = Peer::accept(listener);
+            peer.head();
+            peer.say(OK);
+            peer.head();
+            if begun {
+                peer.say("HTTP/1.1 2");
+            }
+            drop(peer);
+            listener.set_nonblocking(true).unwrap();
+            listener.accept().is_ok()
+        });
+        assert_eq!(bench.get(addr), Ok(ok()));
+        let authority = addr.to_string();
+        let call = send(&bench.network, Outgoing { method, ..get(&authority) }).unwrap();
+        let failure = if begun { Failure::HttpResponseIncomplete } else { Failure::ConnectionTerminated };
+        assert_eq!(bench.head(&call), Err(failure), "{method}");
+        assert!(!server.join().unwrap(), "{method}: nobody came again");
+    }
+}
+
+#[test]
+fn connections_that_wait_are_given_up_for_one_that_is_needed() {
+    let limits = AppLimits { sockets_max: 1, ..AppLimits::default() };
+    let mut bench = Bench::with(&["127.0.0.1:*"], limits, Trust::default());
+    let answering = || {
+        serve(|listener| {
+            let mut peer = Peer::accept(listener);
+            peer.head();
+            peer.say(OK);
+            peer.rest()
+        })
+    };
+    let (first, one) = answering();
+    let (second, two) = answering();
+    assert_eq!(bench.get(first), Ok(ok()));
+    assert_eq!(bench.get(second), Ok(ok()));
+    assert_eq!(bench.tally.sockets(), 1);
+    one.join().unwrap();
+    let open = send(&bench.network, get(&second.to_string())).unwrap();
+    assert_eq!(bench.get(first), Err(Failure::ConnectionLimitReached), "the one there is at work");
+    drop(open);
+    two.join().unwrap();
+}
+
+#[test]
+fn apps_have_their_own_connections() {
+    let mut bench = Bench::new();
+    let (addr, server) = serve(|listener| {
+        let mut peers = Vec::new();
+        for _ in 0..2 {
+            let mut peer = Peer::accept(listener);
+            peer.head();
+            peer.say(OK);
+            peers.push(peer);
+        }
+    });
+    assert_eq!(bench.get(addr), Ok(ok()));
+    let other = Bench::new();
+    let network = Network::new(Arc::clone(&bench.hub), Arc::clone(&other.access), "other".into());
+    let call = send(&network, get(&addr.to_string())).unwrap();
+    assert_eq!(bench.answer(&call), Ok(ok()));
+    server.join().unwrap();
+}
+
+#[test]
+fn the_sweep_closes_what_its_server_has_closed() {
+    let mut bench = Bench::new();
+    let (addr, server) = saying(OK);
+    assert_eq!(bench.get(addr), Ok(ok()));
+    server.join().unwrap();
+    let hub = Arc::clone(&bench.hub);
+    bench.wait(|_| if hub.http.len() == 0 { Poll::Ready(()) } else { Poll::Pending });
+    assert_eq!(bench.tally.sockets(), 0);
+}
+
+#[test]
+fn names_and_each_of_their_addresses() {
+    // Only one of localhost's two addresses has somebody.
+    let mut bench = Bench::new();
+    let (addr, server) = saying(OK);
+    let authority = format!("localhost:{}", addr.port());
+    let call = send(&bench.network, get(&authority)).unwrap();
+    assert_eq!(bench.answer(&call), Ok(ok()));
+    server.join().unwrap();
+    let listener = std::net::TcpListener::bind("[::1]:0");
+    let Ok(listener) = listener else { return };
+    let authority = format!("localhost:{}", listener.local_addr().unwrap().port());
+    let server = std::thread::spawn(move || {
+        let mut peer = Peer::accept(&listener);
+        peer.head();
+        peer.say(OK);
+    });
+    let call = send(&bench.network, get(&authority)).unwrap();
+    assert_eq!(bench.answer(&call), Ok(ok()));
+    server.join().unwrap();
+}
