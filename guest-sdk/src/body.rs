@@ -410,6 +410,11 @@ impl Pull for RequestBody {
         self.allowed_bytes = self.allowed_bytes.map(|allowed| allowed.saturating_sub(n));
         Ok(n)
     }
+
+    fn trailers(&mut self) -> io::Result<HeaderMap> {
+        // A body of known length has none (RFC 9112 section 7.1.2), and need not be asked.
+        if self.declared_bytes.is_some() { Ok(HeaderMap::new()) } else { Self::trailers(self) }
+    }
 }
 
 impl Read for RequestBody {

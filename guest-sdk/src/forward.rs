@@ -2,6 +2,7 @@
 //!
 //! What this file must never know: what the handles stand for, and how waiting is done.
 
+use http::HeaderMap;
 use std::io;
 use tidegate_abi::poll::{Entry, READABLE, WRITABLE};
 
@@ -31,6 +32,14 @@ pub trait Pull {
     /// # Errors
     /// `WouldBlock` if either side is not ready.
     fn forward_to(&mut self, to: u32) -> io::Result<u64>;
+
+    /// What followed the body, once it has ended; nothing, where nothing can.
+    ///
+    /// # Errors
+    /// Those of the source.
+    fn trailers(&mut self) -> io::Result<HeaderMap> {
+        Ok(HeaderMap::new())
+    }
 
     /// Does what has to go on beside it, as far as it goes without waiting.
     ///

@@ -20,7 +20,7 @@ pub use crate::fetch::{Error as FetchError, ErrorKind as FetchErrorKind};
 use crate::fetch::{Request as FetchRequest, Response as FetchResponse};
 
 /// Sends a request, and waits for the head of its response: in text the address of what to GET, else what
-/// [`get`] and its kin build, or an [`http::Request`](Request).
+/// [`get`] and its kin build, or an [`http::Request`].
 ///
 /// ```
 /// use tidegate_sdk::http::{self, Request};

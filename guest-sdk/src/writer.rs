@@ -231,7 +231,7 @@ impl BodyWriter {
     /// ```
     ///
     /// # Errors
-    /// Those of [`RequestBody::try_read`] and [`Self::try_write`], except that it waits.
+    /// Those of reading `from` and of [`Self::try_write`], except that it waits.
     pub fn forward(&mut self, from: &mut impl Source) -> io::Result<u64> {
         let mut forwarding = Forwarding::default();
         sys::until(|waits| forwarding.step(from, self.handle, waits))

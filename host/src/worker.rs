@@ -125,6 +125,7 @@ impl Worker {
             self.accept();
             self.check_life();
         }
+        self.local.hub.http.clear();
         self.report();
         Ok(())
     }

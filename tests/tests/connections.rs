@@ -177,35 +177,60 @@ fn a_server_of_lines() {
     success(&server.get("hello.test", "/"));
 }
 
-/// A component with an accept loop of its own: it runs without a request, and when it ends it is started again, after a
+/// A component with an accept loop of its own: it runs without a request, and when it fails it is started again, after a
 /// pause that grows.
 #[test]
-fn a_resident_is_started_again_when_it_ends() {
+fn a_resident_is_started_again_when_it_fails() {
     let addr = free_addr();
     let app = App::guest("tcp_server").unrouted().env("LISTEN", addr).listen(addr);
     let server = Server::builder().app(app).app(App::guest("hello")).option("--workers", "1").start();
-    let talk = |line: &str| {
-        let mut stream = Stream::connect(&Addr::Tcp(addr), PATIENCE).ok()?;
-        stream.set_deadline(PATIENCE);
-        stream.write_all(line.as_bytes()).ok()?;
-        stream.shutdown_write().ok()?;
-        let mut all = String::new();
-        stream.read_to_string(&mut all).ok()?;
-        Some(all)
-    };
-    for round in 0..3 {
-        let said = poll_for(PATIENCE, || talk("hello\n").filter(|said| said.contains("hello")));
-        assert!(said.is_some(), "round {round}: it does not serve:\n{}", server.stderr().tail(20));
+    for (round, end) in ["crash", "exit", "crash"].iter().enumerate() {
+        // Its connections are numbered anew, as it is a new one.
+        let said = poll_for(PATIENCE, || talk(addr, "hello").filter(|said| said.ends_with("hello\n")));
+        let said =
+            said.unwrap_or_else(|| panic!("round {round}: it does not serve:\n{}", server.stderr().tail(20)));
+        assert_eq!(said, "1 hello\n", "round {round}");
+        assert_eq!(talk(addr, "again").as_deref(), Some("2 again\n"), "round {round}");
         success(&server.get("hello.test", "/"));
-        let before = restarts(&server).len();
-        talk("crash\n");
-        until("the log tells of the restart", || restarts(&server).len() > before);
+        assert_eq!(talk(addr, end).as_deref(), Some(""), "round {round}: it answers before it ends");
+        until("the log tells of it", || waits_ms(&server).len() > round);
     }
-    let told = restarts(&server);
-    assert!(told.len() >= 3, "{told:?}");
+    assert_eq!(waits_ms(&server), [100, 200, 400], "{}", server.stderr().tail(20));
+    let why = server.stderr().count(|line| line.contains("as was asked for"));
+    assert_eq!(why, 2, "what it panicked of is in the log");
 }
 
-fn restarts(server: &Server) -> Vec<String> {
+/// One line to a server of lines, and all that comes back; `None` if nobody is there.
+fn talk(addr: SocketAddr, line: &str) -> Option<String> {
+    let mut stream = Stream::connect(&Addr::Tcp(addr), PATIENCE).ok()?;
+    stream.write_all(format!("{line}\n").as_bytes()).ok()?;
+    stream.shutdown_write().ok()?;
+    let mut all = String::new();
+    match stream.read_to_string(&mut all) {
+        Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => None,
+        _ => Some(all),
+    }
+}
+
+/// How long each restart of the resident waited, as the log tells.
+fn waits_ms(server: &Server) -> Vec<u64> {
     let lines = server.stderr().lines();
-    lines.into_iter().filter(|line| line.contains("tcp-server") && line.contains("again")).collect()
+    let failed = lines.iter().filter(|line| line.contains("the resident has failed"));
+    let wait = |line: &String| line.split_once("wait_ms=")?.1.split_whitespace().next()?.parse().ok();
+    failed.filter_map(wait).collect()
+}
+
+/// It is one of an app's guests like any other: what it may not, it may not.
+#[test]
+fn a_resident_listens_only_where_it_may() {
+    let (allowed, other) = (free_addr(), free_addr());
+    let app = App::guest("tcp_server").unrouted().env("LISTEN", other).listen(allowed);
+    let server = Server::builder().app(app).app(App::guest("hello")).option("--workers", "1").start();
+    let line = server.wait_for_log(|line| line.contains("socket denied"));
+    assert!(line.is_some_and(|line| line.contains(&other.to_string()) && line.contains("sockets.listen")));
+    // It fails for that, and is started again, later each time.
+    until("it is tried again", || waits_ms(&server).len() >= 3);
+    assert_eq!(waits_ms(&server)[..3], [100, 200, 400]);
+    success(&server.get("hello.test", "/"));
+    assert!(talk(other, "hello").is_none());
 }

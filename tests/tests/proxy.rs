@@ -87,14 +87,44 @@ fn both_directions_stream_at_once() {
         }
         assert_eq!(String::from_utf8_lossy(&back), piece);
     }
-    client.send("0\r\nX-Echo: the end\r\n\r\n").unwrap();
+    client.send("0\r\n\r\n").unwrap();
     let mut body = body.unwrap();
     assert_eq!(client.read_body(&mut body, &mut Vec::new(), 100).unwrap(), 0);
     assert_eq!(body.end(), Some(&tidegate_tests::End::Clean));
-    // Through two hops, up and down again.
-    assert_eq!(body.trailers, [("x-echo".to_owned(), "the end".to_owned())]);
     assert_eq!(upstream.requests()[0].method, "POST");
     ok(&client.post("proxy.test", "/echo", b"again").unwrap(), b"again");
+}
+
+#[test]
+fn trailers_go_up() {
+    let upstream = Upstream::answering("fine");
+    let server = server(&upstream);
+    let mut client = client(&server);
+    client
+        .send("POST / HTTP/1.1\r\nHost: proxy.test\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n")
+        .unwrap();
+    client.send("5\r\nhello\r\n0\r\nX-Sum: five\r\n\r\n").unwrap();
+    ok(&client.response().unwrap(), b"fine");
+    let requests = upstream.requests();
+    let [request] = requests.as_slice() else { panic!("{requests:?}") };
+    let trailers: Vec<_> =
+        request.trailers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.as_str())).collect();
+    assert_eq!((request.body.as_slice(), trailers), (&b"hello"[..], vec![("x-sum".to_owned(), "five")]));
+}
+
+#[test]
+fn trailers_come_down() {
+    let upstream = Upstream::serve(|peer| {
+        while peer.request()?.is_some() {
+            peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n")?;
+            peer.send("5\r\nhello\r\n0\r\nX-Sum: five\r\n\r\n")?;
+        }
+        Ok(())
+    });
+    let server = server(&upstream);
+    let response = server.get("proxy.test", "/");
+    ok(&response, b"hello");
+    assert_eq!(response.trailers, [("x-sum".to_owned(), "five".to_owned())], "{response:?}");
 }
 
 /// 64 MB to an upstream that is slow at first, and from one to a slow client: what is on its way is bounded.

@@ -7,7 +7,7 @@ use tidegate_tests::daemon::free_addr;
 use tidegate_tests::pattern::Pattern;
 use tidegate_tests::{App, Redis, Server, wait};
 
-const GUESTS: [&str; 1] = ["redis_module"];
+const GUESTS: [&str; 2] = ["redis_module", "redis_std"];
 
 fn server(guest: &str, redis: &Redis) -> Server {
     let app = App::guest(guest).named("redis").env("REDIS", redis.addr()).connect(redis.addr());

@@ -91,7 +91,7 @@ impl Error {
     pub(super) fn refused(error: HostError) -> Self {
         let kind = match error.errno {
             errno::EACCES | errno::EPERM => ErrorKind::Denied,
-            errno::EMFILE | errno::EBUSY | errno::ENOSPC => ErrorKind::Busy,
+            errno::EMFILE | errno::EBUSY | errno::EDQUOT | errno::ENOSPC => ErrorKind::Busy,
             errno::EINVAL | errno::EMSGSIZE | errno::EILSEQ => ErrorKind::Request,
             errno::ETIMEDOUT => ErrorKind::Timeout,
             errno::ECONNREFUSED => ErrorKind::Refused,
@@ -101,7 +101,11 @@ impl Error {
             errno::EFBIG => ErrorKind::TooLarge,
             _ => ErrorKind::Other,
         };
-        Self::new(kind, error.to_string())
+        match kind {
+            // One name for it, wherever it is found out.
+            ErrorKind::Denied => Self::new(kind, "HTTP-request-denied"),
+            _ => Self::new(kind, error.to_string()),
+        }
     }
 
     /// An error that came through something that reads or writes.

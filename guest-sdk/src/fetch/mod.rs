@@ -55,11 +55,13 @@ mod error;
 mod redirect;
 mod request;
 mod response;
+mod response_body;
 mod upload;
 
 pub use body::Body;
 pub use error::{Error, ErrorKind};
 pub use request::{Pending, Request};
-pub use response::{Response, ResponseBody};
+pub use response::Response;
+pub use response_body::ResponseBody;
 
 pub(crate) use error::explain;

@@ -15,7 +15,7 @@ use super::response::Receiving;
 use super::upload::Upload;
 use super::{Body, Error, ErrorKind, Response};
 use crate::fields::pairs;
-use crate::sys::{self, GIVEN_BYTES_MAX, HostError, check};
+use crate::sys::{self, HostError, check};
 use crate::task;
 use crate::writer::BodyWriter;
 
@@ -307,7 +307,7 @@ impl Request {
 
     fn begin_whole(&self, body: &crate::Body) -> Result<Begun, Error> {
         let bytes = body.as_bytes();
-        if bytes.len() <= GIVEN_BYTES_MAX {
+        if sys::is_given(bytes.len()) {
             match self.try_request(packed::Body::Given, bytes)? {
                 Ok(handle) => return Ok(Begun::Given(handle)),
                 Err(HostError { errno: errno::EMSGSIZE, .. }) if !bytes.is_empty() => {}

@@ -3,11 +3,13 @@
 //! Invariants: it never waits, it says what for; a peer that wants no more of it has answered or failed, so that is for
 //! whoever reads the response; a source that fails ends all of it.
 
+use http::HeaderMap;
 use std::fmt;
 use std::io;
 use tidegate_abi::poll::{Entry, WRITABLE};
 use tidegate_abi::{errno, names};
 
+use crate::fields::packed_map;
 use crate::forward::{Forwarding, Pull};
 use crate::sys::{self, HostError, Waits, check};
 
@@ -43,6 +45,7 @@ impl Upload {
     /// Those of the source.
     pub(super) fn step(&mut self, waits: &mut Waits) -> io::Result<()> {
         let to = self.to;
+        let mut trailers = HeaderMap::new();
         let is_sent = match &mut self.from {
             From::Done => return Ok(()),
             From::Whole(body, sent) => loop {
@@ -63,7 +66,11 @@ impl Upload {
                 }
             },
             From::Source(source, forwarding) => match forwarding.step(source.as_mut(), to, waits) {
-                Ok(moved) => moved.is_some(),
+                Ok(None) => false,
+                Ok(Some(_)) => {
+                    trailers = source.trailers()?;
+                    true
+                }
                 Err(error) if is_unwanted(source.as_ref(), &error) => {
                     self.from = From::Done;
                     return Ok(());
@@ -73,10 +80,18 @@ impl Upload {
         };
         if is_sent {
             self.from = From::Done;
-            // If it is not taken, the response says why.
-            sys::finish(to, &[]);
+            end(to, &trailers);
         }
         Ok(())
+    }
+}
+
+/// Ends the request. If that is not taken, the response says why.
+fn end(to: u32, trailers: &HeaderMap) {
+    let finished = packed_map(trailers, |packed| check(names::FINISH, sys::finish(to, packed)));
+    if let Err(HostError { errno: errno::EINVAL | errno::EMSGSIZE, .. }) = finished {
+        // Trailers of somebody else's that may not be passed on.
+        sys::finish(to, &[]);
     }
 }
 

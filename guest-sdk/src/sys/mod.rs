@@ -60,6 +60,7 @@ impl From<HostError> for io::Error {
             errno::EADDRNOTAVAIL => Kind::AddrNotAvailable,
             errno::ENOENT => Kind::NotFound,
             errno::EBUSY => Kind::ResourceBusy,
+            errno::EDQUOT => Kind::QuotaExceeded,
             errno::ECONNABORTED | errno::ECANCELED => Kind::ConnectionAborted,
             errno::EPIPE => Kind::BrokenPipe,
             errno::EINVAL | errno::EMSGSIZE => Kind::InvalidInput,

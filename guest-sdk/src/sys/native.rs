@@ -587,8 +587,10 @@ pub(crate) mod calls {
         super::sockets::error(handle)
     }
 
-    /// The largest body that a request to others is given with the call.
-    pub(crate) const GIVEN_BYTES_MAX: usize = crate::sys::RESPOND_BODY_BYTES_MAX;
+    /// Whether a request to others is given a body of that size with the call.
+    pub(crate) fn is_given(body_bytes: usize) -> bool {
+        body_bytes <= crate::sys::RESPOND_BODY_BYTES_MAX
+    }
 
     pub(crate) fn fetch_request(head: &[u8], body: &[u8]) -> i32 {
         call("request", |host| host.fetches.begin(head, body, host.respond_bytes_max, host.now_ns))

@@ -51,8 +51,10 @@ mod raw {
     }
 }
 
-/// The largest body that a request to others is given with the call; larger ones are streamed.
-pub(crate) const GIVEN_BYTES_MAX: usize = super::RESPOND_BODY_BYTES_MAX;
+/// Whether a request to others is given a body of that size with the call; larger ones are streamed.
+pub(crate) fn is_given(body_bytes: usize) -> bool {
+    body_bytes <= super::RESPOND_BODY_BYTES_MAX
+}
 
 pub(crate) use raw::{close, error, forward};
 

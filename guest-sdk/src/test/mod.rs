@@ -36,8 +36,9 @@
 //! [`Exchange::run`] and [`Exchange::run_streaming`] always run natively.
 //!
 //! # Others
-//! Requests that a handler sends are answered by functions of the test ([`upstream`]), and nobody else is asked; its sockets
-//! are real ones, and while it waits for one, time is real too. What serves connections is at the other end of [`connect`].
+//! Requests that a handler sends are answered by functions of the test ([`upstream`]), and nobody else is asked; under
+//! `tidegate test` the real module asks the real ones. Its sockets are real in any case, and while it waits for one, time is
+//! real too. What serves connections is at the other end of [`connect`].
 
 mod answer;
 #[cfg(unix)]

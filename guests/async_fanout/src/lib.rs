@@ -1,7 +1,7 @@
 //! Asks several others at once: an `async fn` handler that waits for many things and holds nobody up.
 //!
 //! `/all?prices=300&stock=100` asks for two parts that take 300 and 100 milliseconds, and answers after 300. The parts
-//! are timers: they stand in for upstreams until handlers can make requests of their own.
+//! are timers that stand in for upstreams; `gather` asks real ones.
 
 use serde::Serialize;
 use std::time::Duration;

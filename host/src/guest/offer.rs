@@ -24,15 +24,6 @@ pub(super) const COMMAND_SHOWN: &str = "wasi:cli/run@0.2.x";
 const LINES_MAX: usize = 30;
 const NAME_BYTES_MAX: usize = 120;
 
-/// How it goes with an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// It works.
-    Works,
-    /// It is there, and what would do something fails when it is called: why.
-    Denies(&'static str),
-}
-
 /// An interface that components may import in any version 0.2.x.
 #[derive(Debug)]
 pub(crate) struct Interface {
@@ -40,7 +31,6 @@ pub(crate) struct Interface {
     /// Between spaces.
     resources: &'static str,
     functions: &'static str,
-    pub(crate) standing: Standing,
 }
 
 impl Interface {
@@ -63,24 +53,13 @@ impl Interface {
     }
 }
 
-const fn works(name: &'static str, resources: &'static str, functions: &'static str) -> Interface {
-    Interface { name, resources, functions, standing: Standing::Works }
+const fn offered(name: &'static str, resources: &'static str, functions: &'static str) -> Interface {
+    Interface { name, resources, functions }
 }
-
-const fn denies(
-    name: &'static str,
-    why: &'static str,
-    resources: &'static str,
-    functions: &'static str,
-) -> Interface {
-    Interface { name, resources, functions, standing: Standing::Denies(why) }
-}
-
-const NO_REQUESTS: &str = "requests to others are not sent yet: `handle` fails with `HTTP-request-denied`";
 
 /// Everything.
 pub(crate) const INTERFACES: &[Interface] = &[
-    works(
+    offered(
         "wasi:http/types",
         "fields incoming-request incoming-body future-trailers response-outparam outgoing-response outgoing-body \
          outgoing-request request-options incoming-response future-incoming-response",
@@ -109,10 +88,10 @@ pub(crate) const INTERFACES: &[Interface] = &[
          [method]future-incoming-response.subscribe [method]future-incoming-response.get \
          http-error-code",
     ),
-    denies("wasi:http/outgoing-handler", NO_REQUESTS, "", "handle"),
-    works("wasi:io/error", "error", "[method]error.to-debug-string"),
-    works("wasi:io/poll", "pollable", "[method]pollable.ready [method]pollable.block poll"),
-    works(
+    offered("wasi:http/outgoing-handler", "", "handle"),
+    offered("wasi:io/error", "error", "[method]error.to-debug-string"),
+    offered("wasi:io/poll", "pollable", "[method]pollable.ready [method]pollable.block poll"),
+    offered(
         "wasi:io/streams",
         "input-stream output-stream",
         "[method]input-stream.read [method]input-stream.blocking-read [method]input-stream.skip \
@@ -123,22 +102,22 @@ pub(crate) const INTERFACES: &[Interface] = &[
          [method]output-stream.write-zeroes [method]output-stream.blocking-write-zeroes-and-flush \
          [method]output-stream.splice [method]output-stream.blocking-splice",
     ),
-    works("wasi:clocks/monotonic-clock", "", "now resolution subscribe-instant subscribe-duration"),
-    works("wasi:clocks/wall-clock", "", "now resolution"),
-    works("wasi:random/random", "", "get-random-bytes get-random-u64"),
-    works("wasi:random/insecure", "", "get-insecure-random-bytes get-insecure-random-u64"),
-    works("wasi:random/insecure-seed", "", "insecure-seed"),
-    works("wasi:cli/environment", "", "get-environment get-arguments initial-cwd"),
-    works("wasi:cli/exit", "", "exit exit-with-code"),
-    works("wasi:cli/stdin", "", "get-stdin"),
-    works("wasi:cli/stdout", "", "get-stdout"),
-    works("wasi:cli/stderr", "", "get-stderr"),
-    works("wasi:cli/terminal-input", "terminal-input", ""),
-    works("wasi:cli/terminal-output", "terminal-output", ""),
-    works("wasi:cli/terminal-stdin", "", "get-terminal-stdin"),
-    works("wasi:cli/terminal-stdout", "", "get-terminal-stdout"),
-    works("wasi:cli/terminal-stderr", "", "get-terminal-stderr"),
-    works(
+    offered("wasi:clocks/monotonic-clock", "", "now resolution subscribe-instant subscribe-duration"),
+    offered("wasi:clocks/wall-clock", "", "now resolution"),
+    offered("wasi:random/random", "", "get-random-bytes get-random-u64"),
+    offered("wasi:random/insecure", "", "get-insecure-random-bytes get-insecure-random-u64"),
+    offered("wasi:random/insecure-seed", "", "insecure-seed"),
+    offered("wasi:cli/environment", "", "get-environment get-arguments initial-cwd"),
+    offered("wasi:cli/exit", "", "exit exit-with-code"),
+    offered("wasi:cli/stdin", "", "get-stdin"),
+    offered("wasi:cli/stdout", "", "get-stdout"),
+    offered("wasi:cli/stderr", "", "get-stderr"),
+    offered("wasi:cli/terminal-input", "terminal-input", ""),
+    offered("wasi:cli/terminal-output", "terminal-output", ""),
+    offered("wasi:cli/terminal-stdin", "", "get-terminal-stdin"),
+    offered("wasi:cli/terminal-stdout", "", "get-terminal-stdout"),
+    offered("wasi:cli/terminal-stderr", "", "get-terminal-stderr"),
+    offered(
         "wasi:filesystem/types",
         "descriptor directory-entry-stream",
         "[method]descriptor.read-via-stream [method]descriptor.write-via-stream \
@@ -153,17 +132,17 @@ pub(crate) const INTERFACES: &[Interface] = &[
          [method]descriptor.metadata-hash [method]descriptor.metadata-hash-at \
          [method]directory-entry-stream.read-directory-entry filesystem-error-code",
     ),
-    works("wasi:filesystem/preopens", "", "get-directories"),
-    works("wasi:sockets/network", "network", "network-error-code"),
-    works("wasi:sockets/instance-network", "", "instance-network"),
-    works(
+    offered("wasi:filesystem/preopens", "", "get-directories"),
+    offered("wasi:sockets/network", "network", "network-error-code"),
+    offered("wasi:sockets/instance-network", "", "instance-network"),
+    offered(
         "wasi:sockets/ip-name-lookup",
         "resolve-address-stream",
         "resolve-addresses [method]resolve-address-stream.resolve-next-address \
          [method]resolve-address-stream.subscribe",
     ),
-    works("wasi:sockets/tcp-create-socket", "", "create-tcp-socket"),
-    works(
+    offered("wasi:sockets/tcp-create-socket", "", "create-tcp-socket"),
+    offered(
         "wasi:sockets/tcp",
         "tcp-socket",
         "[method]tcp-socket.start-bind [method]tcp-socket.finish-bind [method]tcp-socket.start-connect \
@@ -179,8 +158,8 @@ pub(crate) const INTERFACES: &[Interface] = &[
          [method]tcp-socket.set-receive-buffer-size [method]tcp-socket.send-buffer-size \
          [method]tcp-socket.set-send-buffer-size [method]tcp-socket.subscribe [method]tcp-socket.shutdown",
     ),
-    works("wasi:sockets/udp-create-socket", "", "create-udp-socket"),
-    works(
+    offered("wasi:sockets/udp-create-socket", "", "create-udp-socket"),
+    offered(
         "wasi:sockets/udp",
         "udp-socket incoming-datagram-stream outgoing-datagram-stream",
         "[method]udp-socket.start-bind [method]udp-socket.finish-bind [method]udp-socket.stream \

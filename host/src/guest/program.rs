@@ -370,6 +370,9 @@ fn check_wants(code: &Code, wants: Wants) -> Result<(), LoadError> {
         });
     }
     let by_itself = command && wants.sockets || connections && wants.connections;
+    if http && !wants.http && !by_itself {
+        return refuse("nothing leads to it: give it `routes`, as in `routes = [\"/*\"]`".to_owned());
+    }
     if http || !wants.http && by_itself || wants.http_by_default && by_itself {
         return Ok(());
     }

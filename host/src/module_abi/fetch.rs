@@ -283,7 +283,8 @@ pub(super) fn take_from(fetch: &mut Fetch, from: &mut Pipe, max: usize) -> Done<
     match moved.map_err(errno)? {
         // Full; or it is as long as was said, and that there is more ends it.
         0 => {
-            let one = from.peek()[0].first().copied().ok_or(EAGAIN)?;
+            let [first, _] = from.peek();
+            let one = first.first().copied().ok_or(EAGAIN)?;
             let moved = write(fetch, &[one])?;
             from.consume(moved);
             Ok(moved)

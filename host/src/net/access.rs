@@ -86,6 +86,7 @@ impl fmt::Debug for Access {
 }
 
 impl Access {
+    #[cfg(test)]
     pub(crate) fn new(
         app: Arc<str>,
         tenant: u64,

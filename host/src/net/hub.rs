@@ -7,7 +7,6 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::Waker;
 
 use mio::event::Event;
 use mio::{Interest, Registry};
@@ -20,15 +19,9 @@ use super::resolve::Resolver;
 use crate::clock::{Clock, MS, Nanos};
 use crate::reactor::token::{Slot, Slots, Source};
 
-/// Whom a timer is for.
-enum Due {
-    Waker(Waker),
-    Driver(Weak<dyn Driven>),
-}
-
 struct Timers {
     wheel: Wheel<Slot>,
-    due: Slots<Due>,
+    due: Slots<Weak<dyn Driven>>,
     fired: Vec<Slot>,
 }
 
@@ -123,19 +116,10 @@ impl Hub {
         }
     }
 
-    /// Wakes somebody at a point in time, or up to a millisecond after it.
-    pub(crate) fn wake_at(&self, at: Nanos, waker: Waker) -> Timer {
-        self.set(at, Due::Waker(waker))
-    }
-
     /// Drives something at a point in time, or up to a millisecond after it.
     pub(crate) fn drive_at(&self, at: Nanos, driver: Weak<dyn Driven>) -> Timer {
-        self.set(at, Due::Driver(driver))
-    }
-
-    fn set(&self, at: Nanos, due: Due) -> Timer {
         let mut timers = lock(&self.timers);
-        let slot = timers.due.insert_with(|_| due);
+        let slot = timers.due.insert_with(|_| driver);
         let id = timers.wheel.insert(at.saturating_add(MS - 1) / MS, slot);
         Timer { id, slot }
     }
@@ -144,10 +128,7 @@ impl Hub {
     pub(crate) fn cancel_timer(&self, timer: Timer) {
         let mut timers = lock(&self.timers);
         timers.wheel.cancel(timer.id);
-        let due = timers.due.remove(timer.slot);
-        drop(timers);
-        // A waker's drop may run anything.
-        drop(due);
+        timers.due.remove(timer.slot);
     }
 
     /// How many milliseconds until the next timer.
@@ -167,14 +148,8 @@ impl Hub {
         drop(timers);
         for slot in fired.drain(..) {
             let due = lock(&self.timers).due.remove(slot);
-            match due {
-                Some(Due::Waker(waker)) => waker.wake(),
-                Some(Due::Driver(driver)) => {
-                    if let Some(driver) = driver.upgrade() {
-                        driver.drive(self);
-                    }
-                }
-                None => {}
+            if let Some(driver) = due.as_ref().and_then(Weak::upgrade) {
+                driver.drive(self);
             }
         }
         lock(&self.timers).fired = fired;
@@ -184,7 +159,6 @@ impl Hub {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-    use std::task::Wake;
 
     use super::*;
 
@@ -214,12 +188,12 @@ pub(crate) mod tests {
         hub.fire_timers(hub.now());
     }
 
-    /// Counts how often it is woken.
+    /// Counts how often it is driven.
     #[derive(Default)]
     struct Count(AtomicUsize);
 
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
+    impl Driven for Count {
+        fn drive(self: Arc<Self>, _: &Arc<Hub>) {
             self.0.fetch_add(1, Relaxed);
         }
     }
@@ -228,9 +202,13 @@ pub(crate) mod tests {
     fn timers_fire_once_and_not_before_their_time() {
         let hub = hub();
         let count = Arc::new(Count::default());
+        let driver = || {
+            let driver: Arc<dyn Driven> = Arc::clone(&count) as Arc<dyn Driven>;
+            Arc::downgrade(&driver)
+        };
         let now = hub.now();
-        hub.wake_at(now + 50 * MS, Arc::clone(&count).into());
-        let cancelled = hub.wake_at(now + 20 * MS, Arc::clone(&count).into());
+        hub.drive_at(now + 50 * MS, driver());
+        let cancelled = hub.drive_at(now + 20 * MS, driver());
         hub.cancel_timer(cancelled);
         hub.fire_timers(now + 49 * MS);
         assert_eq!(count.0.load(Relaxed), 0);

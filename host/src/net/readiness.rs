@@ -150,11 +150,6 @@ impl Readiness {
         self.lock().ready.dead
     }
 
-    /// The peer has said that it sends nothing more; bytes may still be there to read.
-    pub(crate) fn peer_ended(&self) -> bool {
-        self.lock().ready.ended
-    }
-
     /// Ready when a read may find something.
     pub(crate) fn poll_read(&self, cx: &Context<'_>) -> Poll<()> {
         let mut inner = self.lock();

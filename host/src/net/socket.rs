@@ -132,18 +132,11 @@ impl<S: Source> Socket<S> {
         self.network.as_ref().map_or(Ok(wanted), |network| network.allowance(wanted))
     }
 
-    fn moved(&self, bytes: usize) {
+    /// So many bytes were received or sent.
+    pub(super) fn moved(&self, bytes: usize) {
         if let Some(network) = &self.network {
             network.moved(bytes);
         }
-    }
-
-    pub(super) fn hub(&self) -> &Arc<Hub> {
-        &self.hub
-    }
-
-    pub(super) fn network(&self) -> Option<&Arc<Network>> {
-        self.network.as_ref()
     }
 
     pub(super) fn readiness(&self) -> &Readiness {

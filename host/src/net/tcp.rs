@@ -258,10 +258,11 @@ impl TcpStream {
         peeked
     }
 
-    /// Takes `count` bytes that were peeked at, without looking at them again.
+    /// Takes `count` bytes that were peeked at, without looking at them again. What was sent on from them is not held
+    /// against the call's limit, as that would lose bytes; it counts.
     ///
     /// # Errors
-    /// As [`Self::try_read`].
+    /// The system's.
     pub(crate) fn discard(&self, mut count: usize) -> Result<(), Errno> {
         let mut nowhere = [MaybeUninit::<u8>::uninit(); DISCARD_BYTES];
         while count > 0 {
@@ -274,6 +275,7 @@ impl TcpStream {
                 return Ok(());
             }
             count = count.saturating_sub(taken);
+            self.socket.moved(taken);
         }
         Ok(())
     }
@@ -346,11 +348,6 @@ impl TcpStream {
     /// It is closed.
     pub(crate) fn options<R>(&self, f: impl FnOnce(SockRef<'_>) -> R) -> Result<R, Errno> {
         self.socket.with(|io| Ok(f(SockRef::from(io))))
-    }
-
-    /// Closes it for whoever else has it, too.
-    pub(crate) fn close(&self) {
-        super::socket::Close::close(&*self.socket);
     }
 }
 

@@ -62,7 +62,7 @@ pub(crate) fn state_in(high: usize, outside: Outside) -> ComponentState {
         instances: Instances::Fresh,
         env: Vec::new(),
         mounts: Vec::new(),
-        wants: Wants::default(),
+        wants: Wants { http: true, ..Wants::default() },
     };
     let program = Arc::new(loader.load(&wasm, &blake3::hash(&wasm), spec).unwrap());
     let exchange = Exchange::new(clock);

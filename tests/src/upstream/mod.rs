@@ -25,6 +25,9 @@ use crate::wait::PATIENCE;
 /// Connections that may be open at once; each is a thread.
 const OPEN_MAX: usize = 2_000;
 
+/// What an upstream does with a connection.
+type Behaviour = dyn Fn(&mut Peer) -> io::Result<()> + Send + Sync;
+
 /// A running upstream.
 pub struct Upstream {
     addr: SocketAddr,
@@ -97,10 +100,7 @@ impl Upstream {
         Self::serve(move |peer| bad.behave(peer))
     }
 
-    fn start(
-        settings: Option<Arc<ServerConfig>>,
-        behave: Arc<dyn Fn(&mut Peer) -> io::Result<()> + Send + Sync>,
-    ) -> Self {
+    fn start(settings: Option<Arc<ServerConfig>>, behave: Arc<Behaviour>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port for the upstream");
         let addr = listener.local_addr().expect("the upstream's address");
         let shared = Arc::new(Shared::default());
@@ -191,7 +191,7 @@ impl Drop for Upstream {
 fn accept(
     listener: &TcpListener,
     settings: Option<&Arc<ServerConfig>>,
-    behave: &Arc<dyn Fn(&mut Peer) -> io::Result<()> + Send + Sync>,
+    behave: &Arc<Behaviour>,
     shared: &Arc<Shared>,
 ) {
     let mut threads: Vec<JoinHandle<()>> = Vec::new();

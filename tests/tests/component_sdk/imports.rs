@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tidegate_tests::artifacts::{MODULES_ONLY, component_guest, module_guest, workspace};
+use tidegate_tests::artifacts::{COMPONENTS_ONLY, MODULES_ONLY, component_guest, module_guest, workspace};
 
 /// The crates in `guests`.
 fn all() -> Vec<String> {
@@ -21,7 +21,8 @@ fn has(bytes: &[u8], text: &str) -> bool {
 fn every_guest_is_a_component_without_anything_of_tidegate() {
     let guests = all();
     assert!(guests.len() > 15, "{guests:?}");
-    for name in guests.iter().filter(|name| !MODULES_ONLY.contains(&name.as_str())) {
+    let is_both = |name: &&String| ![MODULES_ONLY, COMPONENTS_ONLY].concat().contains(&name.as_str());
+    for name in guests.iter().filter(is_both) {
         let bytes = fs::read(component_guest(name)).unwrap();
         // The preamble of a component, as the component model's binary format has it.
         assert_eq!(bytes[..8], *b"\0asm\x0d\0\x01\0", "{name} is no component");

@@ -42,8 +42,10 @@ pub(crate) use log::log;
 /// The number of the first handle, as a module has it.
 const FIRST_HANDLE: u32 = 3;
 
-/// A body is written to a request as there is room for it, and none of it is given with the call.
-pub(crate) const GIVEN_BYTES_MAX: usize = 0;
+/// Whether a request to others is given a body of that size with the call: it is written as there is room for it.
+pub(crate) fn is_given(body_bytes: usize) -> bool {
+    body_bytes == 0
+}
 
 /// Bytes of memory in one page.
 const PAGE_BYTES: u64 = 64 << 10;

@@ -2,7 +2,7 @@
 
 use tidegate_abi::errno::{EAGAIN, ECONNRESET, Errno};
 use wasip2::io::poll::Pollable;
-use wasip2::io::streams::{OutputStream, StreamError};
+use wasip2::io::streams::OutputStream;
 
 use super::incoming::{Consume, Incoming};
 use super::why;
@@ -59,7 +59,7 @@ impl Sink {
             }
             Err(error) => {
                 // Either side may be the one: a stream that still takes something is not.
-                if let Err(StreamError::Closed) = self.stream.check_write() {
+                if self.stream.check_write().is_err() {
                     return Err(ECONNRESET);
                 }
                 from.fail(&error).map(|_| 0)

@@ -235,9 +235,15 @@ impl Sender {
         self.state == Send::Done && self.is_flushed()
     }
 
-    /// Goes back to the head's first byte, to send it on another connection. False: the body has begun, so that cannot be.
+    /// True if nothing of the body is on its way: the head can be sent on another connection.
+    #[must_use]
+    pub fn can_rewind(&self) -> bool {
+        self.head_only && self.credit == 0 && self.state != Send::Cut
+    }
+
+    /// Goes back to the head's first byte. False: the body has begun, so that cannot be.
     pub fn rewind(&mut self) -> bool {
-        let can = self.head_only && self.credit == 0 && self.state != Send::Cut;
+        let can = self.can_rewind();
         if can {
             self.sent = 0;
         }

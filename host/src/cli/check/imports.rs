@@ -8,7 +8,7 @@ use wasmtime::{Engine, Linker, Module};
 use crate::config::AppSettings;
 use crate::guest::anatomy::{Item, ItemKind};
 use crate::guest::engine::{self, Mode};
-use crate::guest::offer::{self, Standing};
+use crate::guest::offer;
 use crate::guest::state::GuestState;
 use crate::module_abi;
 
@@ -91,17 +91,14 @@ pub(super) fn of_component(import: &Import, means: Means) -> Verdict {
     };
     match offer::interface(&import.module).filter(|interface| interface.has(&item)) {
         None => Verdict::new(Grant::Unknown, offer::hint(&import.module).unwrap_or_default()),
-        Some(interface) => match interface.standing {
-            Standing::Denies(why) => Verdict::new(Grant::Denied, why),
-            Standing::Works => match missing(interface.name, means) {
-                Some(why) => Verdict::new(Grant::Denied, why),
-                None => Verdict::new(Grant::Granted, ""),
-            },
+        Some(interface) => match missing(interface.name, means) {
+            Some(why) => Verdict::new(Grant::Denied, why),
+            None => Verdict::new(Grant::Granted, ""),
         },
     }
 }
 
-/// What an interface that works has nothing to work with, where that is so.
+/// What an interface has nothing to work with, where that is so.
 fn missing(interface: &str, means: Means) -> Option<&'static str> {
     let sockets = means.connect || means.listen;
     match interface {

@@ -313,6 +313,7 @@ fn absent(facts: &Facts, verdicts: &[Verdict]) -> Vec<Objection> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Rule;
 
     /// What is objected to a module in text format.
     fn objected(wat: &str) -> Vec<String> {
@@ -322,6 +323,33 @@ mod tests {
         let verdicts = verdicts(&judge, &facts, &app);
         let found = objections(&facts, &verdicts, &app);
         found.into_iter().map(|objection| format!("{} / {}", objection.what, objection.help)).collect()
+    }
+
+    #[test]
+    fn what_does_without_requests_is_left_alone() {
+        let judge = Judge::new().unwrap();
+        let connections = r#"(module (memory (export "memory") 1)
+            (func (export "tidegate_connection") (param i32) (result i32) (i32.const 0)))"#;
+        let command = r#"(component (instance $i) (export "wasi:cli/run@0.2.0" (instance $i)))"#;
+        let table = [
+            (connections, false, true, "it serves raw connections alone"),
+            (connections, false, false, ""),
+            (command, false, true, "it is a command"),
+            (command, true, true, ""),
+        ];
+        for (wat, has_sockets, has_routes, expected) in table {
+            let facts = Facts::of(&wat::parse_str(wat).unwrap());
+            let mut app = AppSettings::new("x".into(), "x.wasm".into());
+            if has_sockets {
+                app.sockets.listen.push(Rule::parse_listen("localhost:1").unwrap());
+            }
+            if !has_routes {
+                app.routes.clear();
+            }
+            let found = objections(&facts, &verdicts(&judge, &facts, &app), &app);
+            let what = found.first().map_or("", |objection| objection.what.as_str());
+            assert!(what.starts_with(expected) && what.is_empty() == expected.is_empty(), "{wat}: {found:?}");
+        }
     }
 
     #[test]

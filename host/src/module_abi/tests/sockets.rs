@@ -9,6 +9,7 @@ use tidegate_abi::poll::{ERROR, HANGUP, READABLE, WRITABLE};
 
 use super::*;
 use crate::net::hub::tests::turn_for;
+use crate::net::tcp::AcceptedTcp;
 
 /// Where the texts of addresses stand in a guest's memory, and where there is room.
 pub(super) const TEXT: u32 = 1024;
@@ -583,6 +584,43 @@ fn what_a_guest_leaves_open_is_closed_however_it_ends() {
     drop(runner);
     assert_eq!((bench.outside.hub.sockets(), bench.tally.sockets()), (0, 0));
     assert_eq!(other.join().unwrap(), 0);
+}
+
+/// A call for a connection has that, and no request.
+#[test]
+fn a_connection_is_a_socket_and_there_are_no_bodies() {
+    let mut bench = loopback();
+    let serves = "(func (export \"tidegate_connection\") (param $h i32) (result i32)
+        (if (i32.ne (local.get $h) (i32.const 5)) (then (return (i32.const -1))))
+        (if (i32.ne (call $read (i32.const 3) (i32.const 0) (i32.const 8)) (i32.const -8)) (then (return (i32.const -2))))
+        (if (i32.ne (call $write (i32.const 4) (i32.const 0) (i32.const 8)) (i32.const -8)) (then (return (i32.const -3))))
+        (if (i32.lt_s (call $request_head (i32.const 4096) (i32.const 4096)) (i32.const 88)) (then (return (i32.const -4))))
+        (if (call $respond (i32.const 200) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 8)) (then (return (i32.const -5))))
+        (if (i32.ne (call $get (local.get $h) (i32.const 64)) (i32.const 5)) (then (return (i32.const -6))))
+        (if (i32.ne (call $put (local.get $h) (i32.const 4096) (i32.const 5)) (i32.const 5)) (then (return (i32.const -7))))
+        (call $get (local.get $h) (i32.const 64)))
+        (func $open";
+    let program = bench
+        .program_of(&socket_guest("", "unreachable").replacen("(func $open", serves, 1), Instances::Fresh);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let client = thread::spawn(move || {
+        let mut stream = TcpStream::connect(addr).unwrap();
+        stream.write_all(b"hello").unwrap();
+        let mut got = [0; 5];
+        stream.read_exact(&mut got).unwrap();
+        got
+    });
+    let accepted = listener.accept().unwrap().0;
+    accepted.set_nonblocking(true).unwrap();
+    let io = mio::net::TcpStream::from_std(accepted);
+    let accepted = AcceptedTcp::new(io, &bench.outside.access).unwrap();
+    let mut runner = Runner::new(std::sync::mpsc::channel().0, engine::Mode::Production);
+    bench.exchange.slice.set_budget(10_000 * MS);
+    runner.begin(Job { call: Call::Connection(accepted), ..bench.job(program) });
+    assert_eq!(bench.drive(&mut runner), Outcome::Returned(0));
+    assert_eq!(&client.join().unwrap(), b"hello");
+    assert_eq!((bench.outside.hub.sockets(), bench.tally.sockets()), (0, 0));
 }
 
 /// A socket of one request is nothing to the next one that the instance serves.

@@ -29,7 +29,8 @@ struct Inner {
 
 /// A request that was sent, or is being sent, and its response.
 pub(crate) struct Call {
-    me: Weak<Self>,
+    /// What the loop calls.
+    me: Weak<dyn Driven>,
     inner: Mutex<Inner>,
 }
 
@@ -76,10 +77,10 @@ pub(crate) fn send<'a, F: IntoIterator<Item = Field<'a>>>(
     };
     let exchange = Exchange::new(Arc::clone(network), origin, stage, wire, request.timeouts, repeats, now);
     let call = Arc::new_cyclic(|me: &Weak<Call>| Call {
-        me: Weak::clone(me),
+        me: me.clone(),
         inner: Mutex::new(Inner { exchange, reader: None, writer: None }),
     });
-    let weak: Weak<dyn Close> = call.me.clone();
+    let weak = Arc::downgrade(&call);
     network.opened(weak).map_err(|_| Failure::ConnectionTerminated)?;
     call.start();
     Ok(call)
@@ -104,29 +105,24 @@ impl Call {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn driver(&self) -> Weak<dyn Driven> {
-        self.me.clone()
-    }
-
     fn start(&self) {
         let mut inner = self.lock();
         if let Stage::Open(link) = &inner.exchange.stage {
-            link.tcp.set_driver(self.driver());
+            link.tcp.set_driver(Weak::clone(&self.me));
         }
         // A body that is to follow may leave with its head.
         if inner.exchange.wire.sender.state() == Sending::Body {
             inner.exchange.hold();
         }
         let flush = inner.exchange.wire.sender.state() != Sending::Body;
-        inner.exchange.advance(flush, &self.driver(), &mut Context::from_waker(Waker::noop()));
+        inner.exchange.advance(flush, &self.me, &mut Context::from_waker(Waker::noop()));
     }
 
     /// Ready when the head of the response is there.
     pub(crate) fn poll_head(&self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let mut inner = self.lock();
-        inner.exchange.advance(true, &self.driver(), cx);
-        if inner.exchange.wire.receiver.has_head() {
-            inner.exchange.head_taken = true;
+        inner.exchange.advance(true, &self.me, cx);
+        if inner.exchange.take_head() {
             return Poll::Ready(Ok(()));
         }
         if let Some(failure) = &inner.exchange.failure {
@@ -138,7 +134,9 @@ impl Call {
 
     /// Looks at the head of the response: its status is 0 as long as [`Self::poll_head`] was not ready.
     pub(crate) fn with_head<R>(&self, f: impl FnOnce(&ResponseHead) -> R) -> R {
-        f(self.lock().exchange.wire.receiver.head())
+        let mut inner = self.lock();
+        inner.exchange.take_head();
+        f(inner.exchange.wire.receiver.head())
     }
 
     /// Reads of the response's body. None: nothing yet. 0: the end, or no room.
@@ -152,6 +150,7 @@ impl Call {
             self.go_on(exchange);
         }
         let n = exchange.wire.response.read(into);
+        exchange.take_head();
         if n > 0 || into.is_empty() || exchange.wire.response.drained() {
             if exchange.resumes() {
                 self.go_on(exchange);
@@ -165,7 +164,7 @@ impl Call {
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.lock();
         if !inner.exchange.is_readable() {
-            inner.exchange.advance(true, &self.driver(), cx);
+            inner.exchange.advance(true, &self.me, cx);
         }
         if inner.exchange.is_readable() {
             return Poll::Ready(());
@@ -220,13 +219,13 @@ impl Call {
         if !many {
             exchange.hold();
         }
-        exchange.advance(many, &self.driver(), &mut Context::from_waker(Waker::noop()));
+        exchange.advance(many, &self.me, &mut Context::from_waker(Waker::noop()));
     }
 
     /// Ready when the request's body takes bytes, or will not take any.
     pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.lock();
-        inner.exchange.advance(true, &self.driver(), cx);
+        inner.exchange.advance(true, &self.me, cx);
         if inner.exchange.is_writable() {
             return Poll::Ready(());
         }
@@ -258,15 +257,8 @@ impl Call {
         exchange.check_end()?;
         exchange.wire.trailers = lines;
         exchange.wire.request.end();
-        exchange.advance(true, &self.driver(), &mut Context::from_waker(Waker::noop()));
+        exchange.advance(true, &self.me, &mut Context::from_waker(Waker::noop()));
         Ok(())
-    }
-
-    /// True if the request is whole: its body was ended cleanly, or it has none.
-    pub(crate) fn has_finished(&self) -> bool {
-        let inner = self.lock();
-        let wire = &inner.exchange.wire;
-        wire.request.is_ended() || wire.sender.body_length() == Some(0)
     }
 
     /// Takes bytes of the response out of their pipe, as [`Self::read`] would.
@@ -305,7 +297,7 @@ impl Call {
 
     /// Goes on where nobody is to be woken: the guest itself is here.
     fn go_on(&self, exchange: &mut Exchange) {
-        exchange.advance(false, &self.driver(), &mut Context::from_waker(Waker::noop()));
+        exchange.advance(false, &self.me, &mut Context::from_waker(Waker::noop()));
     }
 
     /// Ends it. The connection is kept if both messages are at their ends.
@@ -337,7 +329,7 @@ impl Driven for Call {
         let mut inner = self.lock();
         let waker = inner.reader.clone().or_else(|| inner.writer.clone());
         let mut cx = Context::from_waker(waker.as_ref().unwrap_or(Waker::noop()));
-        inner.exchange.advance(false, &self.driver(), &mut cx);
+        inner.exchange.advance(false, &self.me, &mut cx);
         let reader = if inner.exchange.is_readable() { inner.reader.take() } else { None };
         let writer = if inner.exchange.is_writable() { inner.writer.take() } else { None };
         drop(inner);

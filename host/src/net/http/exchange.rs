@@ -7,8 +7,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use tidegate_proto::client::state::{Recv, Send as Sending};
-use tidegate_proto::client::{Receiver, RequestBody, ResponseError, is_reusable, response_limits};
-use tidegate_proto::limits::Limits;
+use tidegate_proto::client::{Receiver, RequestBody, ResponseError, is_reusable};
 
 use super::Timeouts;
 use super::dial::Dial;
@@ -40,7 +39,6 @@ pub(super) struct Exchange {
     timeouts: Timeouts,
     pub(super) stage: Stage,
     pub(super) wire: Box<Wire>,
-    limits: Limits,
     /// Why the response does not go on.
     pub(super) failure: Option<Failure>,
     /// Why the request does not, though a response may still come.
@@ -48,7 +46,9 @@ pub(super) struct Exchange {
     /// The connection was kept, and the request may be sent on another one if that is gone.
     repeats: bool,
     /// The guest has seen the head: from now on it waits for the body.
-    pub(super) head_taken: bool,
+    head_taken: bool,
+    /// When it was last looked at: the clock is read once each time.
+    now: Nanos,
     /// When something was sent last.
     sent_at: Nanos,
     /// When something was received last, or reading went on.
@@ -76,17 +76,23 @@ impl Exchange {
             timeouts,
             stage,
             wire,
-            limits: response_limits(),
             failure: None,
             unsent: None,
             repeats,
             head_taken: false,
+            now,
             sent_at: now,
             heard_at: now,
             paused: false,
             hold_until: None,
             timer: None,
         }
+    }
+
+    /// The guest takes the head, if it is there.
+    pub(super) fn take_head(&mut self) -> bool {
+        self.head_taken |= self.wire.receiver.has_head();
+        self.head_taken
     }
 
     /// What is written waits a moment for more.
@@ -149,6 +155,7 @@ impl Exchange {
     /// Does what can be done now. `flush`: what is held is sent.
     pub(super) fn advance(&mut self, flush: bool, driver: &Weak<dyn Driven>, cx: &mut Context<'_>) {
         let mut flush = flush;
+        self.now = self.network.hub.now();
         loop {
             match &mut self.stage {
                 Stage::Over => break,
@@ -156,7 +163,7 @@ impl Exchange {
                     Poll::Pending => break,
                     Poll::Ready(Ok(link)) => {
                         self.stage = Stage::Open(link);
-                        self.touch();
+                        (self.sent_at, self.heard_at) = (self.now, self.now);
                         flush |= self.hold_until.is_none();
                     }
                     Poll::Ready(Err(failure)) => self.fail(failure),
@@ -170,13 +177,8 @@ impl Exchange {
         self.watch(driver);
     }
 
-    fn touch(&mut self) {
-        self.sent_at = self.network.hub.now();
-        self.heard_at = self.sent_at;
-    }
-
     fn exchange(&mut self, flush: bool) -> Result<(), Failure> {
-        let held = self.hold_until.is_some_and(|until| !flush && until > self.network.hub.now());
+        let held = self.hold_until.is_some_and(|until| !flush && until > self.now);
         if !held {
             self.hold_until = None;
             self.transmit()?;
@@ -199,7 +201,7 @@ impl Exchange {
     fn transmit(&mut self) -> Result<(), Failure> {
         let Stage::Open(link) = &mut self.stage else { return Ok(()) };
         let (wire, network) = (&mut *self.wire, &*self.network);
-        loop {
+        while link.may_send() {
             let mut body = RequestBody { pipe: &mut wire.request, trailers: &wire.trailers };
             wire.sender.poll_transmit(&mut body);
             if wire.sender.state() == Sending::Cut {
@@ -226,12 +228,12 @@ impl Exchange {
                     link.send(scratch.get(..length).unwrap_or_default(), network)
                 }
             };
+            if link.take_progress() {
+                self.sent_at = self.now;
+            }
             match sent {
                 Ok(0) | Err(Stop::Wait) => return Ok(()),
-                Ok(n) => {
-                    wire.sender.handle_transmitted(n, &mut wire.request);
-                    self.sent_at = network.hub.now();
-                }
+                Ok(n) => wire.sender.handle_transmitted(n, &mut wire.request),
                 Err(stop) => {
                     let failure = match stop {
                         Stop::Failed(failure) => failure,
@@ -247,6 +249,7 @@ impl Exchange {
                 }
             }
         }
+        Ok(())
     }
 
     fn receive(&mut self) -> Result<(), Failure> {
@@ -259,7 +262,7 @@ impl Exchange {
             let room = wire.receiver.room(&wire.response);
             if std::mem::replace(&mut self.paused, room == 0) && room > 0 {
                 // The server's time begins again.
-                self.heard_at = network.hub.now();
+                self.heard_at = self.now;
             }
             if room == 0 || !link.may_receive() {
                 return Ok(());
@@ -277,12 +280,12 @@ impl Exchange {
                 let received = link.receive(scratch.get_mut(..room).unwrap_or_default(), network);
                 if let Ok(n) = received {
                     let input = scratch.get(..n).unwrap_or_default();
-                    wire.receiver.handle_input(input, &mut wire.response, &self.limits)?;
+                    wire.receiver.handle_input(input, &mut wire.response, &network.hub.http.limits)?;
                 }
                 received
             };
             match received {
-                Ok(_) => self.heard_at = network.hub.now(),
+                Ok(_) => self.heard_at = self.now,
                 Err(Stop::Wait) => return Ok(()),
                 Err(Stop::End) => return self.end_of_stream(true),
                 Err(Stop::Cut) => return self.end_of_stream(false),
@@ -313,7 +316,7 @@ impl Exchange {
 
     /// A kept connection turned out to be gone, and nothing is lost by sending the request once more.
     fn may_repeat(&self) -> bool {
-        self.repeats && self.wire.receiver.is_untouched()
+        self.repeats && self.wire.receiver.is_untouched() && self.wire.sender.can_rewind()
     }
 
     fn repeat_or_fail(&mut self, failure: Failure) {
@@ -325,7 +328,7 @@ impl Exchange {
         self.repeats = false;
         self.wire.receiver = Receiver::default();
         let begun = self.wire.receiver.begin(self.wire.sender.is_head_request());
-        let until = self.network.hub.now().saturating_add(self.timeouts.connect);
+        let until = self.now.saturating_add(self.timeouts.connect);
         match (begun, Dial::new(&self.origin, &self.network, until)) {
             (Ok(()), Ok(dial)) => self.stage = Stage::Dial(dial),
             (Err(_), _) => self.fail(failure),
@@ -360,7 +363,7 @@ impl Exchange {
                 });
                 let read = match receiver.state() {
                     Recv::Head if self.wire.sender.state() != Sending::Body => {
-                        Some(self.sent_at.max(self.heard_at).saturating_add(self.timeouts.first_byte))
+                        Some(self.sent_at.saturating_add(self.timeouts.first_byte))
                     }
                     Recv::Body if receiver.room(&self.wire.response) > 0 => {
                         Some(self.heard_at.saturating_add(self.timeouts.between_bytes))
@@ -375,21 +378,18 @@ impl Exchange {
 
     /// Ends it if it is overdue, and sees to it that it is looked at when it will be.
     fn watch(&mut self, driver: &Weak<dyn Driven>) {
-        let hub = &self.network.hub;
         let deadline = self.deadline();
         if let (Some((at, failure)), Stage::Open(_)) = (&deadline, &self.stage)
-            && hub.now() >= *at
+            && self.now >= *at
         {
-            let failure = failure.clone();
-            self.fail(failure);
+            self.fail(failure.clone());
         }
-        let due = deadline.filter(|_| !matches!(self.stage, Stage::Over)).map(|(at, _)| at);
-        let due =
-            due.into_iter().chain(self.hold_until.filter(|_| matches!(self.stage, Stage::Open(_)))).min();
+        let held = self.hold_until.filter(|_| matches!(self.stage, Stage::Open(_)));
+        let deadline = deadline.map(|(at, _)| at).filter(|_| !matches!(self.stage, Stage::Over));
         let hub = &self.network.hub;
-        match (due, self.timer) {
+        match (deadline.into_iter().chain(held).min(), self.timer) {
             // One that comes too early finds out when it does.
-            (Some(at), Some((_, set))) if set <= at && set > hub.now() => {}
+            (Some(at), Some((_, set))) if set <= at && set > self.now => {}
             (Some(at), timer) => {
                 if let Some((timer, _)) = timer {
                     hub.cancel_timer(timer);

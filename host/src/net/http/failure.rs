@@ -116,17 +116,6 @@ impl Failure {
         )
     }
 
-    /// True if something took too long: a gateway's answer is then 504, and else 502.
-    pub(crate) const fn is_timeout(&self) -> bool {
-        matches!(
-            self,
-            Self::DnsTimeout
-                | Self::ConnectionTimeout
-                | Self::ConnectionReadTimeout
-                | Self::ConnectionWriteTimeout
-        )
-    }
-
     /// Of a connection in the making.
     pub(super) fn of_connect(errno: Errno) -> Self {
         match errno {

@@ -35,6 +35,8 @@ pub(super) struct Link {
     buffered: bool,
     /// TLS has told of the end.
     ended: bool,
+    /// Something has left since this was last asked for.
+    progress: bool,
 }
 
 /// A socket as TLS wants it, for a call whose bytes are counted.
@@ -102,12 +104,22 @@ impl From<io::Error> for Stop {
 
 impl Link {
     pub(super) fn new(tcp: TcpStream, tls: Option<Box<ClientConnection>>) -> Self {
-        Self { tcp, tls, buffered: false, ended: false }
+        Self { tcp, tls, buffered: false, ended: false, progress: false }
     }
 
     /// True if there may be something to receive.
     pub(super) fn may_receive(&self) -> bool {
         self.buffered || self.tcp.is_readable()
+    }
+
+    /// True if the system may take something.
+    pub(super) fn may_send(&self) -> bool {
+        self.tcp.is_writable()
+    }
+
+    /// Says once whether something has left.
+    pub(super) fn take_progress(&mut self) -> bool {
+        std::mem::take(&mut self.progress)
     }
 
     /// Everything that was taken to be sent has left.
@@ -192,18 +204,24 @@ impl Link {
         }
     }
 
-    /// Sends what it can of `bytes`; of TLS, 0 where it holds enough already.
+    /// Sends what it can of `bytes`, which are some; TLS may hold a part of them back.
     ///
     /// # Errors
     /// It can send nothing.
     pub(super) fn send(&mut self, bytes: &[u8], network: &Network) -> Result<usize, Stop> {
         let Some(tls) = &mut self.tls else {
-            return Ok(send(&self.tcp, network, bytes)?);
+            let n = send(&self.tcp, network, bytes)?;
+            self.progress |= n > 0;
+            return Ok(n);
         };
-        let n = tls.writer().write(bytes)?;
+        let mut n = tls.writer().write(bytes)?;
+        if n == 0 {
+            // It is full. If all of that leaves there is no event to wait for.
+            self.flush(network)?;
+            n = self.tls.as_mut().map_or(Ok(0), |tls| tls.writer().write(bytes))?;
+        }
         match self.flush(network) {
-            Ok(()) | Err(Stop::Wait) if n > 0 => Ok(n),
-            Ok(()) => Err(Stop::Wait),
+            Ok(()) | Err(Stop::Wait) => Ok(n),
             Err(stop) => Err(stop),
         }
     }
@@ -215,7 +233,7 @@ impl Link {
     pub(super) fn flush(&mut self, network: &Network) -> Result<(), Stop> {
         let Some(tls) = &mut self.tls else { return Ok(()) };
         while tls.wants_write() {
-            tls.write_tls(&mut Raw { tcp: &self.tcp, network })?;
+            self.progress |= tls.write_tls(&mut Raw { tcp: &self.tcp, network })? > 0;
         }
         Ok(())
     }

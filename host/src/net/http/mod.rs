@@ -29,8 +29,6 @@ pub(crate) use self::pool::Pool;
 pub(crate) use self::tls::Trust;
 use crate::clock::{MS, Nanos};
 
-pub(crate) use tidegate_proto::client::ResponseHead;
-
 /// A field, as the guest gave it.
 pub(crate) type Field<'a> = (&'a [u8], &'a [u8]);
 

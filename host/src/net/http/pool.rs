@@ -9,7 +9,8 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tidegate_proto::client::{Receiver, Sender};
+use tidegate_proto::client::{Receiver, Sender, response_limits};
+use tidegate_proto::limits::Limits;
 use tidegate_proto::pipe::{Pipe, Watermarks};
 
 use super::link::Link;
@@ -93,14 +94,18 @@ pub(super) struct Idle {
 
 #[derive(Default)]
 struct Inner {
-    idle: Vec<Box<Idle>>,
+    idle: Vec<Idle>,
     sweep: Option<Timer>,
+    /// The worker ends: nothing waits any more.
+    closed: bool,
 }
 
 /// A worker's connections that wait.
 pub(crate) struct Pool {
     inner: Mutex<Inner>,
     scratch: Mutex<Box<[u8]>>,
+    /// What a response may cost.
+    pub(super) limits: Limits,
 }
 
 impl fmt::Debug for Pool {
@@ -111,7 +116,7 @@ impl fmt::Debug for Pool {
 
 impl Pool {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { inner: Mutex::default(), scratch: Mutex::default() })
+        Arc::new(Self { inner: Mutex::default(), scratch: Mutex::default(), limits: response_limits() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -141,7 +146,7 @@ impl Pool {
         https: bool,
         authority: &str,
         sure: bool,
-    ) -> Option<Box<Idle>> {
+    ) -> Option<Idle> {
         loop {
             let mut inner = self.lock();
             let at = inner.idle.iter().rposition(|idle| idle.origin.is(access, https, authority))?;
@@ -165,6 +170,9 @@ impl Pool {
             return;
         }
         let mut inner = self.lock();
+        if inner.closed {
+            return;
+        }
         let same = |idle: &Idle| {
             Arc::ptr_eq(&idle.origin, &origin) || {
                 idle.origin.is(&origin.access, origin.https, &origin.authority)
@@ -172,14 +180,14 @@ impl Pool {
         };
         let of_app = |idle: &Idle| Arc::ptr_eq(&idle.origin.access, &origin.access);
         let place = if inner.idle.iter().filter(|idle| same(idle)).count() >= IDLE_OF_ORIGIN_MAX {
-            inner.idle.iter().position(|idle| same(idle))
+            inner.idle.iter().position(same)
         } else if inner.idle.len() >= IDLE_MAX {
-            Some(inner.idle.iter().position(|idle| of_app(idle)).unwrap_or(0))
+            Some(inner.idle.iter().position(of_app).unwrap_or(0))
         } else {
             None
         };
         let crowded_out = place.map(|at| inner.idle.remove(at));
-        inner.idle.push(Box::new(Idle { link, wire, origin, since: hub.now() }));
+        inner.idle.push(Idle { link, wire, origin, since: hub.now() });
         if inner.sweep.is_none() {
             let me: Arc<dyn Driven> = Arc::clone(self) as Arc<dyn Driven>;
             inner.sweep = Some(hub.drive_at(hub.now() + SWEEP_INTERVAL, Arc::downgrade(&me)));
@@ -198,9 +206,12 @@ impl Pool {
         idle.is_some()
     }
 
-    /// Closes all of them: the worker ends.
+    /// Closes all of them, and those to come: the worker ends. They hold its hub, which holds them.
     pub(crate) fn clear(&self) {
-        let idle = std::mem::take(&mut self.lock().idle);
+        let mut inner = self.lock();
+        inner.closed = true;
+        let idle = std::mem::take(&mut inner.idle);
+        drop(inner);
         drop(idle);
     }
 }

@@ -31,7 +31,8 @@ impl fmt::Debug for Trust {
 
 impl Trust {
     /// Of an app with these roots beside the web's.
-    pub(crate) fn with(own: Vec<CertificateDer<'static>>) -> Self {
+    #[cfg(test)]
+    pub(super) fn with(own: Vec<CertificateDer<'static>>) -> Self {
         Self { own, ..Self::default() }
     }
 

@@ -13,6 +13,7 @@
 //! [`Network`]: crate::net::network::Network
 
 mod address;
+mod datagrams;
 mod errors;
 mod names;
 mod network;
@@ -42,8 +43,8 @@ mod bindings {
         pub type Network = super::super::network::NetworkHandle;
         pub type TcpSocket = super::super::tcp::TcpSocket;
         pub type UdpSocket = super::super::udp::UdpSocket;
-        pub type IncomingDatagramStream = super::super::udp::Incoming;
-        pub type OutgoingDatagramStream = super::super::udp::Outgoing;
+        pub type IncomingDatagramStream = super::super::datagrams::Incoming;
+        pub type OutgoingDatagramStream = super::super::datagrams::Outgoing;
         pub type ResolveAddressStream = super::super::names::Addresses;
     }
 

@@ -92,7 +92,9 @@ impl Host for Wasi<'_> {
         let network = Arc::clone(self.state.network());
         if !network.access.allows_anything() {
             // What other hosts answer where names may not be looked up. The operator is told which one it was.
-            let _ = network.lookup(&name);
+            if is_name(&name) {
+                let _ = network.lookup(&name);
+            }
             return Err(ErrorCode::PermanentResolverFailure.into());
         }
         let name = ascii(name).ok_or(ErrorCode::InvalidArgument)?;

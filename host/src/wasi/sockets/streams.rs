@@ -4,6 +4,8 @@
 //! leaves as soon as there is room: when the guest looks, or by itself when the loop says so, as the guest may well wait for
 //! the answer and nothing else. Until then nothing more is permitted.
 //!
+//! A stream that is dropped ends nothing: the socket does, with `shutdown` or when it is dropped itself.
+//!
 //! Invariants: at most [`PERMIT_BYTES`] stay here. What was taken is sent before the end of the stream is; a write that
 //! failed is told once, and from then on the stream is closed.
 
@@ -266,12 +268,5 @@ impl OutputStream for Writer {
 impl Pollable for Writer {
     async fn ready(&mut self) {
         poll_fn(|cx| self.connection.poll_permit(cx)).await;
-    }
-}
-
-impl Drop for Writer {
-    /// The peer sees the end of a stream that the guest has dropped.
-    fn drop(&mut self) {
-        self.connection.shutdown(Shutdown::Write);
     }
 }

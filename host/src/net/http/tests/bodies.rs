@@ -47,11 +47,7 @@ fn what_is_held_leaves_by_itself() {
     let call = send(&bench.network, post(&addr.to_string(), Body::Unknown)).unwrap();
     assert_eq!(call.write(b"ab"), Ok(2));
     // The guest waits for something else: nobody asks this call for anything.
-    let began = Instant::now();
-    while !server.is_finished() {
-        assert!(began.elapsed() < Duration::from_secs(20), "it was never sent");
-        turn(&mut bench.poll, &bench.hub);
-    }
+    bench.until(|| server.is_finished());
     assert_eq!(server.join().unwrap(), b"2\r\nab\r\n");
 }
 
@@ -169,11 +165,10 @@ fn a_guest_that_does_not_read_stops_the_server() {
     let call = send(&bench.network, Outgoing { timeouts, ..get(&authority) }).unwrap();
     assert_eq!(bench.head(&call), Ok(200));
     // Far longer than the time between bytes, none of which are wanted.
-    while told.try_recv().is_err() {
-        bench.hub.wake_at(bench.hub.now() + 20 * MS, Waker::noop().clone());
-        turn(&mut bench.poll, &bench.hub);
+    bench.until(|| {
         assert!(!server.is_finished(), "it was not stopped");
-    }
+        told.try_recv().is_ok()
+    });
     call.with_incoming_pipe(|pipe| assert_eq!(pipe.len(), pipe.marks().high)).unwrap();
     let (body, end) = bench.body(&call);
     assert_eq!((body.len(), end), (BYTES, Ok(())));
@@ -263,7 +258,36 @@ fn trailers_of_a_request() {
         assert!(call.finish([(name.as_bytes(), value.as_bytes())]).is_err(), "{name}");
     }
     call.finish([(&b"Sum"[..], &b"9"[..])]).unwrap();
-    assert!(call.has_finished());
     assert_eq!(bench.head(&call), Ok(204));
     assert_eq!(server.join().unwrap(), "1\r\nx\r\n0\r\nSum: 9\r\n\r\n");
+}
+
+/// The server takes no more, and closes; what it had said before that is heard.
+#[test]
+fn an_answer_is_heard_though_the_request_can_not_be_sent() {
+    let mut bench = Bench::new();
+    let (addr, server) = serve(|listener| {
+        let mut peer = Peer::accept(listener);
+        peer.head();
+        peer.exactly("3\r\nabc\r\n".len());
+        peer.say("HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig");
+    });
+    let call = send(&bench.network, post(&addr.to_string(), Body::Unknown)).unwrap();
+    bench.write_all(&call, b"abc").unwrap();
+    assert!(call.poll_writable(&mut Context::from_waker(Waker::noop())).is_ready());
+    bench.until(|| server.is_finished());
+    // What is written now finds nobody, sooner or later.
+    let chunk = [7; 20_000];
+    let failed = loop {
+        match call.write(&chunk) {
+            Ok(0) => bench.wait(|cx| call.poll_writable(cx)),
+            Ok(_) => {}
+            Err(failure) => break failure,
+        }
+    };
+    assert_eq!(failed, Failure::ConnectionTerminated);
+    assert_eq!(bench.answer(&call), Ok(Answer { status: 413, body: b"big".to_vec() }));
+    call.close();
+    assert_eq!((bench.hub.http.len(), bench.tally.sockets()), (0, 0));
+    server.join().unwrap();
 }

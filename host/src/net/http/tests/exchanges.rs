@@ -1,5 +1,8 @@
 //! Requests, their answers, and which connections they go over.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::Wake;
+
 use super::super::pool::Idle;
 use super::*;
 
@@ -119,7 +122,7 @@ fn a_kept_connection_that_its_server_closed_is_passed_over() {
     bench.wait(|_| match hub.http.take(&access, false, &authority, false) {
         None => Poll::Ready(()),
         Some(idle) => {
-            let Idle { link, wire, origin, .. } = *idle;
+            let Idle { link, wire, origin, .. } = idle;
             hub.http.put(&hub, link, wire, origin);
             Poll::Pending
         }
@@ -248,5 +251,57 @@ fn names_and_each_of_their_addresses() {
     });
     let call = send(&bench.network, get(&authority)).unwrap();
     assert_eq!(bench.answer(&call), Ok(ok()));
+    server.join().unwrap();
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+#[test]
+fn a_guest_is_woken_when_there_is_something_for_it() {
+    let mut bench = Bench::new();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let (addr, server) = serve(move |listener| {
+        let mut peer = Peer::accept(listener);
+        peer.head();
+        for part in ["HTTP/1.1 103 x\r\n\r\nHTTP/1.1 200 OK\r\nContent-", "Length: 2\r\n\r\n", "ok"] {
+            wait.recv().unwrap();
+            peer.say(part);
+        }
+    });
+    let call = send(&bench.network, get(&addr.to_string())).unwrap();
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(Arc::clone(&count));
+    let mut cx = Context::from_waker(&waker);
+    let woken = || count.0.swap(0, Relaxed);
+    // A turn for the connection, and one for the part of a head.
+    assert!(call.poll_head(&mut cx).is_pending());
+    turn(&mut bench.poll, &bench.hub);
+    go.send(()).unwrap();
+    turn(&mut bench.poll, &bench.hub);
+    assert_eq!(woken(), 0, "there is no head yet");
+    go.send(()).unwrap();
+    turn(&mut bench.poll, &bench.hub);
+    assert_eq!(woken(), 1);
+    assert_eq!(call.poll_head(&mut cx), Poll::Ready(Ok(())));
+    assert!(call.poll_readable(&mut cx).is_pending(), "the head was taken");
+    go.send(()).unwrap();
+    turn(&mut bench.poll, &bench.hub);
+    assert_eq!(woken(), 1);
+    assert_eq!(call.read(&mut [0; 9]), Ok(Some(2)));
+    assert_eq!(call.read(&mut [0; 9]), Ok(Some(0)));
+    // One that is closed lets nobody wait.
+    let call = send(&bench.network, get(&addr.to_string())).unwrap();
+    assert!(call.poll_head(&mut cx).is_pending());
+    bench.network.close();
+    assert_eq!(woken(), 1);
+    assert_eq!(call.poll_head(&mut cx), Poll::Ready(Err(Failure::ConnectionTerminated)));
     server.join().unwrap();
 }

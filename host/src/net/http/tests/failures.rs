@@ -16,7 +16,7 @@ fn failure(text: &'static str) -> (Option<u16>, Vec<u8>, Failure) {
     };
     call.close();
     server.join().unwrap();
-    assert_eq!((bench.tally.sockets(), bench.hub.sockets(), bench.hub.http.len()), (0, 0, 0), "{text}");
+    bench.assert_nothing_left();
     outcome
 }
 
@@ -107,7 +107,7 @@ fn nobody_there() {
     let (listener, addr) = listener();
     drop(listener);
     assert_eq!(bench.get(addr), Err(Failure::ConnectionRefused));
-    assert_eq!((bench.tally.sockets(), bench.hub.sockets()), (0, 0));
+    bench.assert_nothing_left();
     // A name too, and each address of it.
     let authority = format!("localhost:{}", addr.port());
     let call = send(&bench.network, get(&authority)).unwrap();
@@ -137,7 +137,7 @@ fn servers_that_hang() {
         }
         assert!(began.elapsed() >= Duration::from_millis(99), "{:?}", began.elapsed());
         server.join().unwrap();
-        assert_eq!((bench.tally.sockets(), bench.hub.sockets()), (0, 0));
+        bench.assert_nothing_left();
     }
 }
 
@@ -174,7 +174,7 @@ fn a_connection_that_is_not_made_in_time() {
     let authority = addr.to_string();
     let call = send(&bench.network, Outgoing { timeouts: short(), ..get(&authority) }).unwrap();
     assert_eq!(bench.head(&call), Err(Failure::ConnectionTimeout));
-    assert_eq!((bench.tally.sockets(), bench.hub.sockets()), (0, 0));
+    bench.assert_nothing_left();
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn what_the_app_may_not_do() {
     assert_eq!(bench.get(addr), Err(Failure::DestinationIpProhibited));
     let denied = send(&bench.network, get("example.com")).unwrap_err();
     assert!(matches!(denied, Failure::HttpRequestDenied(_)), "{denied:?}");
-    assert_eq!((bench.tally.sockets(), bench.hub.sockets()), (0, 0));
+    bench.assert_nothing_left();
 }
 
 #[test]
@@ -222,5 +222,55 @@ fn requests_that_are_refused_open_nothing() {
     for (request, failure) in table {
         assert_eq!(send(&bench.network, request).err(), Some(failure));
     }
-    assert_eq!((bench.tally.sockets(), bench.hub.sockets()), (0, 0));
+    bench.assert_nothing_left();
+}
+
+/// A request whose client hangs up is dropped by another thread, at whatever it is.
+#[test]
+fn what_is_cancelled_leaves_nothing() {
+    let (listener, addr) = listener();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    // Every second connection gets a part of an answer.
+    let server = std::thread::spawn(move || {
+        let mut peers = Vec::new();
+        listener.set_nonblocking(true).unwrap();
+        while stopped.try_recv().is_err() {
+            match listener.accept() {
+                Ok((mut stream, _)) => {
+                    if peers.len() % 2 == 0 {
+                        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc");
+                    }
+                    peers.push(stream);
+                }
+                Err(_) => std::thread::yield_now(),
+            }
+        }
+    });
+    let mut bench = Bench::new();
+    let authority = addr.to_string();
+    for round in 0..50 {
+        let calls: Vec<_> = (0..8)
+            .map(|i| {
+                let body = if i % 2 == 0 { Body::Empty } else { Body::Unknown };
+                send(&bench.network, Outgoing { method: "POST", body, ..get(&authority) }).unwrap()
+            })
+            .collect();
+        let network = Arc::clone(&bench.network);
+        let reaper = std::thread::spawn(move || network.close());
+        for call in calls.iter().take(round % 9) {
+            let _ = call.write(b"abc");
+            let _ = call.poll_head(&mut Context::from_waker(Waker::noop()));
+        }
+        if round % 3 > 0 {
+            bench.glance();
+        }
+        reaper.join().unwrap();
+        for call in &calls {
+            assert!(bench.body(call).1.is_err(), "it is over");
+        }
+        bench.assert_nothing_left();
+        bench.next_request();
+    }
+    stop.send(()).unwrap();
+    server.join().unwrap();
 }

@@ -12,14 +12,17 @@ use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tidegate_proto::client::ResponseHead;
+
 use super::*;
 use crate::config::AppLimits;
 use crate::config::sockets::{Rule, SocketSettings};
 use crate::net::access::{Access, Tally};
 use crate::net::hub::Hub;
-use crate::net::hub::tests::{hub_of, turn};
+use crate::net::hub::tests::{hub_of, turn, turn_for};
 use crate::net::network::Network;
 use crate::net::policy::{OwnAddresses, Policy};
+use crate::reactor::token::Source;
 
 /// A loop, and a call of an app that may use loopback.
 struct Bench {
@@ -56,23 +59,50 @@ impl Bench {
         Self { poll, hub, tally, access, network }
     }
 
+    /// Nothing is open, registered, kept or waited for.
+    fn assert_nothing_left(&self) {
+        assert_eq!((self.tally.sockets(), self.hub.sockets(), self.hub.http.len()), (0, 0, 0));
+        assert_eq!(self.hub.until_next_timer(self.hub.now()), None, "a timer is left");
+    }
+
     /// The next request of the app: what the last one had open is closed.
     fn next_request(&mut self) {
         self.network.close();
         self.network = Network::new(Arc::clone(&self.hub), Arc::clone(&self.access), "request".into());
     }
 
-    /// Turns until something is ready, for a while that no test takes.
+    /// Turns until something is ready. Only an event or a timer makes it so: a turn without one takes longer than this.
     fn wait<T>(&mut self, mut what: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
         let mut cx = Context::from_waker(Waker::noop());
         let began = Instant::now();
         loop {
-            if let Poll::Ready(value) = what(&mut cx) {
+            let polled = what(&mut cx);
+            assert!(began.elapsed() < Duration::from_millis(4_500), "nothing made it ready");
+            if let Poll::Ready(value) = polled {
                 return value;
             }
-            assert!(began.elapsed() < Duration::from_secs(20), "it never becomes ready");
             turn(&mut self.poll, &self.hub);
         }
+    }
+
+    /// Turns until something is so that the loop does not hear of.
+    fn until(&mut self, mut what: impl FnMut() -> bool) {
+        let began = Instant::now();
+        while !what() {
+            assert!(began.elapsed() < Duration::from_secs(20), "it does not come to that");
+            turn_for(&mut self.poll, &self.hub, 10);
+        }
+    }
+
+    /// A turn that waits for nothing.
+    fn glance(&mut self) {
+        let mut events = mio::Events::with_capacity(64);
+        self.poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+        for event in &events {
+            let Source::Net(slot) = Source::of(event.token()) else { panic!("an event of another's") };
+            self.hub.take_event(slot, event);
+        }
+        self.hub.fire_timers(self.hub.now());
     }
 
     fn head(&mut self, call: &Call) -> Result<u16, Failure> {

@@ -222,3 +222,50 @@ fn an_end_without_its_alert_is_none() {
         server.join().unwrap();
     }
 }
+
+/// What TLS holds back while the server reads nothing goes on when it does.
+#[test]
+fn a_server_that_stops_and_goes_on() {
+    const BYTES: usize = 8_000_000;
+    let signed = signed("localhost");
+    let mut bench = trusting(&signed.root);
+    let config = Arc::clone(&signed.server);
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let (addr, server) = serve(move |listener| {
+        let mut stream = accept(listener, &config);
+        head(&mut stream).unwrap();
+        let mut body = vec![0; BYTES];
+        for part in body.chunks_mut(BYTES / 4) {
+            wait.recv().unwrap();
+            stream.read_exact(part).unwrap();
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+        head(&mut stream);
+        body
+    });
+    let authority = format!("localhost:{}", addr.port());
+    let request = Outgoing { method: "PUT", body: Body::Known(BYTES as u64), ..https(&authority) };
+    let call = send(&bench.network, request).unwrap();
+    let data: Vec<u8> = (0..BYTES).map(|i| u8::try_from(i % 249).unwrap()).collect();
+    let (mut sent, mut gone) = (0, 0);
+    let noop = &mut Context::from_waker(Waker::noop());
+    while sent < BYTES {
+        match call.write(&data[sent..]).unwrap() {
+            0 if call.poll_writable(noop).is_ready() => {}
+            0 if gone < 4 => {
+                go.send(()).unwrap();
+                gone += 1;
+                bench.wait(|cx| call.poll_writable(cx));
+            }
+            0 => bench.wait(|cx| call.poll_writable(cx)),
+            n => sent += n,
+        }
+    }
+    call.finish([]).unwrap();
+    for _ in gone..4 {
+        go.send(()).unwrap();
+    }
+    assert_eq!(bench.head(&call), Ok(200));
+    drop(call);
+    assert!(server.join().unwrap() == data);
+}
