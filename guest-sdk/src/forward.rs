@@ -11,8 +11,8 @@ use crate::sys::Waits;
 /// Moves in a row, before others have their turn.
 const MOVES_MAX: u32 = 16;
 
-/// What can be moved inside the host: the body of a request, that of a response to a request of yours, what comes from a
-/// socket.
+/// What can be moved inside the host: the body of a request, that of a response to a request of yours, what comes from
+/// a socket.
 ///
 /// It is implemented by the SDK alone.
 pub trait Source: Pull {}
@@ -55,8 +55,8 @@ pub trait Pull {
 #[derive(Debug, Default)]
 pub(crate) struct Forwarding {
     moved: u64,
-    /// Nobody says which side it is that is not ready: they are waited for in turn. Asked for both at once, the one that is
-    /// ready would answer at once and for ever.
+    /// Nobody says which side it is that is not ready: they are waited for in turn. Asked for both at once, the one
+    /// that is ready would answer at once and for ever.
     awaits_room: bool,
 }
 

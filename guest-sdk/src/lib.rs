@@ -30,8 +30,9 @@
 //! }
 //! ```
 //!
-//! The third is a [`Router`], whose handlers are functions of the first form, each plain or `async`; to write a response
-//! bit by bit they return [`Response::stream`] or [`Response::stream_async`]. [`middleware`] stands around them.
+//! The third is a [`Router`], whose handlers are functions of the first form, each plain or `async`; to write a
+//! response bit by bit they return [`Response::stream`] or [`Response::stream_async`]. [`middleware`] stands around
+//! them.
 //!
 //! ```
 //! use tidegate_sdk::{Request, Result, Router, handler, middleware};
@@ -51,11 +52,11 @@
 //! `?` turns any error into a 500 whose detail goes to the log and not to the client; [`Error::status`] chooses what
 //! the client sees. Natively (not on wasm) the same code runs against a fake host: see `test`.
 //!
-//! A handler reaches others by [`http::fetch`] and, where the protocol is another, by [`net`]; one that serves connections
-//! itself is marked with [`macro@connection`].
+//! A handler reaches others by [`http::fetch`] and, where the protocol is another, by [`net`]; one that serves
+//! connections itself is marked with [`macro@connection`].
 //!
-//! Built for `wasm32-wasip1` a handler is a module for tidegate; built for `wasm32-wasip2`, the same source is a component
-//! that any host of `wasi:http` 0.2 runs. What the latter does without is said in the guide.
+//! Built for `wasm32-wasip1` a handler is a module for tidegate; built for `wasm32-wasip2`, the same source is a
+//! component that any host of `wasi:http` 0.2 runs. What the latter does without is said in the guide.
 //!
 //! What this crate must never know: how the host is built. All it has is the module ABI, laid out in `tidegate-abi`, or
 //! `wasi:http`; only `sys` touches either.

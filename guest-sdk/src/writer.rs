@@ -213,8 +213,8 @@ impl BodyWriter {
         sys::wait(self.handle, poll::WRITABLE)
     }
 
-    /// Sends all that is left of a request's body, or of what comes from elsewhere, and returns how many bytes that was. They
-    /// are moved inside the host and never pass through this sandbox.
+    /// Sends all that is left of a request's body, or of what comes from elsewhere, and returns how many bytes that
+    /// was. They are moved inside the host and never pass through this sandbox.
     ///
     /// ```
     /// use tidegate_sdk::{Request, ResponseWriter, Result, StatusCode};

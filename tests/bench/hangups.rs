@@ -13,11 +13,11 @@ fn main() -> anyhow::Result<()> {
     warn_if_unoptimised();
     raise_fd_limit()?;
 
-    let socket = run(
-        &plan,
-        |upstream| App::guest("redis_module").env("REDIS", upstream.addr()).connect(upstream.addr()),
-        "/get/key",
-    )?;
+    let redis = |guest: &str| {
+        let app = App::guest(guest);
+        run(&plan, |upstream| app.env("REDIS", upstream.addr()).connect(upstream.addr()), "/get/key")
+    };
+    let (socket, component) = (redis("redis_module")?, redis("redis_std")?);
     let fetch = run(
         &plan,
         |upstream| {
@@ -27,8 +27,13 @@ fn main() -> anyhow::Result<()> {
         "/",
     )?;
     let mut good = true;
-    for (what, report) in [("a socket", socket), ("an upstream", fetch)] {
-        println!("{} hang-ups of guests that wait on {what} in {:.2?}", plan.requests, report.took);
+    let waits = [
+        ("a module that waits on a socket", socket),
+        ("a component that waits on a socket", component),
+        ("a module that waits on an upstream", fetch),
+    ];
+    for (what, report) in waits {
+        println!("{} hang-ups on {what} in {:.2?}", plan.requests, report.took);
         good &= judge("sockets left at the other side", report.open as f64, "", 0.0);
         let (fds, fds_after) = report.fds;
         good &= judge("descriptors more than before", fds_after.saturating_sub(fds) as f64, "", 0.0);

@@ -1,7 +1,8 @@
 //! The `#[handler]` and `#[connection]` attributes of `tidegate-sdk`.
 //!
-//! It reads no more of a function than its shape, leaves the function as it is, and adds the export that the host calls:
-//! a module's or a component's. Everything else is a plain function in the SDK, so that a new version of either works with the other.
+//! It reads no more of a function than its shape, leaves the function as it is, and adds the export that the host
+//! calls: a module's or a component's. Everything else is a plain function in the SDK, so that a new version of either
+//! works with the other.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -53,8 +54,9 @@ pub fn handler(attribute: proc_macro::TokenStream, item: proc_macro::TokenStream
     expand(attribute.into(), item.into()).into()
 }
 
-/// Exports a function as what serves the connections of the app: raw TCP, of a listener that is the app's in the manifest
-/// (`[[listen]] tcp = "127.0.0.1:7000"`, `app = "lines"`). A module has one, with or without a handler beside it.
+/// Exports a function as what serves the connections of the app: raw TCP, of a listener that is the app's in the
+/// manifest (`[[listen]] tcp = "127.0.0.1:7000"`, `app = "lines"`). A module has one, with or without a handler beside
+/// it.
 ///
 /// Two shapes, `fn(TcpStream) -> R` and `async fn(TcpStream) -> R`, where `R` is nothing or a `Result<(), E>`. When it
 /// returns, the connection is closed.

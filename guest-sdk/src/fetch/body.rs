@@ -6,8 +6,8 @@ use super::ResponseBody;
 use crate::body::RequestBody;
 use crate::forward::Pull;
 
-/// The body of a request to somebody else: bytes that are there, or what comes from elsewhere, which is then moved inside the
-/// host.
+/// The body of a request to somebody else: bytes that are there, or what comes from elsewhere, which is then moved
+/// inside the host.
 ///
 /// ```
 /// use tidegate_sdk::{Request, Result, http};

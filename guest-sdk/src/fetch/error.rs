@@ -7,7 +7,8 @@ use tidegate_abi::errno;
 
 use crate::sys::{self, HostError};
 
-/// What went wrong. Each stands for one or several of the codes that `wasi:http` has; [`Error::reason`] has the code itself.
+/// What went wrong. Each stands for one or several of the codes that `wasi:http` has; [`Error::reason`] has the code
+/// itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -131,8 +132,8 @@ impl Error {
         self.kind
     }
 
-    /// The code of `wasi:http` in its own letters, such as `connection-refused` or `DNS-error: NXDOMAIN`; or why, where there
-    /// is no code. It is for the log: who may not know how this app is built should not be told.
+    /// The code of `wasi:http` in its own letters, such as `connection-refused` or `DNS-error: NXDOMAIN`; or why, where
+    /// there is no code. It is for the log: who may not know how this app is built should not be told.
     #[must_use]
     pub fn reason(&self) -> &str {
         &self.reason

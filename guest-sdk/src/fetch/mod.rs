@@ -24,8 +24,8 @@
 //! [`ErrorKind::Denied`].
 //!
 //! **Bodies stream** both ways. A request's body, [`RequestBody`](crate::RequestBody), can be given as the body of another
-//! request, and a [`Response`] can be a handler's own: then its bytes are moved inside the host, in both directions at once,
-//! and each side is as slow as the slower one. That is all that a proxy needs:
+//! request, and a [`Response`] can be a handler's own: then its bytes are moved inside the host, in both directions at
+//! once, and each side is as slow as the slower one. That is all that a proxy needs:
 //!
 //! ```
 //! use tidegate_sdk::{Request, Result, fetch, http};
@@ -47,8 +47,8 @@
 //!
 //! **In tests** upstreams are given by the test: `test::upstream`.
 //!
-//! Three parts: `request` and `body` are what is sent, `response` what comes back, `upload` what goes on between them. What
-//! this module must never know: which host sends.
+//! Three parts: `request` and `body` are what is sent, `response` what comes back, `upload` what goes on between them.
+//! What this module must never know: which host sends.
 
 mod body;
 mod error;

@@ -19,8 +19,8 @@ use crate::sys::{self, HostError, check};
 use crate::task;
 use crate::writer::BodyWriter;
 
-/// Fields of one connection (RFC 9110 section 7.6.1), and those that say what the address and the body say already: never
-/// a request's own to set, and left out where a request is passed on.
+/// Fields of one connection (RFC 9110 section 7.6.1), and those that say what the address and the body say already:
+/// never a request's own to set, and left out where a request is passed on.
 pub(super) const NOT_PASSED_ON: [&str; 12] = [
     "connection",
     "content-length",
@@ -198,8 +198,8 @@ impl Request {
 
     /// Follows up to so many redirects; none, unless it is asked. Beyond them: [`ErrorKind::Redirect`].
     ///
-    /// As the Fetch standard has it: 303, and 301 and 302 after a POST, go on as GET without a body; `Authorization` and
-    /// `Cookie` stay behind where it leaves the origin; a body that is not there as a whole cannot be sent again.
+    /// As the Fetch standard has it: 303, and 301 and 302 after a POST, go on as GET without a body; `Authorization`
+    /// and `Cookie` stay behind where it leaves the origin; a body that is not there as a whole cannot be sent again.
     ///
     /// ```
     /// use tidegate_sdk::http;
@@ -250,8 +250,8 @@ impl Request {
         }
     }
 
-    /// Sends the head, and gives what its body is written to; what was given by [`Self::body`] stays out. The response may be
-    /// there before the body is.
+    /// Sends the head, and gives what its body is written to; what was given by [`Self::body`] stays out. The response
+    /// may be there before the body is.
     ///
     /// A server that answers while it reads wants its answer to be read meanwhile: in async code do both at once.
     ///
@@ -483,8 +483,8 @@ impl From<Uri> for Request {
     }
 }
 
-/// For those that pass a request on: fields of the connection that it came by are left out, those that `Connection` names too,
-/// and so are `Host` and `Content-Length`.
+/// For those that pass a request on: fields of the connection that it came by are left out, those that `Connection`
+/// names too, and so are `Host` and `Content-Length`.
 impl<B: Into<Body>> From<http::Request<B>> for Request {
     fn from(request: http::Request<B>) -> Self {
         let (mut head, body) = request.into_parts();

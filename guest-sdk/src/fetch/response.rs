@@ -114,9 +114,9 @@ impl Receiving {
 
 /// The response to a request to somebody else.
 ///
-/// Its body is read as it comes; what collects it stops at 2 MiB unless told otherwise. Returned by a handler, it is the
-/// handler's own response: without the fields of the connection it came by, with its body moved inside the host. Dropped,
-/// what is left of it is given up.
+/// Its body is read as it comes; what collects it stops at 2 MiB unless told otherwise. Returned by a handler, it is
+/// the handler's own response: without the fields of the connection it came by, with its body moved inside the host.
+/// Dropped, what is left of it is given up.
 ///
 /// ```
 /// use tidegate_sdk::{Request, Result, fetch, http};

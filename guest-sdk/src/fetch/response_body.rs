@@ -25,8 +25,8 @@ pub(super) fn unreadable() -> Error {
 
 /// The body of a response to a request to somebody else.
 ///
-/// `read` waits for bytes; [`Self::try_read`] does not; in async code there are [`Self::chunk`] and [`Self::read_async`]. If
-/// the body of the request is still being sent, that goes on while this is read.
+/// `read` waits for bytes; [`Self::try_read`] does not; in async code there are [`Self::chunk`] and
+/// [`Self::read_async`]. If the body of the request is still being sent, that goes on while this is read.
 ///
 /// ```
 /// use std::io::{BufRead, BufReader};

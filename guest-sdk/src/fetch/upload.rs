@@ -95,7 +95,8 @@ fn end(to: u32, trailers: &HeaderMap) {
     }
 }
 
-/// Whether moving failed because of the side that it was moved to: a number does not say whose it is, but the source does.
+/// Whether moving failed because of the side that it was moved to: a number does not say whose it is, but the source
+/// does.
 fn is_unwanted(source: &dyn Pull, error: &io::Error) -> bool {
     let own = error.get_ref().and_then(|inner| inner.downcast_ref::<HostError>());
     // A limit of this side's is no failure of the host's.

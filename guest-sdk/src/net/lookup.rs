@@ -68,8 +68,8 @@ impl Lookup {
 /// ```
 ///
 /// # Errors
-/// `PermissionDenied` if no rule of the app leads to that name, `NotFound` if there is no such name, `TimedOut` if nobody
-/// answers.
+/// `PermissionDenied` if no rule of the app leads to that name, `NotFound` if there is no such name, `TimedOut` if
+/// nobody answers.
 pub fn lookup(name: &str) -> io::Result<Vec<IpAddr>> {
     let mut lookup = Lookup::begin(name)?;
     sys::until(|waits| lookup.step(waits))

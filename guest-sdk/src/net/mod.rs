@@ -1,4 +1,5 @@
-//! Sockets to others: databases, caches, whatever speaks a protocol of its own. For HTTP there is [`crate::http::fetch`].
+//! Sockets to others: databases, caches, whatever speaks a protocol of its own. For HTTP there is
+//! [`crate::http::fetch`].
 //!
 //! ```no_run
 //! use std::io::{BufRead, BufReader, Write};
@@ -14,12 +15,12 @@
 //! }
 //! ```
 //!
-//! An app reaches nobody unless its manifest says so: `sockets = { connect = ["cache.internal:6379"] }`. Anybody else is
-//! [`PermissionDenied`](std::io::ErrorKind::PermissionDenied), and the log names the rule that would allow it.
+//! An app reaches nobody unless its manifest says so: `sockets = { connect = ["cache.internal:6379"] }`. Anybody else
+//! is [`PermissionDenied`](std::io::ErrorKind::PermissionDenied), and the log names the rule that would allow it.
 //!
-//! Blocking calls wait without holding up anybody but this handler; in async code their async twins let its other futures
-//! run. What is open when the handler returns is closed. In a component all of this is `wasi:sockets`, which is also what
-//! [`std::net`] is there. Natively, in tests, sockets are real ones.
+//! Blocking calls wait without holding up anybody but this handler; in async code their async twins let its other
+//! futures run. What is open when the handler returns is closed. In a component all of this is `wasi:sockets`, which is
+//! also what [`std::net`] is there. Natively, in tests, sockets are real ones.
 //!
 //! Errors are [`std::io::Error`]. One that a handler returns with `?` is a 502 for its client, or a 504 if it is
 //! [`TimedOut`](std::io::ErrorKind::TimedOut); what exactly went wrong is for the log.

@@ -1,7 +1,7 @@
 //! Streams over TCP: blocking, without waiting, or async.
 //!
-//! Invariant: of the calls that wait as futures each direction has one owner, by `&mut` of the stream or of a half, so that
-//! at most one future waits for it.
+//! Invariant: of the calls that wait as futures each direction has one owner, by `&mut` of the stream or of a half, so
+//! that at most one future waits for it.
 
 use std::fmt::Display;
 use std::future::poll_fn;
@@ -20,8 +20,8 @@ use crate::task;
 
 /// A connection to somebody else, or one that was made to this app.
 ///
-/// `Read` and `Write` wait, and so do those of `&TcpStream`; [`Self::try_read`] and [`Self::try_write`] do not; for async
-/// code there are [`Self::read_async`] and [`Self::send`]. Dropped, it is closed.
+/// `Read` and `Write` wait, and so do those of `&TcpStream`; [`Self::try_read`] and [`Self::try_write`] do not; for
+/// async code there are [`Self::read_async`] and [`Self::send`]. Dropped, it is closed.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -65,8 +65,8 @@ impl TcpStream {
     /// ```
     ///
     /// # Errors
-    /// `PermissionDenied` if no rule of the app allows it, `ConnectionRefused`, `HostUnreachable` and the like, `NotFound` if
-    /// there is no such name, `TimedOut`, `InvalidInput` if that is no `host:port`.
+    /// `PermissionDenied` if no rule of the app allows it, `ConnectionRefused`, `HostUnreachable` and the like,
+    /// `NotFound` if there is no such name, `TimedOut`, `InvalidInput` if that is no `host:port`.
     pub fn connect(addr: impl Display) -> io::Result<Self> {
         Socket::connect(socket::TCP, &addr.to_string(), None).map(Self::new)
     }
@@ -208,8 +208,8 @@ impl TcpStream {
         read_async(&self.socket, buf).await
     }
 
-    /// Sends all of `bytes`, waiting for room as often as need be. Dropped while it waits, it has sent a part of them, and
-    /// nobody knows how much.
+    /// Sends all of `bytes`, waiting for room as often as need be. Dropped while it waits, it has sent a part of them,
+    /// and nobody knows how much.
     ///
     /// # Errors
     /// Those of the connection.
@@ -274,7 +274,8 @@ pub struct ReadHalf {
     ended: bool,
 }
 
-/// The half of a [`TcpStream`] that is written: see [`TcpStream::split`]. Dropped, it ends nothing: [`Self::finish`] does.
+/// The half of a [`TcpStream`] that is written: see [`TcpStream::split`]. Dropped, it ends nothing: [`Self::finish`]
+/// does.
 #[derive(Debug)]
 pub struct WriteHalf {
     socket: Arc<Socket>,

@@ -38,8 +38,8 @@ pub struct UdpSocket {
 }
 
 impl UdpSocket {
-    /// A socket for datagrams to and from `host:port`, as [`TcpStream::connect`](super::TcpStream::connect) takes it. Nothing
-    /// is sent yet.
+    /// A socket for datagrams to and from `host:port`, as [`TcpStream::connect`](super::TcpStream::connect) takes it.
+    /// Nothing is sent yet.
     ///
     /// # Errors
     /// `PermissionDenied` if no rule of the app allows it (`udp:host:port`), `NotFound` if there is no such name.

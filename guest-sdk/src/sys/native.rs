@@ -2,9 +2,9 @@
 //! `test`.
 //!
 //! One exchange at a time, per thread. It follows the ABI's rules for order, handles and backpressure; time passes only
-//! while the handler waits, and then at once up to whatever comes next; unless it waits for a socket, which is a real one:
-//! that takes real time. What it leaves out: limits on CPU, memory and wall-clock time, and all but the simplest checks of
-//! heads.
+//! while the handler waits, and then at once up to whatever comes next; unless it waits for a socket, which is a real
+//! one: that takes real time. What it leaves out: limits on CPU, memory and wall-clock time, and all but the simplest
+//! checks of heads.
 
 pub(crate) mod sockets;
 pub(crate) mod upstreams;

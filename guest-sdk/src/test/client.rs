@@ -1,7 +1,7 @@
 //! An exchange over a Unix socket: the real module in the real host, seen from outside.
 //!
-//! One connection a request. The request is written on a thread of its own, because a server may answer before it has read
-//! it, or read slowly while it answers.
+//! One connection a request. The request is written on a thread of its own, because a server may answer before it has
+//! read it, or read slowly while it answers.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;

@@ -18,15 +18,15 @@
 //! ```
 //!
 //! # Natively
-//! The handler is called in the test's own thread, with a host in memory behind it that follows the rules of the real one
-//! for order, backpressure and ends. Its time is not real: a wait takes as long as it takes, on its clock
+//! The handler is called in the test's own thread, with a host in memory behind it that follows the rules of the real
+//! one for order, backpressure and ends. Its time is not real: a wait takes as long as it takes, on its clock
 //! ([`crate::now`]), and no time at all on the test's. So a test of a timeout of an hour is done at once, and one with
 //! several things going on gives the same result each time. There are no limits on CPU and memory.
 //!
 //! # Under `tidegate test`
 //! That command builds the module, serves it in the real host, and runs the crate's tests with the environment variable
-//! `TIDEGATE_TEST_SOCKET` set to where it listens. [`App::send`] then sends the request there, as HTTP/1.1, and ignores the
-//! handler it was made from, which must be the one that `#[handler]` exports. What differs:
+//! `TIDEGATE_TEST_SOCKET` set to where it listens. [`App::send`] then sends the request there, as HTTP/1.1, and ignores
+//! the handler it was made from, which must be the one that `#[handler]` exports. What differs:
 //! - time is real;
 //! - [`Answer::logs`] and [`Answer::calls`] are empty and [`Answer::queued_bytes_max`] is 0, as nobody can see them from
 //!   outside; `tidegate test` shows the log on its own output;
@@ -37,8 +37,8 @@
 //!
 //! # Others
 //! Requests that a handler sends are answered by functions of the test ([`upstream`]), and nobody else is asked; under
-//! `tidegate test` the real module asks the real ones. Its sockets are real in any case, and while it waits for one, time is
-//! real too. What serves connections is at the other end of [`connect`].
+//! `tidegate test` the real module asks the real ones. Its sockets are real in any case, and while it waits for one,
+//! time is real too. What serves connections is at the other end of [`connect`].
 
 mod answer;
 #[cfg(unix)]

@@ -1,7 +1,9 @@
-//! Asks three others at once and merges what they say: `/?item=chair` gives one JSON object with prices, stock and reviews.
+//! Asks three others at once and merges what they say: `/?item=chair` gives one JSON object with prices, stock and
+//! reviews.
 //!
-//! It takes as long as the slowest, and no longer than a second: a part that fails or is late is said to be missing, and
-//! does not spoil the others. Where they are is the app's configuration: `PRICES`, `STOCK` and `REVIEWS`, each a URL.
+//! It takes as long as the slowest, and no longer than a second: a part that fails or is late is said to be missing,
+//! and does not spoil the others. Where they are is the app's configuration: `PRICES`, `STOCK` and `REVIEWS`, each a
+//! URL.
 
 use serde_json::{Map, Value, json};
 use std::time::Duration;

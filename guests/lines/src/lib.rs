@@ -1,12 +1,13 @@
-//! A server of a protocol of its own, over raw TCP: each line is a command, and each command has one line as its answer.
+//! A server of a protocol of its own, over raw TCP: each line is a command, and each command has one line as its
+//! answer.
 //!
 //! - `ECHO text`: the text
 //! - `UPPER text`: the text in upper case
 //! - `COUNT`: how many lines this connection has sent so far
 //! - `QUIT`: says goodbye and closes
 //!
-//! It is written as if it had a thread to itself. Each connection has a sandbox to itself, waits without holding anything up,
-//! and ends with its function.
+//! It is written as if it had a thread to itself. Each connection has a sandbox to itself, waits without holding
+//! anything up, and ends with its function.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use tidegate_sdk::{Result, connection, net::TcpStream};

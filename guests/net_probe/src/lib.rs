@@ -1,5 +1,5 @@
-//! Does with the net what its path says, and tells what came of it, in words that a test can look for. What failed is told
-//! by the name of its kind and code alone, with the status that a handler's own client would get.
+//! Does with the net what its path says, and tells what came of it, in words that a test can look for. What failed is
+//! told by the name of its kind and code alone, with the status that a handler's own client would get.
 //!
 //! - `/fetch?url=URL` sends a request and gives status and body of the response. Besides: `method`, `header` (`name: value`,
 //!   any number of them), `redirects`, `connect_ms`, `first_byte_ms`, `between_bytes_ms`; a body is passed on

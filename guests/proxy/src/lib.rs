@@ -1,8 +1,8 @@
 //! A reverse proxy: every request goes to `UPSTREAM`, and what comes back is the answer.
 //!
 //! It sees heads only. Bodies are moved inside the host, both ways at once, and each side is as slow as the slower one:
-//! neither a large upload nor a slow reader makes anything pile up. An upstream that fails is a 502 for the client, one that
-//! is too slow a 504, and the log says why.
+//! neither a large upload nor a slow reader makes anything pile up. An upstream that fails is a 502 for the client, one
+//! that is too slow a 504, and the log says why.
 
 use tidegate_sdk::http::{HeaderMap, HeaderName, HeaderValue};
 use tidegate_sdk::{Request, Result, config, fetch, handler, header, http};

@@ -1,7 +1,7 @@
 //! Speaks to Redis over a socket, by a protocol of its own: GET, SET, INCR, and BLPOP, which waits.
 //!
-//! `REDIS` says where it is. Each request connects anew: its sandbox is fresh, and so is what it has open. A request that
-//! waits for Redis holds up nobody else.
+//! `REDIS` says where it is. Each request connects anew: its sandbox is fresh, and so is what it has open. A request
+//! that waits for Redis holds up nobody else.
 
 mod resp;
 

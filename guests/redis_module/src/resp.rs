@@ -1,5 +1,5 @@
-//! RESP2, the protocol of Redis, as far as commands and their answers need it. It knows no socket: anything that reads and
-//! writes will do.
+//! RESP2, the protocol of Redis, as far as commands and their answers need it. It knows no socket: anything that reads
+//! and writes will do.
 
 use std::io::{self, BufRead, Read, Write};
 

@@ -1,5 +1,5 @@
-//! Speaks to Redis by the client that everybody uses, as it is published: blocking, over `std::net`. It knows nothing of
-//! WebAssembly, and in a component need not.
+//! Speaks to Redis by the client that everybody uses, as it is published: blocking, over `std::net`. It knows nothing
+//! of WebAssembly, and in a component need not.
 //!
 //! The routes are those of `redis_module`, which has a protocol of its own instead. `REDIS` says where the server is.
 

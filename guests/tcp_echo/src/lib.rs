@@ -1,5 +1,5 @@
-//! Sends what comes over a connection back. The bytes are moved inside the host, from the connection to itself: none of them
-//! enters the sandbox, and who does not read is not read from.
+//! Sends what comes over a connection back. The bytes are moved inside the host, from the connection to itself: none of
+//! them enters the sandbox, and who does not read is not read from.
 
 use tidegate_sdk::{Result, connection, net::TcpStream};
 

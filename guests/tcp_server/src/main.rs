@@ -1,8 +1,8 @@
-//! An ordinary program that listens: nothing in it knows where it runs. Built for `wasm32-wasip2` it is a command, which runs
-//! beside the apps that serve requests, under the same limits, and is started again when it ends.
+//! An ordinary program that listens: nothing in it knows where it runs. Built for `wasm32-wasip2` it is a command,
+//! which runs beside the apps that serve requests, under the same limits, and is started again when it ends.
 //!
-//! It accepts on the address in `LISTEN`, and sends each line back with the number of the connection in front, one connection
-//! at a time. The line `exit` ends it with status 1, and `crash` by a panic.
+//! It accepts on the address in `LISTEN`, and sends each line back with the number of the connection in front, one
+//! connection at a time. The line `exit` ends it with status 1, and `crash` by a panic.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};

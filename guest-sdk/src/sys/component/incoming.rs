@@ -1,5 +1,5 @@
-//! A body that comes in, the request's or that of a response to a request of ours, and the trailers behind it; and whatever
-//! else is read as a stream of bytes.
+//! A body that comes in, the request's or that of a response to a request of ours, and the trailers behind it; and
+//! whatever else is read as a stream of bytes.
 
 use tidegate_abi::errno::{EAGAIN, ECONNRESET, EIO, Errno};
 use wasip2::http::types::{ErrorCode, IncomingBody, IncomingRequest, http_error_code};

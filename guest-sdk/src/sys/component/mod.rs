@@ -1,12 +1,12 @@
 //! Any host of `wasi:http` 0.2: the same calls as those of `tidegate_v1`, made of its resources.
 //!
-//! What the other hosts do behind a call is done here, in the guest: one state for the request that is being served, and
-//! in it what each call needs. Invariants: the state belongs to one call of `wasi:http/incoming-handler#handle`, and nothing
-//! of it outlives that; its handles have numbers that no other call has, so that what a handler keeps of a request does
-//! nothing to the next.
+//! What the other hosts do behind a call is done here, in the guest: one state for the request that is being served,
+//! and in it what each call needs. Invariants: the state belongs to one call of `wasi:http/incoming-handler#handle`,
+//! and nothing of it outlives that; its handles have numbers that no other call has, so that what a handler keeps of a
+//! request does nothing to the next.
 //!
-//! What `wasi:http` has no word for: route parameters, mount, addresses, deadline and usage are absent, the request's id
-//! is made here, the version is taken for HTTP/1.1, early hints go nowhere, log records become lines on stderr.
+//! What `wasi:http` has no word for: route parameters, mount, addresses, deadline and usage are absent, the request's
+//! id is made here, the version is taken for HTTP/1.1, early hints go nowhere, log records become lines on stderr.
 
 mod fetch;
 mod fields;

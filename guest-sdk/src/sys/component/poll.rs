@@ -86,8 +86,8 @@ fn prepare(at: usize, entry: &mut Entry, questions: &mut Vec<Question>) {
 }
 
 impl Call {
-    /// As [`Resource::advance`], for the two bodies; `None` for what is neither, and for a direction that a body does not
-    /// have.
+    /// As [`Resource::advance`], for the two bodies; `None` for what is neither, and for a direction that a body does
+    /// not have.
     fn advance(&mut self, handle: u32, interest: u16) -> Option<Now> {
         if handle == self.handles.request_body {
             if interest != READABLE {

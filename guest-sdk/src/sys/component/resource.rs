@@ -42,8 +42,8 @@ pub(super) trait Resource {
         Err(EBADF)
     }
 
-    /// Goes on as far as it can without waiting, and says how far a direction is. It has a pollable after that, unless it is
-    /// ready.
+    /// Goes on as far as it can without waiting, and says how far a direction is. It has a pollable after that, unless
+    /// it is ready.
     fn advance(&mut self, interest: u16) -> Now {
         if interest == READABLE {
             let Ok(incoming) = self.incoming() else { return Now::Ready };

@@ -1,6 +1,7 @@
 //! Sockets and names, on `wasi:sockets` 0.2: `connect` and `resolve` as a module has them.
 //!
-//! A name is looked up first, and its addresses are tried in turn; all of that goes on whenever the socket is asked about.
+//! A name is looked up first, and its addresses are tried in turn; all of that goes on whenever the socket is asked
+//! about.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,5 +1,5 @@
-//! Sockets of handlers under test: real ones, with threads that read and write beside the handler, so that it is told what
-//! is ready as a host tells it.
+//! Sockets of handlers under test: real ones, with threads that read and write beside the handler, so that it is told
+//! what is ready as a host tells it.
 //!
 //! Handles are the whole process's, since a stream may go to another thread.
 

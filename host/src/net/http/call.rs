@@ -121,7 +121,10 @@ impl Call {
     /// Ready when the head of the response is there.
     pub(crate) fn poll_head(&self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let mut inner = self.lock();
-        inner.exchange.advance(true, &self.me, cx);
+        // Nearly always the loop has brought it.
+        if !inner.exchange.take_head() {
+            inner.exchange.advance(true, &self.me, cx);
+        }
         if inner.exchange.take_head() {
             return Poll::Ready(Ok(()));
         }

@@ -100,8 +100,8 @@ impl Host for Wasi<'_> {
         let name = ascii(name).ok_or(ErrorCode::InvalidArgument)?;
         let lookup = network.lookup(&name).map_err(|errno| match errno {
             Errno::ACCESS => ErrorCode::AccessDenied,
-            // The call has looked up as many as it may.
-            _ => ErrorCode::PermanentResolverFailure,
+            // The app looks names up too often.
+            _ => ErrorCode::TemporaryResolverFailure,
         })?;
         Ok(self.state.side.table.push(Addresses { lookup, found: None, given: 0 })?)
     }
