@@ -96,8 +96,7 @@ impl Server {
         let clock = Clock::start();
         let places = Places::new(engine::INSTANCES_MAX - PLACES_SPARE);
         let reaper = start_reaper()?;
-        let stock =
-            Stock::new(&engine, compiler, &server, clock, Arc::clone(&places), reaper.clone(), &tcp)?;
+        let stock = Stock::new(&engine, compiler, &server, clock, Arc::clone(&places), reaper.clone(), &tcp)?;
         let registry = match notice {
             Some(notice) => Registry::of_notice(notice),
             None => {
@@ -110,7 +109,8 @@ impl Server {
             state.bound = claim(&server, &tcp)?;
             let bound = &state.bound;
             stock.own_addresses().set(bound.iter().filter_map(Bound::tcp_addr));
-            let apps = || (0..server.listen.len()).map(|_| None).chain(tcp.iter().map(|tcp| Some(tcp.app.as_str())));
+            let apps =
+                || (0..server.listen.len()).map(|_| None).chain(tcp.iter().map(|tcp| Some(tcp.app.as_str())));
             let urls: Vec<String> = bound.iter().zip(apps()).map(|(bound, app)| bound.url(app)).collect();
             (urls, open(bound, apps, server.workers)?)
         };
@@ -215,8 +215,9 @@ fn check_budget(server: &ServerSettings, apps: &[AppSettings]) -> Result<()> {
 
 /// The server's own addresses, and behind them those of raw connections.
 fn claim(settings: &ServerSettings, tcp: &[TcpListen]) -> Result<Vec<Bound>> {
-    let claim =
-        |addr: &ListenAddr| Bound::claim(addr, settings.backlog).with_context(|| format!("cannot listen on {addr}"));
+    let claim = |addr: &ListenAddr| {
+        Bound::claim(addr, settings.backlog).with_context(|| format!("cannot listen on {addr}"))
+    };
     let raw = tcp.iter().map(|tcp| claim(&ListenAddr::Tcp(tcp.addr)));
     settings.listen.iter().map(claim).chain(raw).collect()
 }

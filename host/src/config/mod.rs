@@ -22,7 +22,7 @@ pub use settings::{
     AppLimits, AppSettings, Instances, ListenAddr, LogFormat, LogTarget, ServerSettings, Settings,
 };
 pub(crate) use settings::{check_app_name, check_env, check_routes};
-pub use state::StateFolder;
 pub use sockets::{Rule, SocketSettings, TcpListen};
+pub use state::StateFolder;
 pub(crate) use suggest::did_you_mean;
 pub(crate) use units::{Given, about_bytes};

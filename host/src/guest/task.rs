@@ -10,9 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use wasmtime::component::{self, Resource};
-use wasmtime::{
-    Instance, ModuleExport, Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults, bail,
-};
+use wasmtime::{Instance, ModuleExport, Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults, bail};
 
 use super::component::{
     ComponentSide, ComponentState, HOSTCALL_BYTES_MAX, IncomingRequest, ResponseOutparam, handles_max,
@@ -207,7 +205,9 @@ async fn serve(job: Job, live: Option<Live>, reaper: &Reaper, mode: Mode) -> Ser
                 let store = &mut running.store;
                 let code = match &running.entry {
                     ModuleEntry::Handle(handle) => handle.call_async(store, ()).await,
-                    ModuleEntry::Connection(connection, number) => connection.call_async(store, *number).await,
+                    ModuleEntry::Connection(connection, number) => {
+                        connection.call_async(store, *number).await
+                    }
                 };
                 code.map(Outcome::Returned)
             };
@@ -334,7 +334,9 @@ async fn start(
         typed::<(), ()>(&instance, store, export)?.call_async(&mut *store, ()).await?;
     }
     match (call, &code.handle, &code.connection) {
-        (Call::Request, Some(export), _) => Ok(ModuleEntry::Handle(typed::<(), i32>(&instance, store, export)?)),
+        (Call::Request, Some(export), _) => {
+            Ok(ModuleEntry::Handle(typed::<(), i32>(&instance, store, export)?))
+        }
         (Call::Connection(accepted), _, Some(export)) => {
             let state = store.data_mut();
             let stream = accepted.open(state.network())?;

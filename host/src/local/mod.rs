@@ -13,9 +13,9 @@ use tidegate_proto::timers::{TimerId, Wheel};
 
 pub(crate) use self::active::{Active, Progress};
 use self::date::Date;
-use self::tasks::Warm;
 pub(crate) use self::raw::Raw;
 use self::residents::Residents;
+use self::tasks::Warm;
 pub(crate) use self::tasks::{Begin, Task};
 use self::waiting::Waiting;
 use crate::clock::{Nanos, thread_cpu};

@@ -53,7 +53,8 @@ impl Local {
     /// Other apps are served from now on: residents of versions that went are ended, new ones are started.
     pub(super) fn take_up_residents(&mut self, registry: &Registry) {
         let workers = self.shared.wakers.len().max(1) as u64;
-        let mine = |app: &&Arc<App>| app.is_resident() && u64::from(app.id) % workers == u64::from(self.worker);
+        let mine =
+            |app: &&Arc<App>| app.is_resident() && u64::from(app.id) % workers == u64::from(self.worker);
         let wanted: Vec<Arc<App>> = registry.apps().iter().filter(mine).cloned().collect();
         let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.residents.all)
             .into_iter()
@@ -82,7 +83,9 @@ impl Local {
     fn start_residents(&mut self) {
         let now = self.now;
         for at in 0..self.residents.all.len() {
-            let Some(Resident { app, stage: Stage::Due(due), .. }) = self.residents.all.get(at) else { continue };
+            let Some(Resident { app, stage: Stage::Due(due), .. }) = self.residents.all.get(at) else {
+                continue;
+            };
             let (app, due) = (Arc::clone(app), *due);
             if due > now {
                 continue;
@@ -130,7 +133,11 @@ impl Local {
         let detail = outcome.detail().unwrap_or("it returned an error");
         let (failures, wait_ms) = (resident.failures, wait / MS);
         tracing::warn!(
-            app = name, error = outcome.word(), detail, failures, wait_ms,
+            app = name,
+            error = outcome.word(),
+            detail,
+            failures,
+            wait_ms,
             "the resident has failed: it is started again"
         );
         if !draining {

@@ -195,9 +195,8 @@ impl Local {
         let (program, exchange) = (Arc::clone(&app.program), Arc::clone(exchange));
         runner.begin(Job { program, exchange: Arc::clone(&exchange), outside, call, place });
         let now = self.now;
-        let waits = app.program.mounts.is_some()
-            || app.access.allows_anything()
-            || purpose != Purpose::Request;
+        let waits =
+            app.program.mounts.is_some() || app.access.allows_anything() || purpose != Purpose::Request;
         let bell = waits.then_some(&self.bell);
         let task = self.tasks.insert_with(|slot| Task {
             runner,

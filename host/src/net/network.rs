@@ -24,6 +24,8 @@ const NAMES_MAX: usize = 256;
 #[derive(Default)]
 struct Inner {
     closed: bool,
+    /// The limit that was told of last.
+    limited: &'static str,
     open: Vec<Weak<dyn Close>>,
     /// Names and what they stood for when they were looked up: rules that give a name hold for these addresses.
     names: Vec<(Box<str>, Arc<[IpAddr]>)>,
@@ -61,8 +63,11 @@ impl Network {
         Errno::ACCESS
     }
 
-    /// A limit was met: the operator is told which.
-    fn limited(&self, what: &str, limit: &str) -> Errno {
+    /// A limit was met: the operator is told which, once a call.
+    fn limited(&self, what: &'static str, limit: &str) -> Errno {
+        if std::mem::replace(&mut self.lock().limited, what) == what {
+            return Errno::MFILE;
+        }
         self.access.denials.tell(&self.access.app, &self.request, &what, limit);
         Errno::MFILE
     }
@@ -137,7 +142,9 @@ impl Network {
     /// # Errors
     /// MFILE: the app has as many as it may.
     pub(crate) fn lease(&self) -> Result<Lease, Errno> {
-        self.access.lease().ok_or_else(|| self.limited("the app has too many sockets", "a higher `limits.sockets`"))
+        self.access
+            .lease()
+            .ok_or_else(|| self.limited("the app has too many sockets", "a higher `limits.sockets`"))
     }
 
     /// How many of so many bytes may still be moved.
@@ -147,6 +154,7 @@ impl Network {
     pub(crate) fn allowance(&self, wanted: usize) -> Result<usize, Errno> {
         let left = self.access.limits.socket_bytes_max.saturating_sub(self.bytes.load(Relaxed));
         if left == 0 && wanted > 0 {
+            self.limited("the call has moved as many bytes as it may", "a higher `limits.socket_bytes`");
             return Err(Errno::DQUOT);
         }
         Ok(wanted.min(usize::try_from(left).unwrap_or(usize::MAX)))

@@ -80,21 +80,23 @@ impl<S: Source> Socket<S> {
         mut f: impl FnMut(&S, usize) -> Result<usize, Errno>,
     ) -> Result<usize, Errno> {
         let most = self.allowance(wanted)?;
-        self.with(|io| loop {
-            match f(io, most) {
-                Ok(n) => {
-                    if n < most {
-                        self.readiness().mask_read_if_open();
+        self.with(|io| {
+            loop {
+                match f(io, most) {
+                    Ok(n) => {
+                        if n < most {
+                            self.readiness().mask_read_if_open();
+                        }
+                        self.moved(n);
+                        return Ok(n);
                     }
-                    self.moved(n);
-                    return Ok(n);
-                }
-                Err(Errno::INTR) => {}
-                Err(errno) => {
-                    if errno == Errno::AGAIN {
-                        self.readiness().mask_read();
+                    Err(Errno::INTR) => {}
+                    Err(errno) => {
+                        if errno == Errno::AGAIN {
+                            self.readiness().mask_read();
+                        }
+                        return Err(errno);
                     }
-                    return Err(errno);
                 }
             }
         })
@@ -107,21 +109,23 @@ impl<S: Source> Socket<S> {
         mut f: impl FnMut(&S, usize) -> Result<usize, Errno>,
     ) -> Result<usize, Errno> {
         let most = self.allowance(wanted)?;
-        self.with(|io| loop {
-            match f(io, most) {
-                Ok(n) => {
-                    if n < most {
-                        self.readiness().mask_write();
+        self.with(|io| {
+            loop {
+                match f(io, most) {
+                    Ok(n) => {
+                        if n < most {
+                            self.readiness().mask_write();
+                        }
+                        self.moved(n);
+                        return Ok(n);
                     }
-                    self.moved(n);
-                    return Ok(n);
-                }
-                Err(Errno::INTR) => {}
-                Err(errno) => {
-                    if errno == Errno::AGAIN {
-                        self.readiness().mask_write();
+                    Err(Errno::INTR) => {}
+                    Err(errno) => {
+                        if errno == Errno::AGAIN {
+                            self.readiness().mask_write();
+                        }
+                        return Err(errno);
                     }
-                    return Err(errno);
                 }
             }
         })

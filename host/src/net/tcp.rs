@@ -113,8 +113,7 @@ impl TcpSocket {
         let io = mio::net::TcpListener::from_std(self.socket.into());
         let network = Arc::clone(&self.network);
         // Nobody waits until an event says so; but one that came in between would have no event.
-        let socket =
-            Socket::new(&network.hub, io, Readiness::of_connected(), Some(&network), self.lease)?;
+        let socket = Socket::new(&network.hub, io, Readiness::of_connected(), Some(&network), self.lease)?;
         Ok(TcpListener { socket, network })
     }
 }
@@ -197,11 +196,7 @@ impl TcpStream {
         Ok(Self { socket })
     }
 
-    fn accepted(
-        network: &Arc<Network>,
-        io: mio::net::TcpStream,
-        lease: Lease,
-    ) -> Result<Self, Errno> {
+    fn accepted(network: &Arc<Network>, io: mio::net::TcpStream, lease: Lease) -> Result<Self, Errno> {
         let socket = Socket::new(&network.hub, io, Readiness::of_connected(), Some(network), lease)?;
         Ok(Self { socket })
     }

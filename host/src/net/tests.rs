@@ -97,7 +97,10 @@ fn bytes_go_both_ways_and_end() {
     let (listener, addr) = peer();
     let stream = bench.connect(addr).unwrap();
     let mut other = listener.accept().unwrap().0;
-    assert_eq!((stream.peer_addr().unwrap(), stream.local_addr().unwrap()), (addr, other.peer_addr().unwrap()));
+    assert_eq!(
+        (stream.peer_addr().unwrap(), stream.local_addr().unwrap()),
+        (addr, other.peer_addr().unwrap())
+    );
     let mut into = [0; 16];
     assert_eq!(stream.try_read(&mut into), Err(Errno::AGAIN));
     other.write_all(b"hello").unwrap();

@@ -78,8 +78,9 @@ impl HostFutureIncomingResponse for Http<'_> {
             Poll::Pending => Ok(None),
             Poll::Ready(Err(failure)) => Ok(Some(Ok(Err(failure.into())))),
             Poll::Ready(Ok(())) => {
-                let (status, headers) = call
-                    .with_head(|head| (head.status(), FieldList::received(&self.state.side.desk, head.fields())));
+                let (status, headers) = call.with_head(|head| {
+                    (head.status(), FieldList::received(&self.state.side.desk, head.fields()))
+                });
                 let headers = headers?;
                 let cost = parsed(headers.fields().byte_len()) + entries(headers.fields().len());
                 spend(self.state, cost)?;

@@ -13,7 +13,7 @@ use crate::{Upstream, wait};
 pub struct Plan {
     /// In all.
     pub requests: usize,
-    /// At once. This many come first, to warm the server up: what it holds then is what it is compared with.
+    /// At once. Three times this many come first, to warm the server up: what it holds then is what it is compared with.
     pub at_once: usize,
 }
 
@@ -41,7 +41,9 @@ pub fn run(plan: &Plan, app: impl FnOnce(&Upstream) -> App, path: &str) -> anyho
     let server = Server::builder().app(app).app(App::guest("hello")).option("--workers", "1").start();
     let hello = server.get("hello.test", "/").body;
 
-    batch(&server, &upstream, plan.at_once, path, true)?;
+    for reset in [true, true, false] {
+        batch(&server, &upstream, plan.at_once, path, reset)?;
+    }
     let (fds, rss) = at_rest(&server);
     let started = Instant::now();
     let mut left = plan.requests;

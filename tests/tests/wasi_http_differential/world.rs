@@ -64,8 +64,8 @@ fn world() -> Vec<Row> {
 
 fn outgoing() -> Vec<Row> {
     vec![
-        get("outgoing").says("failed at once: \"HttpRequestDenied\"\n").differs(
-            "outgoing requests are denied until they are allowed",
+        get("outgoing").says("failed later: \"DestinationIpProhibited\"\ntaken already: true\n").differs(
+            "nothing is reached until a rule allows it",
             Answer::says("failed later: \"ConnectionRefused\"\ntaken already: true\n"),
         ),
         get("outgoing-built").says(&built(false)).differs(

@@ -22,8 +22,9 @@ use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError};
 use wasmtime_wasi_io::bytes::Bytes;
 
 use super::errors::failed;
+use crate::clock::{MS, Nanos};
 use crate::guest::cost::moved;
-use crate::guest::desk::Desk;
+use crate::guest::desk::{Desk, Wish};
 use crate::net::hub::Hub;
 use crate::net::readiness::Driven;
 use crate::net::tcp::TcpStream;
@@ -34,6 +35,8 @@ const PERMIT_BYTES: usize = 64 * 1024;
 /// and room is filled with zeros.
 const READ_BYTES_MAX: usize = 64 * 1024;
 const READ_BYTES_FIRST: usize = 8 * 1024;
+/// How long a stream that is dropped waits for what was written to it to leave.
+const DROP_WAIT_MAX: Nanos = 5_000 * MS;
 
 /// How writing goes on.
 #[derive(Debug)]
@@ -258,9 +261,19 @@ impl OutputStream for Writer {
         self.connection.writing().check()
     }
 
-    /// The stream is dropped: what was written to it is waited for.
+    /// The stream is dropped: what was written to it is waited for, but not for ever. A peer that takes nothing is not to
+    /// hold a guest up that is done with it.
     async fn cancel(&mut self) {
-        poll_fn(|cx| self.connection.poll_sent(cx)).await;
+        let desk = &self.connection.desk;
+        let until = desk.now().saturating_add(DROP_WAIT_MAX);
+        poll_fn(|cx| {
+            if self.connection.poll_sent(cx).is_ready() || desk.now() >= until {
+                return Poll::Ready(());
+            }
+            desk.wish(Wish::Until(until));
+            Poll::Pending
+        })
+        .await;
     }
 }
 
