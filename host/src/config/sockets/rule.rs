@@ -92,7 +92,7 @@ impl Rule {
 }
 
 impl fmt::Display for Rule {
-    /// As [`Rule::parse`] reads it.
+    /// As `Rule::parse` reads it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}:{}", self.protocol.prefix(), self.host, self.ports)
     }
