@@ -46,7 +46,7 @@ pub fn tidegate() -> Command {
 }
 
 /// The test binaries in which [`guest`] gives components: they run tests of modules once more.
-const COMPONENTS_IN: [&str; 2] = ["component_sdk", "component_limits"];
+const COMPONENTS_IN: [&str; 3] = ["component_sdk", "component_limits", "component_outbound"];
 
 /// The guest `name` in the folder `guests`: a module if it can be one, but in the tests of the SDK's components, where it is
 /// one of these.

@@ -49,7 +49,7 @@ fn all_are_asked_at_once() {
     let started = Instant::now();
     assert_eq!(page(&server), said);
     let took = started.elapsed();
-    assert!(took >= delay && took < 2 * delay, "one after the other: {took:?}");
+    assert!(took >= delay && took < 3 * delay, "one after the other: {took:?}");
     assert_eq!(prices.accepted(), 1, "its connection is kept");
 }
 

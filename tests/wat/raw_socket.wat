@@ -80,8 +80,11 @@
       (then (return (i32.const 0))))
     ;; u
     (if (i32.eq (local.get $way) (i32.const 117)) (then
-      (call $wait (i32.const 1))
-      (global.set $length (call $read (global.get $handle) (i32.const 65536) (i32.const 65536)))
+      ;; What was said to be ready may still say -EAGAIN.
+      (loop $again
+        (call $wait (i32.const 1))
+        (global.set $length (call $read (global.get $handle) (i32.const 65536) (i32.const 65536)))
+        (br_if $again (i32.eq (global.get $length) (i32.const -6))))
       (call $answer (i32.const 65536))
       (return (i32.const 0))))
     ;; t
