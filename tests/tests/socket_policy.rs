@@ -113,12 +113,12 @@ fn nothing_is_allowed_by_default() {
     let upstream = Upstream::answering("reached");
     let server = server(probe());
     let addr = upstream.addr();
-    denied(&server, &probe::connect(&addr.to_string()), &format!("sockets.connect = [\"{addr}\"]"));
-    denied(&server, &probe::connect("192.0.2.1:80"), "sockets.connect = [\"192.0.2.1:80\"]");
+    denied(&server, &probe::connect(&addr.to_string()), &format!("sockets.connect = ['{addr}']"));
+    denied(&server, &probe::connect("192.0.2.1:80"), "sockets.connect = ['192.0.2.1:80']");
     denied(&server, &probe::connect("elsewhere.test:80"), "elsewhere.test");
-    denied(&server, &probe::udp("192.0.2.1:53"), "sockets.connect = [\"udp:");
+    denied(&server, &probe::udp("192.0.2.1:53"), "sockets.connect = ['udp:");
     denied(&server, &probe::resolve("elsewhere.test"), "elsewhere.test");
-    denied(&server, Fetch::new(&format!("http://{addr}/")).path(), &format!("[\"{addr}\"]"));
+    denied(&server, Fetch::new(&format!("http://{addr}/")).path(), &format!("['{addr}']"));
     assert_eq!(upstream.accepted(), 0);
 }
 
@@ -174,7 +174,7 @@ fn what_is_named_is_reached_and_nothing_beside_it() {
         // The same address: allowed, though a machine without IPv6 can not get there.
         let response = server.get("probe.test", &probe::connect(&format!("[::ffff:127.0.0.1]:{port}")));
         assert!(!is_denied(&response) || is_none(&response), "{rule}: {response:?}");
-        denied(&server, &probe::connect(&other.to_string()), &format!("[\"{other}\"]"));
+        denied(&server, &probe::connect(&other.to_string()), &format!("['{other}']"));
         denied(&server, &probe::connect(&format!("0.0.0.0:{port}")), "no rule names it");
         denied(&server, &probe::udp(&addr.to_string()), &format!("udp:{addr}"));
     }
@@ -192,7 +192,7 @@ fn the_server_itself_is_not_reached_by_chance() {
     };
     for rule in ["127.0.0.0/8:*", "localhost:*", "127.0.0.1:*"] {
         let server = start(rule);
-        let shown = format!("[\"{own}\"]");
+        let shown = format!("['{own}']");
         denied(&server, &probe::connect(&own.to_string()), &shown);
         denied(&server, &probe::connect(&format!("[::ffff:127.0.0.1]:{}", own.port())), &shown);
         denied(&server, Fetch::new(&format!("http://{own}/")).path(), &shown);
@@ -212,7 +212,7 @@ fn a_server_that_listens_everywhere_is_not_reached_by_chance() {
     let server = builder.listen("127.0.0.1:0").listen(&format!("0.0.0.0:{port}")).start();
     for to in ["127.0.0.1", "127.0.0.2", "127.8.8.8"] {
         let to = format!("{to}:{port}");
-        denied(&server, &probe::connect(&to), &format!("[\"{to}\"]"));
+        denied(&server, &probe::connect(&to), &format!("['{to}']"));
     }
 }
 

@@ -294,6 +294,13 @@ impl Request {
                     Begun::Streamed(handle) => (handle, Upload::of_bytes(body, handle)),
                 }
             }
+            // Nothing to move: as if there were no body, so that a GET stays one without.
+            Inner::Source(_, Some(0)) => {
+                let begun = self.begin_whole(&crate::Body::default()).map_err(|error| self.name_it(error))?;
+                match begun {
+                    Begun::Given(handle) | Begun::Streamed(handle) => (handle, Upload::done(handle)),
+                }
+            }
             Inner::Source(source, length) => {
                 let begun = self.request(packed::Body::Stream(length), &[]);
                 let handle = begun.map_err(|error| self.name_it(error))?;

@@ -42,7 +42,8 @@ impl Target {
         let port = port.parse().ok().filter(|port| *port != 0)?;
         if let Some(inside) = host.strip_prefix('[') {
             let v6: Ipv6Addr = inside.strip_suffix(']')?.parse().ok()?;
-            return Some(Self::Address((v6, port).into()));
+            // One that is mapped from IPv4 is that.
+            return Some(Self::Address((IpAddr::V6(v6).to_canonical(), port).into()));
         }
         if let Ok(v4) = host.parse::<Ipv4Addr>() {
             return Some(Self::Address((v4, port).into()));

@@ -244,13 +244,13 @@ impl Denied {
             (_, Reason::NoPort | Reason::NotAName) => String::new(),
             (Asked::Lookup(name), _) => {
                 let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-                format!("sockets.connect = [\"{name}:{SOME_PORT}\"]")
+                format!("sockets.connect = ['{name}:{SOME_PORT}']")
             }
             (Asked::Connect(protocol, addr, name), _) => {
-                format!("sockets.connect = [\"{}\"]", rule(*protocol, addr, name))
+                format!("sockets.connect = ['{}']", rule(*protocol, addr, name))
             }
             (Asked::Listen(protocol, addr), _) => {
-                format!("sockets.listen = [\"{}\"]", rule(*protocol, addr, &None))
+                format!("sockets.listen = ['{}']", rule(*protocol, addr, &None))
             }
         }
     }

@@ -142,7 +142,10 @@ impl Draft {
         match (&*self.lock(), self.declared) {
             (_, Some(length)) => Body::Known(length),
             (State::Early(Early { end: Some(End::Finished(None)), bytes, .. }), None) => {
-                Body::Known(bytes.len() as u64)
+                match bytes.len() as u64 {
+                    0 => Body::Empty,
+                    length => Body::Known(length),
+                }
             }
             _ => Body::Unknown,
         }

@@ -44,7 +44,8 @@ pub(super) struct Dial {
 /// A host that is an address.
 fn address(host: &str) -> Option<IpAddr> {
     if let Some(inside) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        return inside.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
+        // One that is mapped from IPv4 is that.
+        return inside.parse::<Ipv6Addr>().ok().map(|v6| IpAddr::V6(v6).to_canonical());
     }
     host.parse::<Ipv4Addr>().ok().map(IpAddr::V4)
 }

@@ -358,8 +358,8 @@ fn what_is_told_to_allow_it_does() {
     let own = ["127.0.0.1:443", "[::]:9000"];
     let none = with_own(&[], &[], &own);
     let rule_of = |told: &str, key: &str| {
-        let rest = told.strip_prefix(&format!("sockets.{key} = [\"")).unwrap_or_else(|| panic!("{told}"));
-        rest.strip_suffix("\"]").unwrap().to_owned()
+        let rest = told.strip_prefix(&format!("sockets.{key} = ['")).unwrap_or_else(|| panic!("{told}"));
+        rest.strip_suffix("']").unwrap().to_owned()
     };
     for addr in INSIDE.iter().chain(&OUTSIDE) {
         for (protocol, port) in [(Protocol::Tcp, 443), (Protocol::Tcp, 9000), (Protocol::Udp, 53)] {
@@ -385,9 +385,9 @@ fn what_is_told_to_allow_it_does() {
         }
     }
     let told = none.listen(Protocol::Tcp, "127.0.0.1:0".parse().unwrap()).unwrap_err().allow();
-    assert_eq!(told, "sockets.listen = [\"127.0.0.1:*\"]");
+    assert_eq!(told, "sockets.listen = ['127.0.0.1:*']");
     let told = policy(&[]).lookup("DB.Example.").unwrap_err().allow();
-    assert_eq!(told, "sockets.connect = [\"db.example:PORT\"]");
+    assert_eq!(told, "sockets.connect = ['db.example:PORT']");
     let rule = rule_of(&told, "connect").replace(SOME_PORT, "1");
     assert_eq!(policy(&[&rule]).lookup("DB.Example."), Ok(()));
 }
@@ -402,15 +402,15 @@ fn denials_read_well() {
     let table = [
         (
             told(&own, "10.0.0.5:5432", &["db.example"]),
-            "to connect to 10.0.0.5:5432: it is a private address, and no rule names it; sockets.connect = [\"10.0.0.5:5432\"]",
+            "to connect to 10.0.0.5:5432: it is a private address, and no rule names it; sockets.connect = ['10.0.0.5:5432']",
         ),
         (
             told(&own, "127.0.0.1:8080", &[]),
-            "to connect to 127.0.0.1:8080: the server itself is there, and no rule names just that; sockets.connect = [\"127.0.0.1:8080\"]",
+            "to connect to 127.0.0.1:8080: the server itself is there, and no rule names just that; sockets.connect = ['127.0.0.1:8080']",
         ),
         (
             told(&policy(&[]), "8.8.8.8:53", &["dns.example"]),
-            "to connect to 8.8.8.8:53 (dns.example): no rule allows it; sockets.connect = [\"dns.example:53\"]",
+            "to connect to 8.8.8.8:53 (dns.example): no rule allows it; sockets.connect = ['dns.example:53']",
         ),
         (told(&own, "8.8.8.8:0", &[]), "to connect to 8.8.8.8:0: nobody can be at port 0; "),
     ];

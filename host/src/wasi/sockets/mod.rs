@@ -114,6 +114,6 @@ impl Wasi<'_> {
         let id = self.state.exchange.lock().facts.id.to_string();
         let access = &self.state.network().access;
         let reason = "to send datagrams: the app has no rules for sockets";
-        access.denials.tell(&access.app, &id, &reason, "sockets.connect = [\"udp:HOST:PORT\"]");
+        access.denials.tell(&access.app, &id, &reason, "sockets.connect = ['udp:HOST:PORT']");
     }
 }
