@@ -46,7 +46,7 @@ extern "C" {
 #define TIDEGATE_EAGAIN 6        /* nothing to read yet, or no room to write yet: poll, then try again */
 #define TIDEGATE_EALREADY 7      /* done already: a second head, or a second finish */
 #define TIDEGATE_EBADF 8         /* no such handle, or not one for this direction */
-#define TIDEGATE_EBUSY 10        /* the app connects too often, or too much of it is under way: later */
+#define TIDEGATE_EBUSY 10        /* too many names are being looked up: later */
 #define TIDEGATE_ECANCELED 11    /* the request was cancelled */
 #define TIDEGATE_ECONNABORTED 13 /* the response was aborted */
 #define TIDEGATE_ECONNREFUSED 14 /* nobody listens there */

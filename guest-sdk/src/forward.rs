@@ -6,7 +6,7 @@ use http::HeaderMap;
 use std::io;
 use tidegate_abi::poll::{Entry, READABLE, WRITABLE};
 
-use crate::sys::Waits;
+use crate::sys::{self, Waits};
 
 /// Moves in a row, before others have their turn.
 const MOVES_MAX: u32 = 16;
@@ -55,9 +55,6 @@ pub trait Pull {
 #[derive(Debug, Default)]
 pub(crate) struct Forwarding {
     moved: u64,
-    /// Nobody says which side it is that is not ready: they are waited for in turn. Asked for both at once, the one
-    /// that is ready would answer at once and for ever.
-    awaits_room: bool,
 }
 
 impl Forwarding {
@@ -76,13 +73,10 @@ impl Forwarding {
             match from.forward_to(to) {
                 Ok(n) => self.moved += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let side = if self.awaits_room {
-                        Entry::new(to, WRITABLE)
-                    } else {
-                        Entry::new(from.handle(), READABLE)
-                    };
-                    self.awaits_room = !self.awaits_room;
-                    waits.push(side);
+                    // Nobody says which side it is that is not ready. The one that is would answer at once and for ever.
+                    let source = Entry::new(from.handle(), READABLE);
+                    let has_some = sys::poll(&mut [source], 0) > 0;
+                    waits.push(if has_some { Entry::new(to, WRITABLE) } else { source });
                     return Ok(None);
                 }
                 Err(error) => return Err(error),
@@ -90,5 +84,76 @@ impl Forwarding {
         }
         waits.push(Entry::new(to, WRITABLE));
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::sys::native::{Host, with_host};
+
+    const SOURCE: u32 = 100;
+    const SINK: u32 = 101;
+    const SECOND: u64 = 1_000_000_000;
+
+    /// Moves a byte as soon as both sides are ready, and that is all there is.
+    struct Once {
+        ended: bool,
+        tries: u32,
+    }
+
+    impl Pull for Once {
+        fn handle(&self) -> u32 {
+            SOURCE
+        }
+
+        fn is_ended(&self) -> bool {
+            self.ended
+        }
+
+        fn forward_to(&mut self, to: u32) -> io::Result<u64> {
+            assert_eq!(to, SINK);
+            self.tries += 1;
+            let ready = |handle, interest| sys::poll(&mut [Entry::new(handle, interest)], 0) > 0;
+            if !ready(SOURCE, READABLE) || !ready(SINK, WRITABLE) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            self.ended = true;
+            Ok(1)
+        }
+    }
+
+    /// Runs `f` beside a host whose two handles are ready at these times.
+    #[allow(clippy::field_reassign_with_default, reason = "the other fields are private")]
+    fn beside<R>(source_ns: u64, sink_ns: u64, f: impl FnOnce() -> R) -> (R, Host) {
+        let mut host = Host::default();
+        host.others = BTreeMap::from([(SOURCE, source_ns), (SINK, sink_ns)]);
+        with_host(host, f)
+    }
+
+    /// What the first try waits for, and how often it tries in all.
+    fn waited_for(source_ns: u64, sink_ns: u64) -> (Vec<Entry>, u32) {
+        let run = || {
+            let (mut forwarding, mut waits) = (Forwarding::default(), Waits::new());
+            let mut source = Once { ended: false, tries: 0 };
+            assert_eq!(forwarding.step(&mut source, SINK, &mut waits).unwrap(), None);
+            let moved = sys::until(|waits| forwarding.step(&mut source, SINK, waits)).unwrap();
+            assert_eq!(moved, 1);
+            (waits, source.tries)
+        };
+        beside(source_ns, sink_ns, run).0
+    }
+
+    #[test]
+    fn only_the_side_that_is_not_ready_is_waited_for() {
+        let source = vec![Entry::new(SOURCE, READABLE)];
+        let sink = vec![Entry::new(SINK, WRITABLE)];
+        // The last number is how often it was tried: twice in vain by now, and once when all was ready.
+        assert_eq!(waited_for(9 * SECOND, 0), (source.clone(), 3));
+        assert_eq!(waited_for(0, 9 * SECOND), (sink, 3));
+        // Neither is: the source first, then what is left.
+        assert_eq!(waited_for(5 * SECOND, 9 * SECOND), (source, 4));
     }
 }

@@ -82,7 +82,9 @@ fn what_fails_says_how_and_with_whom() {
     let error = task::block_on(TcpStream::connect_async(addr)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     for addr in ["", "no-port", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:99999"] {
-        assert_eq!(TcpStream::connect(addr).unwrap_err().kind(), ErrorKind::InvalidInput, "{addr}");
+        let error = TcpStream::connect(addr).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{addr}");
+        assert_eq!(error.to_string(), format!("`{addr}` is not HOST:PORT, such as db.example:5432"));
     }
 }
 

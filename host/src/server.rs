@@ -37,6 +37,9 @@ pub(crate) use crate::tenants::notice::Notice;
 use crate::tenants::registry::Registry;
 use crate::worker::Worker;
 
+/// What a request of a guest to another server takes at most: two pipes, two heads, trailers, and what TLS holds.
+const CALL_BYTES_MAX: u64 = 300 << 10;
+
 /// Places of the pools that are kept for instances which are just being dropped.
 const PLACES_SPARE: u32 = 50;
 
@@ -196,7 +199,9 @@ fn check_budget(server: &ServerSettings, apps: &[AppSettings]) -> Result<()> {
     let connections = connection.saturating_mul(server.connections_max as u64);
     let guests = apps.iter().fold(0u64, |sum, app| {
         let at_once = app.limits.concurrency.min(engine::INSTANCES_MAX);
-        sum.saturating_add(app.limits.memory_bytes.saturating_mul(u64::from(at_once)))
+        let sockets = if app.sockets.connect.is_empty() { 0 } else { u64::from(app.limits.sockets_max) };
+        let memory = app.limits.memory_bytes.saturating_mul(u64::from(at_once));
+        sum.saturating_add(memory).saturating_add(sockets.saturating_mul(CALL_BYTES_MAX))
     });
     let needed = connections.saturating_add(guests);
     if needed > budget {

@@ -338,7 +338,7 @@ impl Worker {
         for _ in 0..ACCEPTS_MAX {
             let Some(Door { listener, open, app: Some(app) }) = self.doors.get_mut(i) else { return };
             match self.local.admit_raw(app, listener) {
-                Raw::Begun => {}
+                Raw::Begun | Raw::Refused => {}
                 Raw::Nobody => {
                     *open = false;
                     return;

@@ -274,6 +274,15 @@ fn a_folder_that_is_no_handler_crate_is_refused_before_building() {
         1,
         &["has no library that can become a module", "crate-type = [\"cdylib\"]"],
     );
+    std::fs::remove_file(folder.join("src/lib.rs")).unwrap();
+    std::fs::write(folder.join("src/main.rs"), "fn main() {}").unwrap();
+    fails(folder, &["build", "."], 1, &["has no library", "crate-type = [\"cdylib\"]"]);
+    fails(
+        folder,
+        &["build", ".", "--target", "component"],
+        1,
+        &["has no library", "`cargo build --release --target wasm32-wasip2`; name the file as `source`"],
+    );
     fails(folder, &["dev", ".", "--limit", "cpuu=1s"], 2, &["did you mean `cpu`?"]);
 }
 

@@ -126,7 +126,7 @@ fn what_is_not_allowed_is_permission_denied() {
     let (replier, datagrams) = (replier(), datagrams());
     let server = serve(net());
     let rows = [
-        (format!("/ping?{replier}"), format!("[\"{replier}\"]")),
+        (format!("/ping?{replier}"), format!("['{replier}']")),
         (format!("/udp?{datagrams}"), "udp:".to_owned()),
         (format!("/udp-to?{datagrams}"), "udp:".to_owned()),
         ("/bind-tcp?127.0.0.1:0".to_owned(), "sockets.listen".to_owned()),

@@ -1,6 +1,7 @@
 //! Raw TCP that goes to guests: modules that are handed each connection of a `[[listen]]`, and a component that accepts its
 //! own for as long as the server runs.
 
+use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::thread;
@@ -146,6 +147,80 @@ fn connections_count_as_calls() {
     assert_eq!(&byte, b"b");
 }
 
+/// Whoever comes when the app has as many sockets as it may waits in the kernel: as one closes the next is served.
+#[test]
+fn who_finds_no_socket_left_waits_for_one() {
+    let app = App::guest("tcp_echo").unrouted().limit("sockets", "2");
+    let (_server, addr) = listening(app, "tcp-echo");
+    let mut clients: VecDeque<Stream> = (0..8).map(|_| connect(addr)).collect();
+    for (number, stream) in clients.iter_mut().enumerate() {
+        stream.write_all(format!("line {number}\n").as_bytes()).unwrap();
+    }
+    let answer = |stream: &mut Stream| {
+        let mut line = [0; 7];
+        stream.set_deadline(PATIENCE);
+        stream.read_exact(&mut line).map(|()| String::from_utf8_lossy(&line).into_owned())
+    };
+    let mut inside = VecDeque::new();
+    for number in 0..8 {
+        let mut stream = clients.pop_front().unwrap();
+        assert_eq!(answer(&mut stream).unwrap(), format!("line {number}\n"));
+        inside.push_back(stream);
+        if inside.len() < 2 {
+            continue;
+        }
+        if let Some(next) = clients.front_mut() {
+            next.set_deadline(Duration::from_millis(100));
+            let error = next.read_exact(&mut [0]).expect_err("a third one is served where two may be");
+            assert_eq!(error.kind(), std::io::ErrorKind::TimedOut, "client {} was turned away", number + 1);
+        }
+        inside.pop_front();
+    }
+}
+
+/// Likewise when they come and go all the time, on more workers than one.
+#[test]
+fn nobody_is_turned_away_while_sockets_come_and_go() {
+    let app = App::guest("tcp_echo").unrouted().limit("sockets", "2");
+    let manifest = "[[listen]]\ntcp = \"127.0.0.1:0\"\napp = \"tcp-echo\"\n";
+    let builder = Server::builder().manifest(manifest).app(app).app(App::guest("hello"));
+    let server = builder.option("--workers", "4").start();
+    let addr = server.raw_addr("tcp-echo");
+    thread::scope(|scope| {
+        for number in 0..8 {
+            scope.spawn(move || {
+                for round in 0..40 {
+                    let mut stream = connect(addr);
+                    let mut byte = [0];
+                    stream.write_all(b"x").unwrap();
+                    let read = stream.read_exact(&mut byte);
+                    assert!(read.is_ok(), "client {number}, round {round}: {read:?}");
+                }
+            });
+        }
+    });
+    assert_eq!(server.stderr().count(|line| line.contains("a raw connection was closed")), 0);
+}
+
+/// Clients that say nothing keep neither requests out nor those that wait for an answer.
+#[test]
+fn silent_connections_leave_room_for_requests() {
+    let app = App::wat("raw_echo").limit("concurrency", "2");
+    let (server, addr) = listening(app, "raw-echo");
+    let mut silent: Vec<Stream> = (0..4).map(|_| connect(addr)).collect();
+    // Two are inside for certain, the others wait.
+    for stream in &mut silent[..2] {
+        stream.write_all(b"a").unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+    }
+    for _ in 0..4 {
+        let response = server.get("raw-echo.test", "/");
+        success(&response);
+        assert_eq!(response.body, b"here");
+    }
+    drop(silent);
+}
+
 /// Each line is answered when it is whole, however it came.
 #[test]
 fn a_server_of_lines() {
@@ -233,4 +308,24 @@ fn a_resident_listens_only_where_it_may() {
     assert_eq!(waits_ms(&server)[..3], [100, 200, 400]);
     success(&server.get("hello.test", "/"));
     assert!(talk(other, "hello").is_none());
+}
+
+/// A client that has gone by the time it is accepted is its own misfortune, and not the resident's.
+#[test]
+fn a_resident_outlives_clients_that_reset() {
+    let addr = free_addr();
+    let app = App::guest("tcp_server").unrouted().env("LISTEN", addr).listen(addr);
+    let server = Server::builder().app(app).app(App::guest("hello")).option("--workers", "1").start();
+    let served = poll_for(PATIENCE, || talk(addr, "hello").filter(|said| said.ends_with("hello\n")));
+    assert_eq!(served.as_deref(), Some("1 hello\n"));
+    for _ in 0..200 {
+        let mut stream = connect(addr);
+        stream.write_all(b"x").unwrap();
+        stream.reset().unwrap();
+    }
+    let said = talk(addr, "still").expect("nobody listens any more");
+    let number = said.strip_suffix(" still\n").and_then(|number| number.parse::<u32>().ok());
+    assert!(number.is_some_and(|number| number > 1), "{said:?}:\n{}", server.stderr().tail(20));
+    assert!(waits_ms(&server).is_empty(), "{}", server.stderr().tail(20));
+    success(&server.get("hello.test", "/"));
 }

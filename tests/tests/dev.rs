@@ -445,6 +445,7 @@ fn a_port_that_is_taken_is_told_before_anything_is_built() {
     let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = holder.local_addr().unwrap().to_string();
     let said = project.run(&["dev", "--listen", &addr]).ends_with(1);
-    said.complains(&format!("cannot listen on {addr}"));
+    said.complains(&format!("cannot listen on {addr}"))
+        .complains("help: another server has it: give another address with `--listen`");
     assert!(!project.path("out.wasm").exists());
 }

@@ -41,7 +41,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tidegate_abi::poll::{Entry, WRITABLE};
-use tidegate_abi::{names, socket};
+use tidegate_abi::{errno, names, socket};
 
 use crate::sys::{self, HostError, check};
 use crate::task;
@@ -54,11 +54,14 @@ pub(crate) struct Failed {
     error: HostError,
     /// Whom it was to reach.
     goal: Option<String>,
+    /// That is not the form of an address.
+    malformed: bool,
 }
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.goal {
+            Some(goal) if self.malformed => write!(f, "`{goal}` is not HOST:PORT, such as db.example:5432"),
             Some(goal) => write!(f, "{goal}: {}", self.error),
             None => self.error.fmt(f),
         }
@@ -77,7 +80,7 @@ fn failed_at(error: HostError, goal: Option<&str>) -> io::Error {
     if kind == io::ErrorKind::WouldBlock {
         return kind.into();
     }
-    io::Error::new(kind, Failed { error, goal: goal.map(str::to_owned) })
+    io::Error::new(kind, Failed { error, goal: goal.map(str::to_owned), malformed: false })
 }
 
 /// What a client is told of an error of that kind, and no more.
@@ -107,6 +110,11 @@ impl Socket {
     fn begin(kind: u32, addr: &str) -> io::Result<Self> {
         match check(names::CONNECT, sys::connect(kind, addr.as_bytes())) {
             Ok(handle) => Ok(Self::of(u32::try_from(handle).unwrap_or(u32::MAX))),
+            // The host looks at the form before anything else; later it is the system that says so of an address.
+            Err(error) if error.errno == errno::EINVAL => {
+                let failed = Failed { error, goal: Some(addr.to_owned()), malformed: true };
+                Err(io::Error::new(io::ErrorKind::InvalidInput, failed))
+            }
             Err(error) => Err(failed_at(error, Some(addr))),
         }
     }
@@ -206,7 +214,7 @@ fn wait(handle: u32, interest: u16, timeout_ns: u64) -> io::Result<()> {
     }
     match check("poll", sys::poll(&mut [Entry::new(handle, interest)], own_ns)) {
         Ok(0) if WaitLimit::is_over() => Err(WaitLimit::error()),
-        Ok(0) => Err(failed(HostError { call: "poll", errno: tidegate_abi::errno::ETIMEDOUT })),
+        Ok(0) => Err(failed(HostError { call: "poll", errno: errno::ETIMEDOUT })),
         Ok(_) => Ok(()),
         Err(error) => Err(failed(error)),
     }

@@ -5,7 +5,7 @@
 //! that is too slow a 504, and the log says why.
 
 use tidegate_sdk::http::{HeaderMap, HeaderName, HeaderValue};
-use tidegate_sdk::{Request, Result, config, fetch, handler, header, http};
+use tidegate_sdk::{Error, Request, Result, config, fetch, handler, header, http};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -21,7 +21,8 @@ fn proxy(request: Request) -> Result<fetch::Response> {
     let (mut head, body) = request.into_http().into_parts();
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let path = if path.starts_with('/') { path } else { "/" };
-    head.uri = format!("{}{path}", upstream.trim_end_matches('/')).parse()?;
+    let url = format!("{}{path}", upstream.trim_end_matches('/'));
+    head.uri = url.parse().map_err(|_| Error::internal("UPSTREAM must be like http://127.0.0.1:8000"))?;
     tell_who_asks(&mut head.headers, peer.as_deref(), proto)?;
     Ok(http::fetch(http::Request::from_parts(head, body))?)
 }
@@ -99,6 +100,14 @@ mod tests {
             assert!(!answer.assert_status(status).text().contains("internal"), "{}", answer.text());
             assert!(answer.logs[0].1.contains("GET http://up.internal/: "), "{:?}", answer.logs);
         }
+    }
+
+    #[test]
+    fn an_upstream_that_is_no_url_is_told_by_its_variable() {
+        let _up = config::for_test("UPSTREAM", "127.0.0.1:9802");
+        let answer = Exchange::get("/").run(proxy);
+        answer.assert_status(500);
+        assert!(answer.logs[0].1.contains("UPSTREAM must be like http://"), "{:?}", answer.logs);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! An ordinary program that listens: nothing in it knows where it runs. Built for `wasm32-wasip2` it is a command,
-//! which runs beside the apps that serve requests, under the same limits, and is started again when it ends.
+//! which runs beside the apps that serve requests, and is started again when it fails. Its app's limits of memory, sockets
+//! and logs hold; those of CPU time and of a request's duration do not, as it is not meant to end.
 //!
 //! It accepts on the address in `LISTEN`, and sends each line back with the number of the connection in front, one
 //! connection at a time. The line `exit` ends it with status 1, and `crash` by a panic.

@@ -369,6 +369,7 @@ impl AppFlags {
                 at("--route", Err(ValueError { message: error.to_string(), help: None }))?;
             }
             app.routes.clone_from(&self.route);
+            app.routes_by_default = false;
         }
         if let Some(text) = &self.reuse {
             app.instances = Instances::Reuse(at("--reuse", Given::Word(text).count(1..=u32::MAX))?);

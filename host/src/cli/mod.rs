@@ -16,6 +16,7 @@ mod serve;
 mod test;
 
 use std::fmt;
+use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -24,6 +25,9 @@ use crate::config::{ConfigError, Problem, ValueError};
 use crate::observe::log::say;
 use crate::server::LoadFailures;
 use args::{Cli, Verb};
+
+/// What to do about an address that somebody else listens on.
+const TAKEN_HELP: &str = "another server has it: give another address with `--listen` (raw TCP: `--listen-tcp`, or its `[[listen]]`)";
 
 /// Why a verb did not do what it should.
 #[derive(Debug)]
@@ -73,7 +77,10 @@ impl fmt::Display for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::Failed { error, help: None }
+        let io_errors = || error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+        let taken = io_errors().any(|error| error.kind() == io::ErrorKind::AddrInUse);
+        let help = taken.then(|| TAKEN_HELP.to_owned());
+        Self::Failed { error, help }
     }
 }
 

@@ -200,6 +200,8 @@ pub struct AppSettings {
     /// Patterns as the router reads them: `[host]/path`. Empty only where it has something to do without requests: raw
     /// connections, or sockets of its own.
     pub routes: Vec<String>,
+    /// Nothing was said of routes: whatever is no handler goes without.
+    pub routes_by_default: bool,
     /// A sandbox for each request, or one for many.
     pub instances: Instances,
     /// Its share of CPU time when several apps want it at once. 1 to 1,000.
@@ -221,6 +223,7 @@ impl AppSettings {
             name,
             source,
             routes: vec!["/*".to_owned()],
+            routes_by_default: true,
             instances: Instances::Fresh,
             weight: 1,
             env: Vec::new(),

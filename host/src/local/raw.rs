@@ -21,6 +21,8 @@ use crate::tenants::registry::App;
 pub(crate) enum Raw {
     /// Somebody was let in.
     Begun,
+    /// Somebody was turned away.
+    Refused,
     /// Nobody waits.
     Nobody,
     /// Who waits goes on waiting.
@@ -36,7 +38,7 @@ impl Local {
         let Some(app) = found.cloned() else {
             // A deploy has taken the app away, or what served connections: nobody is kept waiting for that.
             return match listener.accept() {
-                Accepted::Connection(..) => Raw::Begun,
+                Accepted::Connection(..) => Raw::Refused,
                 Accepted::Nobody => Raw::Nobody,
                 Accepted::Exhausted(error) => Raw::Exhausted(error),
             };
@@ -55,17 +57,17 @@ impl Local {
     }
 
     fn begin_raw(&mut self, app: &std::sync::Arc<App>, listener: &Listener) -> Raw {
-        if !app.seat.gate.enter() {
+        if !app.access.has_room() || !app.seat.raw.enter() {
             return Raw::Full;
         }
         let Some((runner, place)) = self.new_runner(app) else {
-            app.seat.gate.leave(0, false);
+            app.seat.raw.leave(0, false);
             return Raw::Full;
         };
         let (io, ends) = match listener.accept() {
             Accepted::Connection(Socket::Tcp(io), ends) => (io, ends),
             other => {
-                app.seat.gate.leave(0, false);
+                app.seat.raw.leave(0, false);
                 return match other {
                     Accepted::Exhausted(error) => Raw::Exhausted(error),
                     _ => Raw::Nobody,
@@ -73,10 +75,11 @@ impl Local {
             }
         };
         let id = self.make_id();
-        let Some(accepted) = AcceptedTcp::new(io, &app.access) else {
-            app.seat.gate.leave(0, false);
+        let accepted = ends.peer.and_then(|peer| AcceptedTcp::new(io, peer, &app.access));
+        let Some(accepted) = accepted else {
+            app.seat.raw.leave(0, false);
             self.tell_refused(app, &id);
-            return Raw::Nobody;
+            return Raw::Refused;
         };
         let exchange = self.lend_exchange();
         let mut inner = exchange.lock();
@@ -100,9 +103,7 @@ impl Local {
     pub(super) fn connection_ended(&mut self, app: &App) {
         self.raw -= 1;
         self.shared.disconnect();
-        if app.seat.gate.leave(0, false) {
-            self.shared.wake_all();
-        }
+        app.seat.raw.leave(0, false);
     }
 
     /// True while raw connections are served.

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use tidegate_proto::timers::TimerId;
+
 use super::{Local, TimerKey};
 use crate::clock::{MS, Nanos};
 use crate::guest::outcome::Outcome;
@@ -42,6 +44,8 @@ struct Resident {
 #[derive(Debug, Default)]
 pub(super) struct Residents {
     all: Vec<Resident>,
+    /// The timer for those that are due next, and when it fires.
+    timer: Option<(TimerId, Nanos)>,
 }
 
 /// How long a restart waits after so many failures in a row.
@@ -76,6 +80,7 @@ impl Local {
 
     /// The time has come to look for residents that are to start.
     pub(crate) fn residents_timer(&mut self) {
+        self.residents.timer = None;
         self.start_residents();
     }
 
@@ -103,13 +108,22 @@ impl Local {
                 resident.began = now;
             }
         }
+        self.watch_residents();
+    }
+
+    /// Sees to it that what is due next is looked for then.
+    fn watch_residents(&mut self) {
         let due = self.residents.all.iter().filter_map(|resident| match resident.stage {
             Stage::Due(at) => Some(at),
             _ => None,
         });
-        if let Some(at) = due.min() {
-            self.set_timer(at.max(now + MS), TimerKey::Residents);
+        let Some(at) = due.min().map(|at| at.max(self.now + MS)) else { return };
+        match self.residents.timer {
+            Some((_, set)) if set <= at => return,
+            Some((timer, _)) => self.cancel_timer(timer),
+            None => {}
         }
+        self.residents.timer = Some((self.set_timer(at, TimerKey::Residents), at));
     }
 
     /// A resident's call is over.
@@ -141,7 +155,7 @@ impl Local {
             "the resident has failed: it is started again"
         );
         if !draining {
-            self.set_timer(now.saturating_add(wait), TimerKey::Residents);
+            self.watch_residents();
         }
     }
 }

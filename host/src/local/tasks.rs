@@ -71,7 +71,10 @@ impl Task {
     fn log_late(&self, word: &str, detail: Option<&str>) {
         if word != "ok" {
             let app = &*self.app.program.name;
-            let detail = detail.unwrap_or("after its answer had left");
+            let detail = detail.unwrap_or(match self.purpose {
+                Purpose::Connection => "a raw connection ended with an error",
+                _ => "after its answer had left",
+            });
             let inner = self.exchange.lock();
             let (request, status) = (&inner.facts.id, inner.response.head.status());
             let failed = Failed { app, request, code: word, status, detail };

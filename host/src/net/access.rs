@@ -8,6 +8,8 @@ use std::sync::atomic::{
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::http::Trust;
+use rustix::process::{Resource, getrlimit};
+
 use super::policy::Policy;
 use crate::clock::{MS, Nanos};
 use crate::config::AppLimits;
@@ -16,9 +18,30 @@ use crate::observe::denials::DenialLog;
 /// How long the window is in which an app's connects and lookups are counted.
 const WINDOW: Nanos = 1_000 * MS;
 
+/// A process has so many descriptors for one that guests may take for their sockets. The others are for connections,
+/// files, and the server itself.
+const DESCRIPTORS_PER_SOCKET: u64 = 4;
+
+/// What all apps may have open together.
+#[derive(Debug)]
+pub(crate) struct Ceiling {
+    open: AtomicU32,
+    most: u32,
+}
+
+impl Ceiling {
+    /// By how many descriptors this process may have.
+    pub(crate) fn of_this_process() -> Self {
+        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let most = u32::try_from(descriptors / DESCRIPTORS_PER_SOCKET).unwrap_or(u32::MAX);
+        Self { open: AtomicU32::new(0), most }
+    }
+}
+
 /// What all calls of an app have open, whatever its version and on whichever worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tally {
+    ceiling: Arc<Ceiling>,
     sockets: AtomicU32,
     connects: Window,
     lookups: Window,
@@ -41,17 +64,40 @@ impl Window {
     }
 }
 
+/// Why there is no place for one more socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// The app has as many as it may.
+    App,
+    /// All apps together have.
+    Process,
+}
+
+/// Adds one unless that makes it more than `most`.
+fn add_below(count: &AtomicU32, most: u32) -> bool {
+    count.fetch_update(AcqRel, Relaxed, |n| (n < most).then_some(n + 1)).is_ok()
+}
+
 impl Tally {
+    pub(crate) fn new(ceiling: Arc<Ceiling>) -> Self {
+        Self { ceiling, sockets: AtomicU32::new(0), connects: Window::default(), lookups: Window::default() }
+    }
+
     /// Sockets that are open now.
     pub(crate) fn sockets(&self) -> u32 {
         self.sockets.load(Relaxed)
     }
 
-    /// Counts a socket in. None: there are `most` already.
-    fn lease(self: &Arc<Self>, most: u32) -> Option<Lease> {
-        let more = |n| (n < most).then_some(n + 1);
-        self.sockets.fetch_update(AcqRel, Relaxed, more).ok()?;
-        Some(Lease { tally: Arc::clone(self) })
+    /// Counts a socket in, of which the app may have `most`.
+    fn lease(self: &Arc<Self>, most: u32) -> Result<Lease, Full> {
+        if !add_below(&self.sockets, most) {
+            return Err(Full::App);
+        }
+        if !add_below(&self.ceiling.open, self.ceiling.most) {
+            self.sockets.fetch_sub(1, AcqRel);
+            return Err(Full::Process);
+        }
+        Ok(Lease { tally: Arc::clone(self) })
     }
 }
 
@@ -64,6 +110,14 @@ pub(crate) struct Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.tally.sockets.fetch_sub(1, AcqRel);
+        self.tally.ceiling.open.fetch_sub(1, AcqRel);
+    }
+}
+
+#[cfg(test)]
+impl Default for Tally {
+    fn default() -> Self {
+        Self::new(Arc::new(Ceiling { open: AtomicU32::new(0), most: u32::MAX }))
     }
 }
 
@@ -115,12 +169,12 @@ impl Access {
     }
 
     /// A place for one more socket.
-    pub(super) fn lease(&self) -> Option<Lease> {
+    pub(super) fn lease(&self) -> Result<Lease, Full> {
         self.tally.lease(self.limits.sockets_max)
     }
 
     /// True if it may have one more socket.
-    pub(super) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.tally.sockets() < self.limits.sockets_max
     }
 
@@ -144,12 +198,24 @@ mod tests {
         let tally = Arc::new(Tally::default());
         let first = tally.lease(2).unwrap();
         let second = tally.lease(2).unwrap();
-        assert!(tally.lease(2).is_none());
+        assert_eq!(tally.lease(2).err(), Some(Full::App));
         drop(first);
         assert_eq!(tally.sockets(), 1);
-        assert!(tally.lease(2).is_some());
+        assert!(tally.lease(2).is_ok());
         drop(second);
         assert_eq!(tally.sockets(), 0);
+    }
+
+    #[test]
+    fn apps_share_what_the_process_has() {
+        let ceiling = Arc::new(Ceiling { open: AtomicU32::new(0), most: 2 });
+        let [one, other] = [(); 2].map(|()| Arc::new(Tally::new(Arc::clone(&ceiling))));
+        let _kept = one.lease(9).unwrap();
+        let second = one.lease(9).unwrap();
+        assert_eq!(other.lease(9).err(), Some(Full::Process));
+        assert_eq!(other.sockets(), 0, "what was refused is not counted");
+        drop(second);
+        assert!(other.lease(9).is_ok());
     }
 
     #[test]

@@ -212,9 +212,12 @@ impl<S: Peer> Connection<S> {
             Target::Address(addr) => {
                 Tries::new(Arc::clone(network), Arc::from([addr.ip()]), addr.port(), until).next()
             }
-            Target::Name(name, port) => {
-                State::Looking { name: network.lookup(&name)?, port, network: Arc::clone(network), until }
-            }
+            Target::Name(name, port) => State::Looking {
+                name: network.lookup(&name, Some(port))?,
+                port,
+                network: Arc::clone(network),
+                until,
+            },
         };
         match state.advance(&mut Context::from_waker(Waker::noop())) {
             State::Failed(errno) => Err(errno),
@@ -382,7 +385,7 @@ impl Names {
     /// # Errors
     /// What can be said at once. ACCESS: no rule of the app is about such a name.
     pub(crate) fn new(network: &Arc<Network>, name: &str) -> Result<Self, Errno> {
-        let mut names = Self::Looking(network.lookup(name)?);
+        let mut names = Self::Looking(network.lookup(name, None)?);
         match names.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Err(errno)) => Err(errno),
             _ => Ok(names),

@@ -12,14 +12,18 @@ use std::task::{Context, Poll};
 
 use rustix::io::Errno;
 
-use super::access::{Access, Lease};
+use super::access::{Access, Full, Lease};
 use super::hub::Hub;
 use super::policy::{Denied, Protocol};
 use super::resolve::{Lookup, LookupError};
 pub(crate) use super::socket::Close;
+use crate::clock::{MS, Nanos};
 
 /// Names whose addresses a call has in mind at most: the one that was looked up longest ago is forgotten first.
 const NAMES_MAX: usize = 256;
+
+/// How long an address that was found under a name passes for it.
+const KNOWN_MAX: Nanos = 3_600_000 * MS;
 
 #[derive(Default)]
 struct Inner {
@@ -28,7 +32,14 @@ struct Inner {
     limited: &'static str,
     open: Vec<Weak<dyn Close>>,
     /// Names and what they stood for when they were looked up: rules that give a name hold for these addresses.
-    names: Vec<(Box<str>, Arc<[IpAddr]>)>,
+    names: Vec<Known>,
+}
+
+/// What a name stood for when it was looked up.
+struct Known {
+    name: Box<str>,
+    addresses: Arc<[IpAddr]>,
+    at: Nanos,
 }
 
 /// A call's net.
@@ -72,12 +83,12 @@ impl Network {
         Errno::MFILE
     }
 
-    /// Looks a name up.
+    /// Looks a name up, to connect to that port if it is known.
     ///
     /// # Errors
     /// ACCESS: no rule is about such a name. MFILE: the app looks up too many.
-    pub(crate) fn lookup(self: &Arc<Self>, name: &str) -> Result<NameLookup, Errno> {
-        self.access.policy.lookup(name).map_err(|denied| self.deny(&denied))?;
+    pub(crate) fn lookup(self: &Arc<Self>, name: &str, port: Option<u16>) -> Result<NameLookup, Errno> {
+        self.access.policy.lookup(name, port).map_err(|denied| self.deny(&denied))?;
         if !self.access.lookup(self.hub.now()) {
             return Err(self.limited("the app looks names up too often", "a higher `limits.connects`"));
         }
@@ -88,20 +99,25 @@ impl Network {
     /// Remembers what a name stands for.
     fn remember(&self, name: &str, addresses: &Arc<[IpAddr]>) {
         let names = &mut self.lock().names;
-        names.retain(|(known, _)| &**known != name);
+        names.retain(|known| &*known.name != name);
         if names.len() >= NAMES_MAX {
             names.remove(0);
         }
-        names.push((name.into(), Arc::clone(addresses)));
+        names.push(Known { name: name.into(), addresses: Arc::clone(addresses), at: self.hub.now() });
     }
 
     /// Whether `addr` may be connected to or sent to now, by whatever names led there.
     fn judge(&self, protocol: Protocol, addr: SocketAddr) -> Result<(), Denied> {
+        if self.access.policy.connect(protocol, addr, &[]).is_ok() {
+            return Ok(());
+        }
         let inner = self.lock();
-        let ip = addr.ip().to_canonical();
-        let led = |ips: &[IpAddr]| ips.iter().any(|known| known.to_canonical() == ip);
-        let names: Vec<&str> =
-            inner.names.iter().filter(|(_, ips)| led(ips)).map(|(name, _)| &**name).collect();
+        let (ip, now) = (addr.ip().to_canonical(), self.hub.now());
+        let led = |known: &&Known| {
+            now.saturating_sub(known.at) < KNOWN_MAX
+                && known.addresses.iter().any(|known| known.to_canonical() == ip)
+        };
+        let names: Vec<&str> = inner.names.iter().filter(led).map(|known| &*known.name).collect();
         self.access.policy.connect(protocol, addr, &names)
     }
 
@@ -142,9 +158,13 @@ impl Network {
     /// # Errors
     /// MFILE: the app has as many as it may.
     pub(crate) fn lease(&self) -> Result<Lease, Errno> {
-        self.access
-            .lease()
-            .ok_or_else(|| self.limited("the app has too many sockets", "a higher `limits.sockets`"))
+        self.access.lease().map_err(|full| match full {
+            Full::App => self.limited("the app has too many sockets", "a higher `limits.sockets`"),
+            Full::Process => self.limited(
+                "all apps together have as many sockets as a quarter of the process's descriptors",
+                "more descriptors (`ulimit -n`)",
+            ),
+        })
     }
 
     /// How many of so many bytes may still be moved.

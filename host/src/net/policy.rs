@@ -20,7 +20,7 @@ use crate::config::sockets::{Cidr, Host, Ports, Rule, SocketSettings, is_name};
 use ranges::Range;
 
 /// What stands for the port in a rule that a lookup would need: which one is not known then.
-const SOME_PORT: &str = "PORT";
+const SOME_PORT: &str = "*";
 /// Bytes of something that is no name, in a line for the operator.
 const NOT_A_NAME_BYTES_MAX: usize = 64;
 
@@ -50,7 +50,7 @@ pub(crate) struct Denied {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Asked {
     /// To look a name up.
-    Lookup(Box<str>),
+    Lookup(Box<str>, Option<u16>),
     /// To connect or send somewhere, where one of these names led to it.
     Connect(Protocol, SocketAddr, Option<Box<str>>),
     /// To listen somewhere.
@@ -83,14 +83,16 @@ impl Policy {
 
     /// Whether a name may be looked up: a rule has it, for whatever port. An address needs no looking up and is let
     /// through; what only looks like one (`127.1`) is not.
-    pub(crate) fn lookup(&self, name: &str) -> Result<(), Denied> {
-        let denied = |reason| Err(Denied { asked: Asked::Lookup(name.into()), reason });
+    ///
+    /// `port` is the one that is to be connected to then, if that is known: for what is said of a denial.
+    pub(crate) fn lookup(&self, name: &str, port: Option<u16>) -> Result<(), Denied> {
+        let denied = |reason| Err(Denied { asked: Asked::Lookup(name.into(), port), reason });
         if self.allows_anything() && name.parse::<IpAddr>().is_ok() {
             return Ok(());
         }
         if !is_name(name) {
             let end = name.floor_char_boundary(NOT_A_NAME_BYTES_MAX);
-            return Err(Denied { asked: Asked::Lookup(name[..end].into()), reason: Reason::NotAName });
+            return Err(Denied { asked: Asked::Lookup(name[..end].into(), port), reason: Reason::NotAName });
         }
         if self.connect.iter().any(|rule| rule.host.has_name(name)) { Ok(()) } else { denied(Reason::NoRule) }
     }
@@ -210,7 +212,7 @@ impl Denied {
     /// What was asked for and why it is denied, as a clause.
     pub(crate) fn reason(&self) -> impl fmt::Display {
         let asked = fmt::from_fn(|f| match &self.asked {
-            Asked::Lookup(name) => write!(f, "to look up `{}`", name.escape_default()),
+            Asked::Lookup(name, _) => write!(f, "to look up `{}`", name.escape_default()),
             Asked::Connect(protocol, addr, None) => write!(f, "to connect to {}{addr}", protocol.prefix()),
             Asked::Connect(protocol, addr, Some(name)) => {
                 write!(f, "to connect to {}{addr} ({})", protocol.prefix(), name.escape_default())
@@ -242,9 +244,10 @@ impl Denied {
         };
         match (&self.asked, self.reason) {
             (_, Reason::NoPort | Reason::NotAName) => String::new(),
-            (Asked::Lookup(name), _) => {
+            (Asked::Lookup(name, port), _) => {
                 let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-                format!("sockets.connect = ['{name}:{SOME_PORT}']")
+                let port = port.map_or_else(|| SOME_PORT.to_owned(), |port| port.to_string());
+                format!("sockets.connect = ['{name}:{port}']")
             }
             (Asked::Connect(protocol, addr, name), _) => {
                 format!("sockets.connect = ['{}']", rule(*protocol, addr, name))

@@ -72,7 +72,7 @@ impl Readiness {
 
     /// Of a socket for datagrams, likewise. That nobody took one is no end of it.
     pub(super) fn of_datagrams() -> Arc<Self> {
-        let ready = Ready { read: true, write: true, ..Ready::default() };
+        let ready = Ready { write: true, ..Ready::default() };
         Arc::new(Self { inner: Mutex::new(Inner { ready, datagrams: true, ..Inner::default() }) })
     }
 
@@ -126,6 +126,11 @@ impl Readiness {
     pub(super) fn mask_read_if_open(&self) {
         let mut inner = self.lock();
         inner.ready.read = inner.ready.ended;
+    }
+
+    /// A write finds room, though no event has said so.
+    pub(super) fn unmask_write(&self) {
+        self.lock().ready.write = true;
     }
 
     /// A write would have waited.

@@ -28,7 +28,8 @@ pub(super) struct Socket<S: Source> {
     registered: Registered,
     /// The call that its bytes count for. None: it outlives calls.
     network: Option<Arc<Network>>,
-    _lease: Lease,
+    /// None: it counts for nobody now.
+    lease: Mutex<Option<Lease>>,
 }
 
 impl<S: Source> fmt::Debug for Socket<S> {
@@ -52,7 +53,7 @@ impl<S: Source + Send + 'static> Socket<S> {
             io: Mutex::new(Some(io)),
             registered,
             network: network.cloned(),
-            _lease: lease,
+            lease: Mutex::new(Some(lease)),
         });
         if let Some(network) = network {
             let weak = Arc::downgrade(&socket);
@@ -65,6 +66,11 @@ impl<S: Source + Send + 'static> Socket<S> {
 impl<S: Source> Socket<S> {
     fn lock(&self) -> MutexGuard<'_, Option<S>> {
         self.io.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on it counts in this way.
+    pub(super) fn count(&self, lease: Option<Lease>) {
+        *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = lease;
     }
 
     /// Does something with the socket, unless it is closed.

@@ -99,7 +99,7 @@ impl TcpSocket {
         self.network.count_connect()?;
         connect(&self.socket, addr)?;
         let network = Arc::clone(&self.network);
-        TcpStream::connecting(&network.hub, self.socket, Some(&network), self.lease)
+        TcpStream::connecting(&network.hub, self.socket, addr, Some(&network), self.lease)
     }
 
     /// Listens where it is bound to.
@@ -149,13 +149,14 @@ fn local_addr(socket: SockRef<'_>) -> Result<SocketAddr, Errno> {
 #[derive(Debug)]
 pub(crate) struct AcceptedTcp {
     io: mio::net::TcpStream,
+    peer: SocketAddr,
     lease: Lease,
 }
 
 impl AcceptedTcp {
     /// Counts it for its app. None: that has too many sockets.
-    pub(crate) fn new(io: mio::net::TcpStream, access: &Access) -> Option<Self> {
-        Some(Self { io, lease: access.lease()? })
+    pub(crate) fn new(io: mio::net::TcpStream, peer: SocketAddr, access: &Access) -> Option<Self> {
+        Some(Self { io, peer, lease: access.lease().ok()? })
     }
 
     /// The guest's call has begun.
@@ -163,7 +164,7 @@ impl AcceptedTcp {
     /// # Errors
     /// The system's.
     pub(crate) fn open(self, network: &Arc<Network>) -> Result<TcpStream, Errno> {
-        TcpStream::accepted(network, self.io, self.lease)
+        TcpStream::accepted(network, self.io, self.peer, self.lease)
     }
 }
 
@@ -171,6 +172,8 @@ impl AcceptedTcp {
 #[derive(Clone, Debug)]
 pub(crate) struct TcpStream {
     socket: Arc<Socket<mio::net::TcpStream>>,
+    /// Whom it was connected to, or came from. The system forgets that with a reset.
+    peer: SocketAddr,
 }
 
 impl TcpStream {
@@ -181,24 +184,30 @@ impl TcpStream {
     pub(crate) fn connect_kept(hub: &Arc<Hub>, addr: SocketAddr, lease: Lease) -> Result<Self, Errno> {
         let socket = open(Family::of(addr))?;
         connect(&socket, addr)?;
-        Self::connecting(hub, socket, None, lease)
+        Self::connecting(hub, socket, addr, None, lease)
     }
 
     fn connecting(
         hub: &Arc<Hub>,
         socket: socket2::Socket,
+        peer: SocketAddr,
         network: Option<&Arc<Network>>,
         lease: Lease,
     ) -> Result<Self, Errno> {
         let io = mio::net::TcpStream::from_std(socket.into());
         // An edge that came before it is registered is told when it is.
         let socket = Socket::new(hub, io, Arc::default(), network, lease)?;
-        Ok(Self { socket })
+        Ok(Self { socket, peer })
     }
 
-    fn accepted(network: &Arc<Network>, io: mio::net::TcpStream, lease: Lease) -> Result<Self, Errno> {
+    fn accepted(
+        network: &Arc<Network>,
+        io: mio::net::TcpStream,
+        peer: SocketAddr,
+        lease: Lease,
+    ) -> Result<Self, Errno> {
         let socket = Socket::new(&network.hub, io, Readiness::of_connected(), Some(network), lease)?;
-        Ok(Self { socket })
+        Ok(Self { socket, peer })
     }
 
     /// Ready when it is connected, or can not be.
@@ -206,24 +215,27 @@ impl TcpStream {
     /// # Errors
     /// Why it can not be.
     pub(crate) fn poll_connected(&self, cx: &Context<'_>) -> Poll<Result<(), Errno>> {
-        if self.socket.poll_write(cx).is_pending() {
-            return Poll::Pending;
-        }
+        // The system may know by now what no event has told yet.
+        let told = self.socket.poll_write(cx).is_ready();
         let failed = self.socket.with(|io| {
             let found = SockRef::from(io).take_error().map_err(|e| errno(&e))?;
             found.map_or(Ok(()), |error| Err(errno(&error)))
         });
-        match failed {
+        if let Err(errno) = failed {
+            return Poll::Ready(Err(errno));
+        }
+        match self.socket.with(|io| io.peer_addr().map_err(|e| errno(&e))) {
+            Ok(_) => {
+                self.socket.readiness().unmask_write();
+                Poll::Ready(Ok(()))
+            }
+            Err(Errno::NOTCONN) if !told => Poll::Pending,
+            // An event that was about something else.
+            Err(Errno::NOTCONN) if !self.socket.readiness().is_dead() => {
+                self.socket.readiness().mask_write();
+                self.socket.poll_write(cx).map(|()| Ok(()))
+            }
             Err(errno) => Poll::Ready(Err(errno)),
-            Ok(()) => match self.peer_addr() {
-                Ok(_) => Poll::Ready(Ok(())),
-                // An event that was about something else.
-                Err(Errno::NOTCONN) if !self.socket.readiness().is_dead() => {
-                    self.socket.readiness().mask_write();
-                    self.socket.poll_write(cx).map(|()| Ok(()))
-                }
-                Err(errno) => Poll::Ready(Err(errno)),
-            },
         }
     }
 
@@ -332,9 +344,17 @@ impl TcpStream {
         self.socket.with(|io| local_addr(SockRef::from(io)))
     }
 
-    /// The peer's end.
+    /// The peer's end, or what is to be.
+    ///
+    /// # Errors
+    /// It is closed.
     pub(crate) fn peer_addr(&self) -> Result<SocketAddr, Errno> {
-        self.socket.with(|io| io.peer_addr().map_err(|e| errno(&e)))
+        self.socket.with(|_| Ok(self.peer))
+    }
+
+    /// It is one of its app's sockets, or none while it waits to be of use again.
+    pub(crate) fn count(&self, lease: Option<Lease>) {
+        self.socket.count(lease);
     }
 
     /// Does something with its options.
@@ -365,7 +385,7 @@ impl TcpListener {
             self.socket.readiness().mask_read();
         }
         let (io, peer) = accepted?;
-        Ok((TcpStream::accepted(&self.network, io, lease)?, peer))
+        Ok((TcpStream::accepted(&self.network, io, peer, lease)?, peer))
     }
 
     /// Ready when somebody may wait.

@@ -269,3 +269,65 @@ fn datagrams_come_whole_and_only_from_whom_they_may() {
     assert_eq!(recv(&mut into), (3, addr));
     assert_eq!(recv(&mut into), (16, addr), "the rest is cut off");
 }
+
+#[test]
+fn a_peer_is_known_after_it_has_reset() {
+    let mut bench = Bench::new();
+    let listener = bench.listen();
+    let addr = listener.local_addr().unwrap();
+    // Once before it is accepted, and once after.
+    for accepted_first in [false, true] {
+        let client = std::net::TcpStream::connect(addr).unwrap();
+        let from = client.local_addr().unwrap();
+        socket2::SockRef::from(&client).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        let mut client = Some(client).filter(|_| accepted_first);
+        bench.wait(|cx| listener.poll_readable(cx));
+        let (stream, peer) = listener.try_accept().unwrap();
+        assert_eq!((peer, stream.peer_addr().unwrap()), (from, from));
+        drop(client.take());
+        assert_eq!(bench.read(&stream, &mut [0; 16]), Err(Errno::CONNRESET));
+        assert_eq!(stream.peer_addr(), Ok(from));
+    }
+}
+
+#[test]
+fn a_fresh_udp_socket_has_nothing_to_read() {
+    let mut bench = Bench::new();
+    let udp = UdpSocket::new(&bench.network, Family::V4).unwrap();
+    let cx = Context::from_waker(Waker::noop());
+    assert!(udp.poll_readable(&cx).is_pending());
+    udp.bind(LOOPBACK.into()).unwrap();
+    assert!(udp.poll_readable(&cx).is_pending());
+    assert!(udp.poll_writable(&cx).is_ready());
+    let other = std::net::UdpSocket::bind(LOOPBACK).unwrap();
+    udp.try_send(b"hello", Some(other.local_addr().unwrap())).unwrap();
+    let (_, from) = other.recv_from(&mut [0; 8]).unwrap();
+    // The loop has heard of what it can do: that it can be written to is no reason to read.
+    turn(&mut bench.poll, &bench.hub);
+    assert!(udp.poll_readable(&cx).is_pending());
+    other.send_to(b"back", from).unwrap();
+    bench.wait(|cx| udp.poll_readable(cx));
+    assert_eq!(udp.try_recv(&mut [0; 8], None), Ok((4, other.local_addr().unwrap())));
+}
+
+#[test]
+fn a_udp_bind_that_fails_opens_no_door() {
+    let mut bench = Bench::with(&rules(&["udp:127.0.0.1:*"], &["udp:127.0.0.1:*"]), AppLimits::default());
+    let other = std::net::UdpSocket::bind(LOOPBACK).unwrap();
+    let addr = other.local_addr().unwrap();
+    let stranger = std::net::UdpSocket::bind("127.0.0.2:0").unwrap();
+    let udp = UdpSocket::new(&bench.network, Family::V4).unwrap();
+    assert_eq!(udp.bind(addr), Err(Errno::ADDRINUSE));
+    udp.bind((Ipv4Addr::UNSPECIFIED, 0).into()).unwrap();
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, udp.local_addr().unwrap().port()));
+    stranger.send_to(b"unasked", to).unwrap();
+    other.send_to(b"asked", to).unwrap();
+    let mut into = [0; 16];
+    let received = loop {
+        match udp.try_recv(&mut into, None) {
+            Err(Errno::AGAIN) => bench.wait(|cx| udp.poll_readable(cx)),
+            done => break done,
+        }
+    };
+    assert_eq!(received, Ok((5, addr)));
+}

@@ -57,9 +57,12 @@ impl UdpSocket {
         let anywhere = addr.ip().is_unspecified() && addr.port() == 0;
         if !anywhere {
             self.network.check_listen(Protocol::Udp, addr)?;
+        }
+        self.socket.with(|io| SockRef::from(io).bind(&addr.into()).map_err(|e| errno(&e)))?;
+        if !anywhere {
             self.listens.store(true, Relaxed);
         }
-        self.socket.with(|io| SockRef::from(io).bind(&addr.into()).map_err(|e| errno(&e)))
+        Ok(())
     }
 
     /// From now on it sends to `addr` and hears nobody else.

@@ -20,6 +20,7 @@ use crate::guest::places::Places;
 use crate::guest::program::{self, Linkers, Loader, Program, Spec, Wants};
 use crate::guest::task::Reaper;
 use crate::module_abi;
+use crate::net::access::{Ceiling, Tally};
 use crate::net::policy::OwnAddresses;
 use crate::shared::Shared;
 use crate::tenants::admission::Gate;
@@ -132,6 +133,8 @@ pub(super) struct Stock {
     places: Arc<Places>,
     reaper: Reaper,
     own: OwnAddresses,
+    /// Of all apps' sockets.
+    ceiling: Arc<Ceiling>,
     /// Apps that raw connections lead to.
     raw: Vec<String>,
     seats: Mutex<Seats>,
@@ -158,7 +161,8 @@ impl Stock {
         let loader = Loader { engine: engine.clone(), linkers, compiler, cache, clock, file_threads };
         let raw = tcp.iter().map(|listen| listen.app.clone()).collect();
         let own = OwnAddresses::default();
-        Ok(Self { loader, places, reaper, own, raw, seats: Mutex::default() })
+        let ceiling = Arc::new(Ceiling::of_this_process());
+        Ok(Self { loader, places, reaper, own, ceiling, raw, seats: Mutex::default() })
     }
 
     /// Where the server itself listens: no guest is to connect there unless it is told to.
@@ -218,7 +222,7 @@ impl Stock {
     fn wants(&self, app: &AppSettings) -> Wants {
         Wants {
             http: !app.routes.is_empty(),
-            http_by_default: app.routes == ["/*"],
+            http_by_default: app.routes_by_default,
             connections: self.raw.contains(&app.name),
             sockets: !app.sockets.connect.is_empty() || !app.sockets.listen.is_empty(),
         }
@@ -251,7 +255,10 @@ impl Stock {
             return seat;
         }
         let gate = Gate::new(app.limits.concurrency, app.limits.queue);
-        let seat = Arc::new(Seat { share: self.places.join(), gate, sockets: Arc::default() });
+        // They wait in the kernel.
+        let raw = Gate::new(app.limits.concurrency, 0);
+        let sockets = Arc::new(Tally::new(Arc::clone(&self.ceiling)));
+        let seat = Arc::new(Seat { share: self.places.join(), gate, raw, sockets });
         seats.by_name.insert(app.name.clone(), Arc::downgrade(&seat));
         seat
     }
@@ -261,6 +268,7 @@ impl Stock {
         for app in registry.apps() {
             let limits = &app.program.limits;
             app.seat.gate.set_limits(limits.concurrency, limits.queue);
+            app.seat.raw.set_limits(limits.concurrency, 0);
         }
         let ids: Vec<_> = registry.apps().iter().map(|app| app.id).collect();
         self.places.guarantee(&ids);

@@ -25,6 +25,8 @@ use crate::net::policy::{OwnAddresses, Policy};
 pub(crate) struct Seat {
     pub(crate) share: Arc<Share>,
     pub(crate) gate: Gate,
+    /// That of raw connections: clients that say nothing are not to keep requests out.
+    pub(crate) raw: Gate,
     pub(crate) sockets: Arc<Tally>,
 }
 

@@ -14,6 +14,7 @@ use super::Http;
 use super::fields::FieldList;
 use super::incoming::From;
 use super::types::{ErrorCode, HostFutureTrailers};
+use crate::guest::cost::{copied, moved};
 use crate::guest::desk::{Desk, Turn, Wish};
 use crate::net::http::{Call, Failure};
 
@@ -25,6 +26,9 @@ pub(crate) struct FutureTrailers {
     /// They were taken out.
     taken: bool,
 }
+
+/// How often more is taken from a server that sends as fast as its bytes are thrown away, in one go.
+const ROUNDS_MAX: u32 = 4;
 
 /// What waiting for them came to.
 enum State {
@@ -47,17 +51,21 @@ impl FutureTrailers {
 }
 
 /// Throws away what has come of the request's body. True: the end has come, one way or the other.
-fn advance(desk: &Desk, turn: Turn) -> bool {
-    let Some(exchange) = desk.exchange(turn) else { return true };
+///
+/// # Errors
+/// The guest is stopped: a trap.
+fn advance(desk: &Desk, turn: Turn) -> Result<bool> {
+    let Some(exchange) = desk.exchange(turn) else { return Ok(true) };
     let request = &mut exchange.lock().request;
     request.want();
     let there = request.pipe.len();
+    desk.spend_of(&exchange, copied(there))?;
     request.pipe.consume(there);
-    request.pipe.drained() || request.fault().is_some()
+    Ok(request.pipe.drained() || request.fault().is_some())
 }
 
 fn of_request(desk: &Arc<Desk>, turn: Turn) -> Result<State> {
-    if !advance(desk, turn) {
+    if !advance(desk, turn)? {
         return Ok(State::Waiting);
     }
     let Some(exchange) = desk.exchange(turn) else {
@@ -70,25 +78,29 @@ fn of_request(desk: &Arc<Desk>, turn: Turn) -> Result<State> {
     there(desk, &inner.request.trailers)
 }
 
-/// Throws away what has come of the response's body. None: there is more to come.
-fn drain(call: &Call) -> Option<Result<(), Failure>> {
-    loop {
+/// Throws away what has come of the response's body, and some of what comes meanwhile. None: there is more to come.
+///
+/// # Errors
+/// The guest is stopped: a trap.
+fn drain(desk: &Desk, call: &Call) -> Result<Option<Result<(), Failure>>> {
+    for _ in 0..ROUNDS_MAX {
         let drained = call.with_incoming_pipe(|pipe| {
             let there = pipe.len();
             pipe.consume(there);
             (there, pipe.drained())
         });
         match drained {
-            Ok((_, true)) => return Some(Ok(())),
-            Ok((0, false)) => return None,
-            Ok(_) => {}
-            Err(failure) => return Some(Err(failure)),
+            Ok((_, true)) => return Ok(Some(Ok(()))),
+            Ok((0, false)) => return Ok(None),
+            Ok((there, false)) => desk.spend(moved(there))?,
+            Err(failure) => return Ok(Some(Err(failure))),
         }
     }
+    Ok(None)
 }
 
 fn of_response(desk: &Arc<Desk>, call: &Call) -> Result<State> {
-    match drain(call) {
+    match drain(desk, call)? {
         None => Ok(State::Waiting),
         Some(Err(failure)) => Ok(State::Failed(failure.into())),
         Some(Ok(())) => call.with_trailers(|trailers| there(desk, trailers)),
@@ -109,20 +121,21 @@ impl Pollable for FutureTrailers {
             }
             match &self.from {
                 From::Request(turn) => {
-                    if advance(&self.desk, *turn) {
+                    // Of a guest that is stopped `get` says so.
+                    if advance(&self.desk, *turn).unwrap_or(true) {
                         return Poll::Ready(());
                     }
                     self.desk.wish(Wish::Readable);
                     Poll::Pending
                 }
                 // A server that sends without end ends the wait for each piece, and the slice is over some time.
-                From::Response(call) => match drain(call) {
-                    Some(_) => Poll::Ready(()),
-                    None if call.poll_readable(cx).is_ready() => {
+                From::Response(call) => match drain(&self.desk, call) {
+                    Ok(Some(_)) | Err(_) => Poll::Ready(()),
+                    Ok(None) if call.poll_readable(cx).is_ready() => {
                         cx.waker().wake_by_ref();
                         Poll::Pending
                     }
-                    None => Poll::Pending,
+                    Ok(None) => Poll::Pending,
                 },
             }
         })

@@ -48,7 +48,7 @@ impl Crate {
         }
         let manifest = manifest.canonicalize().context("the crate's folder cannot be read")?;
         let folder = manifest.parent().unwrap_or(folder).to_path_buf();
-        let package = package(&folder, &manifest)?;
+        let package = package(&folder, &manifest, target)?;
         Ok(Self { package, folder, manifest, target })
     }
 
@@ -144,7 +144,7 @@ fn local(metadata: &Value, manifest: &Path) -> Vec<PathBuf> {
 }
 
 /// The crate's name, once it is known to have a library that becomes a module.
-fn package(folder: &Path, manifest: &Path) -> Result<String, Failure> {
+fn package(folder: &Path, manifest: &Path, target: BuildTarget) -> Result<String, Failure> {
     let output = cargo(folder)
         .args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"])
         .arg(manifest)
@@ -162,8 +162,14 @@ fn package(folder: &Path, manifest: &Path) -> Result<String, Failure> {
     };
     if !entries(package, "targets").any(is_module) {
         let message = format!("the crate `{}` has no library that can become a module", folder.display());
-        let help = "add to its Cargo.toml:\n\n    [lib]\n    crate-type = [\"cdylib\"]\n".to_owned();
-        return Err(Failure::Failed { error: anyhow!(message), help: Some(help) });
+        let is_program = target == BuildTarget::Component && entries(package, "targets").any(is_program);
+        let help = if is_program {
+            "a program with a `main` is built by `cargo build --release --target wasm32-wasip2`; name the file as \
+             `source`"
+        } else {
+            "add to its Cargo.toml:\n\n    [lib]\n    crate-type = [\"cdylib\"]\n"
+        };
+        return Err(Failure::Failed { error: anyhow!(message), help: Some(help.to_owned()) });
     }
     Ok(package.get("name").and_then(Value::as_str).unwrap_or("app").to_owned())
 }
@@ -230,6 +236,11 @@ fn is_of(value: &Value, manifest: &Path) -> bool {
 /// Whether cargo links this target into a module without a `main`.
 fn is_module(target: &Value) -> bool {
     entries(target, "crate_types").any(|kind| kind.as_str() == Some("cdylib"))
+}
+
+/// Whether it has a `main`.
+fn is_program(target: &Value) -> bool {
+    entries(target, "kind").any(|kind| kind.as_str() == Some("bin"))
 }
 
 #[cfg(test)]

@@ -96,7 +96,11 @@ fn nothing_to_build(subject: &Path, target: Option<BuildTarget>) -> Result<(), F
 pub(super) fn complaints(module: &Path) -> Result<Vec<Objection>, Failure> {
     let facts = Facts::of(&read(module)?);
     let judge = Judge::new().map_err(|error| anyhow::anyhow!("{error:#}"))?;
-    let app = AppSettings::new(String::new(), module.to_path_buf());
+    let mut app = AppSettings::new(String::new(), module.to_path_buf());
+    // Where it is reached is the manifest's to say, and a module for raw connections alone goes without routes.
+    if facts.has_role(Role::Connections) {
+        app.routes.clear();
+    }
     Ok(objections(&facts, &verdicts(&judge, &facts, &app), &app))
 }
 
@@ -365,6 +369,22 @@ mod tests {
         assert!(told(&path).contains("larger than a module may be"));
         file.set_len(4).unwrap();
         assert_eq!(read(&path).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn where_a_module_is_reached_is_not_the_builds_matter() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.wasm");
+        let told = |export: &str, params: &str| {
+            let wat = format!(
+                r#"(module (memory (export "memory") 1) (func (export "{export}") {params} (result i32) (i32.const 0)))"#
+            );
+            fs::write(&path, wat::parse_str(wat).unwrap()).unwrap();
+            complaints(&path).unwrap().len()
+        };
+        assert_eq!(told("tidegate_connection", "(param i32)"), 0);
+        assert_eq!(told("tidegate_handle", ""), 0);
+        assert_eq!(told("run", ""), 1);
     }
 
     #[test]

@@ -57,7 +57,10 @@ pub(super) fn read(walk: &mut Walk<'_>, value: &Value<'_>, around: Around<'_>) -
             let help = match key {
                 "name" => "as in `name = \"shop\"`",
                 "source" => "the handler, a module or a component, as in `source = \"shop.wasm\"`",
-                _ => "as in `routes = [\"/shop/*\"]`; `/*` is everything",
+                _ => {
+                    "as in `routes = [\"/shop/*\"]`; `/*` is everything; raw TCP alone needs a `[[listen]]` with \
+                     `app = \"NAME\"`, a program that runs by itself needs `sockets`"
+                }
             };
             walk.problem(value.span(), error.help(help));
         }
@@ -75,6 +78,7 @@ pub(super) fn read(walk: &mut Walk<'_>, value: &Value<'_>, around: Around<'_>) -
     source(walk, value, table, around, &mut app);
     let mut route_spans = Vec::new();
     app.routes.clear();
+    app.routes_by_default = false;
     if let Some(value) = table.get("routes") {
         let routes = walk.strings(value);
         app.routes = routes.iter().map(|(_, route)| (*route).to_owned()).collect();

@@ -120,6 +120,7 @@ fn everything_that_can_be_set() {
     assert_eq!((limits.high_watermark, limits.low_watermark), (8192, 1024));
     let expected = AppSettings {
         routes: vec!["/{post}".into()],
+        routes_by_default: false,
         ..AppSettings::new("blog".into(), folder.path().join("blog.wasm"))
     };
     assert_eq!(*blog, expected);
@@ -137,7 +138,9 @@ fn what_is_left_out_has_its_default() {
     let folder = folder();
     let settings = parse(APP, "t.toml", folder.path()).unwrap();
     assert_eq!(settings.server, ServerSettings::default());
-    assert_eq!(settings.apps, [AppSettings::new("shop".into(), folder.path().join("shop.wasm"))]);
+    let mut expected = AppSettings::new("shop".into(), folder.path().join("shop.wasm"));
+    expected.routes_by_default = false;
+    assert_eq!(settings.apps, [expected]);
 }
 
 /// One problem each: the text beside a valid app, the place, the message, the help.
@@ -337,7 +340,8 @@ fn what_needs_no_routes() {
         let settings = parse(&format!("{app}{rest}"), "t.toml", folder.path()).unwrap();
         assert!(settings.apps[0].routes.is_empty());
     }
-    assert!(problems(&format!("{app}sockets = {{ connect = [], listen = [] }}"))[0].contains("no `routes`"));
+    let told = problems(&format!("{app}sockets = {{ connect = [], listen = [] }}"));
+    assert!(told[0].contains("no `routes`") && told[0].contains("needs a `[[listen]]`"), "{told:#?}");
     // Of another app, and of one whose name is wrong, which is told alone.
     let found = problems(&format!("{APP}{app}{}", listen("shop")));
     assert!(

@@ -10,6 +10,9 @@ use super::name;
 /// The name that stands for 127.0.0.1 and ::1.
 const LOCALHOST: &str = "localhost";
 
+const LISTEN_HELP: &str =
+    "as in `127.0.0.1:7000`; `0.0.0.0:7000` is every IPv4 address of this machine, `[::]:7000` IPv6, too";
+
 /// What may be reached: these ports of these hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -65,7 +68,11 @@ impl Rule {
 
     /// Reads a rule of where to listen: the host is one of the machine's own addresses.
     pub(crate) fn parse_listen(text: &str) -> Result<Self, ValueError> {
-        let rule = Self::parse(text)?;
+        let rule = Self::parse(text).map_err(|error| match &error.help {
+            // A host to connect to is none to listen on.
+            Some(help) if help.contains("db.example") => error.help(LISTEN_HELP),
+            _ => error,
+        })?;
         let ports = rule.ports;
         let everywhere =
             format!("`0.0.0.0:{ports}` is every IPv4 address of this machine, `[::]:{ports}` IPv6, too");
@@ -222,6 +229,10 @@ impl fmt::Display for Ports {
 
 /// Takes the protocol off.
 fn protocol(text: &str) -> Result<(Protocol, &str), ValueError> {
+    if text.strip_prefix("unix:").is_some_and(|rest| rest.contains(['/', '.'])) {
+        return Err(ValueError::new(format!("`{}`: Unix sockets are not reached", text.escape_default()))
+            .help("a rule is about TCP or UDP, as in `127.0.0.1:5432`"));
+    }
     if let Some((scheme, rest)) = text.split_once("://") {
         let host = rest.split('/').next().unwrap_or(rest);
         let port = match scheme {
@@ -286,13 +297,16 @@ fn split(text: &str) -> Result<(&str, &str), ValueError> {
                 }
                 None => text.parse::<Ipv6Addr>().ok().map(|addr| format!("[{addr}]")),
             };
+            let ports = &text[text.rfind(':').unwrap_or(0)..];
+            let is_port = ports.strip_prefix(':').is_some_and(|ports| Ports::parse(ports).is_ok());
             Err(match (bracketed(text), bracketed(host)) {
+                (Some(whole), Some(host)) if is_port => error.help(format!(
+                    "write `{host}{ports}`; or, if all of it is the address, `{whole}:443`, or `{whole}:*`"
+                )),
                 (Some(whole), _) => {
                     error.help(format!("say which port, too: `{whole}:443`, or `{whole}:*` for all"))
                 }
-                (None, Some(host)) => {
-                    error.help(format!("write `{host}{}`", &text[text.rfind(':').unwrap_or(0)..]))
-                }
+                (None, Some(host)) => error.help(format!("write `{host}{ports}`")),
                 (None, None) => error.help("as in `[2001:db8::1]:443`"),
             })
         }

@@ -196,6 +196,9 @@ fn bodies_are_given_or_streamed() {
 fn what_is_no_request_is_refused() {
     let mut bench = loopback();
     let addr = nobody();
+    // Where somebody listens, or that nobody does would be told first.
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let heard = listener.local_addr().unwrap().to_string();
     let good = packed("GET", &addr, Body::Given, &[]);
     let mut long = good.clone();
     long.resize(128 * 1024 + 1, 0);
@@ -219,7 +222,7 @@ fn what_is_no_request_is_refused() {
         // No rule, for the address and for the name.
         (packed("GET", "db.example", Body::Given, &[]), 0, -EACCES),
         (packed("GET", "169.254.169.254", Body::Given, &[]), 0, -EACCES),
-        (packed("POST", &addr, Body::Stream(Some(3)), &[]), 9, -EFBIG),
+        (packed("POST", &heard, Body::Stream(Some(3)), &[]), 9, -EFBIG),
     ] {
         let calls = format!("{SEND} (call $answer (local.get $h))");
         let outcome = call(&mut bench, &head, &addr, body, &calls);

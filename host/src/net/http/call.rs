@@ -15,7 +15,7 @@ use super::dial::Dial;
 use super::exchange::{Exchange, FLUSH_BYTES, Stage};
 use super::failure::Failure;
 use super::pool::Origin;
-use super::{Field, Outgoing};
+use super::{Body, Field, Outgoing};
 use crate::net::hub::Hub;
 use crate::net::network::Network;
 use crate::net::readiness::{Driven, leave};
@@ -50,7 +50,13 @@ pub(crate) fn send<'a, F: IntoIterator<Item = Field<'a>>>(
 ) -> Result<Arc<Call>, Failure> {
     let idempotent = matches!(request.method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE");
     let pool = &network.hub.http;
-    let kept = pool.take(&network.access, request.https, request.authority, !idempotent);
+    // What could not be sent twice, its body included, is not to meet a connection that is gone.
+    let sure = !idempotent || request.body != Body::Empty;
+    let kept = pool.take(&network.access, request.https, request.authority, sure);
+    if let Some(idle) = &kept {
+        let lease = network.lease().map_err(|_| Failure::ConnectionLimitReached)?;
+        idle.link.tcp.count(Some(lease));
+    }
     let (origin, link, mut wire) = match kept {
         Some(idle) => (idle.origin, Some(idle.link), idle.wire),
         None => (origin(network, request.https, request.authority)?, None, Box::default()),

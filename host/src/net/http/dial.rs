@@ -56,7 +56,7 @@ impl Dial {
         let none: Arc<[IpAddr]> = Arc::from([]);
         let (step, addresses) = match address(&origin.host) {
             Some(ip) => (Step::Try, Arc::from([ip])),
-            None => match network.lookup(&origin.host) {
+            None => match network.lookup(&origin.host, Some(origin.port)) {
                 Ok(lookup) => (Step::Look(lookup), none),
                 Err(Errno::ACCESS) => {
                     return Err(Failure::HttpRequestDenied(NAME_DENIED));
@@ -65,6 +65,23 @@ impl Dial {
             },
         };
         Ok(Self { step, addresses, next: 0, until, failed: None })
+    }
+
+    /// Another go.
+    pub(super) fn begin_turn(&mut self) {
+        if let Step::Secure(link) = &mut self.step {
+            link.begin_turn();
+        }
+    }
+
+    /// True while a name is looked up: nobody but who polls is told of the answer.
+    pub(super) fn is_looking(&self) -> bool {
+        matches!(&self.step, Step::Look(_))
+    }
+
+    /// True if it could go on at once: see [`Link::is_tired`].
+    pub(super) fn is_tired(&self) -> bool {
+        matches!(&self.step, Step::Secure(link) if link.is_tired())
     }
 
     /// When it is to be looked at again though nothing happened.
@@ -151,7 +168,7 @@ impl Dial {
             }
             let left = self.addresses.len().min(TRIES_MAX) - self.next;
             self.next += 1;
-            match begin(SocketAddr::new(*ip, origin.port), origin, network) {
+            match begin(SocketAddr::new(*ip, origin.port), network) {
                 Ok(tcp) => {
                     tcp.set_driver(Weak::clone(driver));
                     let share = (self.until - now) / left as Nanos;
@@ -169,10 +186,8 @@ impl Dial {
 }
 
 /// Begins to connect to an address, if the app may.
-fn begin(addr: SocketAddr, origin: &Origin, network: &Arc<Network>) -> Result<TcpStream, Errno> {
+fn begin(addr: SocketAddr, network: &Arc<Network>) -> Result<TcpStream, Errno> {
     network.check_connect(Protocol::Tcp, addr)?;
     network.count_connect()?;
-    // The app's own connections that wait are given up for one that is needed.
-    while !network.access.has_room() && network.hub.http.give_up(&origin.access) {}
     TcpStream::connect_kept(&network.hub, addr, network.lease()?)
 }

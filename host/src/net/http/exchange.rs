@@ -24,6 +24,9 @@ pub(super) const FLUSH_BYTES: usize = 16 * 1024;
 /// How long less than that does, if nobody asks.
 const HOLD_MAX: Nanos = MS;
 
+/// How often a lookup is asked for its answer, if nobody waits for it.
+const LOOK_INTERVAL: Nanos = 10 * MS;
+
 /// Where the connection stands.
 pub(super) enum Stage {
     Dial(Dial),
@@ -156,6 +159,11 @@ impl Exchange {
     pub(super) fn advance(&mut self, flush: bool, driver: &Weak<dyn Driven>, cx: &mut Context<'_>) {
         let mut flush = flush;
         self.now = self.network.hub.now();
+        match &mut self.stage {
+            Stage::Dial(dial) => dial.begin_turn(),
+            Stage::Open(link) => link.begin_turn(),
+            Stage::Over => {}
+        }
         loop {
             match &mut self.stage {
                 Stage::Over => break,
@@ -386,8 +394,18 @@ impl Exchange {
         }
         let held = self.hold_until.filter(|_| matches!(self.stage, Stage::Open(_)));
         let deadline = deadline.map(|(at, _)| at).filter(|_| !matches!(self.stage, Stage::Over));
+        let tired = match &self.stage {
+            Stage::Dial(dial) => dial.is_tired(),
+            Stage::Open(link) => link.is_tired(),
+            Stage::Over => false,
+        };
+        // Others go first.
+        let again = tired.then(|| self.now.saturating_add(MS));
+        // The answer to a lookup comes on another thread, and wakes the guest if it waits. It may do something else.
+        let looking = matches!(&self.stage, Stage::Dial(dial) if dial.is_looking());
+        let again = if looking { Some(self.now.saturating_add(LOOK_INTERVAL)) } else { again };
         let hub = &self.network.hub;
-        match (deadline.into_iter().chain(held).min(), self.timer) {
+        match (deadline.into_iter().chain(held).chain(again).min(), self.timer) {
             // One that comes too early finds out when it does.
             (Some(at), Some((_, set))) if set <= at && set > self.now => {}
             (Some(at), timer) => {

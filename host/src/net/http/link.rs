@@ -2,7 +2,7 @@
 //!
 //! Nothing here waits. What TLS holds back counts as not sent, and what it has decrypted as not received.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, BufRead, IoSlice, Read, Write};
 
 use rustix::io::Errno;
 use rustls::ClientConnection;
@@ -11,6 +11,9 @@ use super::failure::Failure;
 use crate::net::network::Network;
 use crate::net::tcp::TcpStream;
 
+/// Bytes of TLS that are looked at in one go: what a server sends may be nothing but records without data, without end,
+/// and nobody would get a turn.
+const TURN_BYTES_MAX: usize = 256 * 1024;
 /// What fits into one call of the system when TLS has several records to send.
 const GATHER_BYTES: usize = 32 * 1024;
 
@@ -37,6 +40,8 @@ pub(super) struct Link {
     ended: bool,
     /// Something has left since this was last asked for.
     progress: bool,
+    /// Bytes of TLS that were looked at in this go.
+    turn_bytes: usize,
 }
 
 /// A socket as TLS wants it, for a call whose bytes are counted.
@@ -104,7 +109,17 @@ impl From<io::Error> for Stop {
 
 impl Link {
     pub(super) fn new(tcp: TcpStream, tls: Option<Box<ClientConnection>>) -> Self {
-        Self { tcp, tls, buffered: false, ended: false, progress: false }
+        Self { tcp, tls, buffered: false, ended: false, progress: false, turn_bytes: 0 }
+    }
+
+    /// Another go.
+    pub(super) fn begin_turn(&mut self) {
+        self.turn_bytes = 0;
+    }
+
+    /// True if there may be more to look at than this go allows: no event will say so.
+    pub(super) fn is_tired(&self) -> bool {
+        self.turn_bytes >= TURN_BYTES_MAX
     }
 
     /// True if there may be something to receive.
@@ -157,10 +172,12 @@ impl Link {
     /// Receives records, and decrypts what is whole.
     fn take_records(&mut self, network: &Network) -> Result<(), Stop> {
         let Some(tls) = &mut self.tls else { return Err(Stop::Wait) };
-        if !self.tcp.is_readable() {
+        if !self.tcp.is_readable() || self.turn_bytes >= TURN_BYTES_MAX {
             return Err(Stop::Wait);
         }
-        if tls.read_tls(&mut Raw { tcp: &self.tcp, network })? == 0 {
+        let taken = tls.read_tls(&mut Raw { tcp: &self.tcp, network })?;
+        self.turn_bytes = self.turn_bytes.saturating_add(taken);
+        if taken == 0 {
             return Err(Stop::Cut);
         }
         let processed = tls.process_new_packets();
@@ -194,7 +211,9 @@ impl Link {
                 Ok(0) => return Err(Stop::End),
                 Ok(n) => {
                     // Less than there was room for is all that there is.
-                    self.buffered = self.ended || n == into.len();
+                    let full = n == into.len();
+                    let more = full && tls.reader().fill_buf().is_ok_and(|rest| !rest.is_empty());
+                    self.buffered = self.ended || more;
                     return Ok(n);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.buffered = false,

@@ -186,6 +186,8 @@ impl Pool {
         } else {
             None
         };
+        // What waits is bounded here, and is not to keep the app from opening more, here or on other workers.
+        link.tcp.count(None);
         let crowded_out = place.map(|at| inner.idle.remove(at));
         inner.idle.push(Idle { link, wire, origin, since: hub.now() });
         if inner.sweep.is_none() {
@@ -195,15 +197,6 @@ impl Pool {
         drop(inner);
         // Closing is a system call or two: not under the lock.
         drop(crowded_out);
-    }
-
-    /// Closes the oldest that waits for an app, which needs its place. False: there is none.
-    pub(super) fn give_up(&self, access: &Arc<Access>) -> bool {
-        let mut inner = self.lock();
-        let at = inner.idle.iter().position(|idle| Arc::ptr_eq(&idle.origin.access, access));
-        let idle = at.map(|at| inner.idle.remove(at));
-        drop(inner);
-        idle.is_some()
     }
 
     /// Closes all of them, and those to come: the worker ends. They hold its hub, which holds them.

@@ -93,12 +93,12 @@ impl Host for Wasi<'_> {
         if !network.access.allows_anything() {
             // What other hosts answer where names may not be looked up. The operator is told which one it was.
             if is_name(&name) {
-                let _ = network.lookup(&name);
+                let _ = network.lookup(&name, None);
             }
             return Err(ErrorCode::PermanentResolverFailure.into());
         }
         let name = ascii(name).ok_or(ErrorCode::InvalidArgument)?;
-        let lookup = network.lookup(&name).map_err(|errno| match errno {
+        let lookup = network.lookup(&name, None).map_err(|errno| match errno {
             Errno::ACCESS => ErrorCode::AccessDenied,
             // The app looks names up too often.
             _ => ErrorCode::TemporaryResolverFailure,

@@ -36,7 +36,7 @@ const PERMIT_BYTES: usize = 64 * 1024;
 const READ_BYTES_MAX: usize = 64 * 1024;
 const READ_BYTES_FIRST: usize = 8 * 1024;
 /// How long a stream that is dropped waits for what was written to it to leave.
-const DROP_WAIT_MAX: Nanos = 5_000 * MS;
+const DROP_WAIT_MAX: Nanos = 1_000 * MS;
 
 /// How writing goes on.
 #[derive(Debug)]

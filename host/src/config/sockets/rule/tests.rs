@@ -24,6 +24,7 @@ fn rules_are_shown_as_they_are_read() {
         // Names that look like something else.
         ("udp:80", "the host is missing"),
         ("tcp:80", "tcp:80"),
+        ("unix:80", "unix:80"),
         ("xn--bcher-kva.example:1", "xn--bcher-kva.example:1"),
         ("my_db:65535", "my_db:65535"),
     ];
@@ -104,6 +105,12 @@ fn wrong_rules_say_what_is_wrong_and_what_to_write() {
         ("[::1]x:1", "`x` cannot follow the address", "as in"),
         ("[fe80::1%eth0]:1", "names a zone", "`[fe80::1]`"),
         ("::1", "an IPv6 address stands in brackets", "`[::1]:443`"),
+        ("::1:80", "an IPv6 address stands in brackets", "write `[::1]:80`; or"),
+        (
+            "2001:db8::7:ab",
+            "an IPv6 address stands in brackets",
+            "say which port, too: `[2001:db8::7:ab]:443`",
+        ),
         ("2001:db8::1:80:x", "an IPv6 address stands in brackets", "write `[2001:db8::1:80]:x`"),
         ("fd00::/8:443", "an IPv6 address stands in brackets", "write `[fd00::]/8:443`"),
         ("fd00::/8", "an IPv6 address stands in brackets", "`[fd00::]/8:443`"),
@@ -113,6 +120,8 @@ fn wrong_rules_say_what_is_wrong_and_what_to_write() {
         ("https://a.example/x", "is a URL", "write `a.example:443`"),
         ("http://a.example:8080", "is a URL", "write `a.example:8080`"),
         ("redis://a", "is a URL", "write `a:PORT`"),
+        ("unix:/x.sock", "`unix:/x.sock`: Unix sockets are not reached", "TCP or UDP"),
+        ("unix:x.sock", "Unix sockets are not reached", ""),
         ("tcp:db.example:1", "`tcp:` goes without saying", "write `db.example:1`"),
         ("UDP:db.example:1", "`UDP:` is written in lower case", "write `udp:db.example:1`"),
     ];
@@ -136,6 +145,10 @@ fn where_to_listen_is_an_address() {
         let error = Rule::parse_listen(bad).unwrap_err();
         assert!(error.message.contains(message), "{error:?}");
         assert!(error.help.unwrap().contains("`0.0.0.0:80` is every IPv4 address"), "{bad}");
+    }
+    for bad in [":7000", "7000", "udp:7000", ""] {
+        let error = Rule::parse_listen(bad).unwrap_err();
+        assert!(error.help.unwrap().starts_with("as in `127.0.0.1:7000`; `0.0.0.0:7000` is every"), "{bad}");
     }
     assert!(Rule::parse_listen("127.0.0.1").unwrap_err().message.contains("names no port"));
 }

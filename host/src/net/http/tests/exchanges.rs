@@ -5,6 +5,7 @@ use std::task::Wake;
 
 use super::super::pool::Idle;
 use super::*;
+use crate::clock::Clock;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -60,7 +61,8 @@ fn a_connection_is_kept_for_the_next_request() {
     });
     for _ in 0..3 {
         assert_eq!(bench.get(addr), Ok(ok()));
-        assert_eq!((bench.hub.http.len(), bench.tally.sockets()), (1, 1));
+        // It waits, and counts for nobody.
+        assert_eq!((bench.hub.http.len(), bench.tally.sockets()), (1, 0));
         bench.next_request();
     }
     bench.hub.http.clear();
@@ -131,6 +133,44 @@ fn a_kept_connection_that_its_server_closed_is_passed_over() {
     server.join().unwrap();
 }
 
+/// A body can not be sent twice, so nothing is risked: the loop has not heard of the close, but the system has.
+#[test]
+fn a_body_is_not_sent_to_a_kept_connection_that_is_gone() {
+    for (method, body) in [("PUT", &b"data"[..]), ("POST", b"data"), ("POST", b"")] {
+        let mut bench = Bench::new();
+        let (go, wait) = std::sync::mpsc::channel();
+        let (gone, heard) = std::sync::mpsc::channel();
+        let (addr, server) = serve(move |listener| {
+            let mut peer = Peer::accept(listener);
+            peer.head();
+            peer.say(OK);
+            wait.recv().unwrap();
+            drop(peer);
+            gone.send(()).unwrap();
+            let mut peer = Peer::accept(listener);
+            let head = peer.head();
+            let body = peer.exactly(body.len());
+            peer.say(OK);
+            (head, body)
+        });
+        assert_eq!(bench.get(addr), Ok(ok()));
+        assert_eq!(bench.hub.http.len(), 1);
+        go.send(()).unwrap();
+        heard.recv().unwrap();
+        let authority = addr.to_string();
+        let length = if body.is_empty() { Body::Empty } else { Body::Known(body.len() as u64) };
+        let request = Outgoing { method, body: length, ..get(&authority) };
+        let call = send(&bench.network, request).unwrap();
+        if !body.is_empty() {
+            bench.write_all(&call, body).unwrap();
+            call.finish([]).unwrap();
+        }
+        assert_eq!(bench.answer(&call), Ok(ok()), "{method}");
+        let (head, received) = server.join().unwrap();
+        assert!(head.starts_with(method) && received == body, "{head}");
+    }
+}
+
 /// The close meets the request under way: the loop could not know.
 #[test]
 fn a_request_that_a_kept_connection_loses_is_sent_once_more() {
@@ -177,28 +217,39 @@ fn a_request_that_may_not_be_repeated_is_not() {
     }
 }
 
+/// They would keep the app from connecting elsewhere, here or on other workers.
 #[test]
-fn connections_that_wait_are_given_up_for_one_that_is_needed() {
+fn connections_that_wait_count_for_nobody() {
     let limits = AppLimits { sockets_max: 1, ..AppLimits::default() };
     let mut bench = Bench::with(&["127.0.0.1:*"], limits, Trust::default());
-    let answering = || {
-        serve(|listener| {
+    let answering = |times: usize| {
+        serve(move |listener| {
             let mut peer = Peer::accept(listener);
-            peer.head();
-            peer.say(OK);
+            for _ in 0..times {
+                peer.head();
+                peer.say(OK);
+            }
             peer.rest()
         })
     };
-    let (first, one) = answering();
-    let (second, two) = answering();
+    let (first, one) = answering(2);
+    let (second, two) = answering(1);
     assert_eq!(bench.get(first), Ok(ok()));
     assert_eq!(bench.get(second), Ok(ok()));
-    assert_eq!(bench.tally.sockets(), 1);
-    one.join().unwrap();
-    let open = send(&bench.network, get(&second.to_string())).unwrap();
-    assert_eq!(bench.get(first), Err(Failure::ConnectionLimitReached), "the one there is at work");
-    drop(open);
-    two.join().unwrap();
+    assert_eq!((bench.hub.http.len(), bench.tally.sockets()), (2, 0), "both wait");
+    // One that is of use again counts as long as it is.
+    let call = send(&bench.network, get(&first.to_string())).unwrap();
+    assert_eq!((bench.hub.http.len(), bench.tally.sockets()), (1, 1));
+    let failure = send(&bench.network, get(&second.to_string())).err();
+    assert_eq!(failure, Some(Failure::ConnectionLimitReached), "the one there may be is at work");
+    assert_eq!(bench.answer(&call), Ok(ok()));
+    call.close();
+    assert_eq!(bench.tally.sockets(), 0);
+    bench.hub.http.clear();
+    assert!(one.join().unwrap().is_empty());
+    assert!(two.join().unwrap().is_empty());
+    bench.network.close();
+    assert_eq!((bench.tally.sockets(), bench.hub.sockets()), (0, 0));
 }
 
 #[test]
@@ -254,6 +305,53 @@ fn names_and_each_of_their_addresses() {
     server.join().unwrap();
 }
 
+/// The guest does something else meanwhile: nobody asks for the answer of the lookup.
+#[test]
+fn a_request_to_a_name_goes_on_by_itself() {
+    let (asked, zone) = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+        .map(|socket| (socket.local_addr().unwrap(), socket))
+        .unwrap();
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let names = std::thread::spawn(move || {
+        let mut query = [0; 512];
+        while let Ok((n, from)) = zone.recv_from(&mut query)
+            && !stopped.load(Relaxed)
+        {
+            zone.send_to(&named_answer(&query[..n]), from).unwrap();
+        }
+    });
+    let mut bench = Bench::with(&["server.example:*", "127.0.0.1:*"], AppLimits::default(), Trust::default());
+    let resolver = crate::net::resolve::Resolver::new(&[asked]);
+    bench.hub = Hub::new(bench.poll.registry().try_clone().unwrap(), Clock::start(), resolver);
+    bench.next_request();
+    let (addr, server) = saying(OK);
+    let authority = format!("server.example:{}", addr.port());
+    let call = send(&bench.network, get(&authority)).unwrap();
+    // The server has had the request, and has said its word: not a poll so far.
+    bench.until(|| server.is_finished());
+    server.join().unwrap();
+    assert_eq!(bench.answer(&call), Ok(ok()));
+    drop(call);
+    stop.store(true, Relaxed);
+    std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().send_to(b"", asked).unwrap();
+    names.join().unwrap();
+}
+
+/// What a name server says to `query`: 127.0.0.1 to who asks for such an address, and nothing to others.
+fn named_answer(query: &[u8]) -> Vec<u8> {
+    // The question ends with its name's empty label, a type and a class.
+    let name = 12 + query[12..].iter().position(|byte| *byte == 0).unwrap() + 1;
+    let is_a = query[name..name + 2] == [0, 1];
+    let mut answer = query[..name + 4].to_vec();
+    answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, u8::from(is_a), 0, 0, 0, 0]);
+    if is_a {
+        // The name as above, A, IN, a minute, four bytes.
+        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1]);
+    }
+    answer
+}
+
 /// Counts how often it is woken.
 #[derive(Default)]
 struct Count(AtomicUsize);
@@ -298,6 +396,8 @@ fn a_guest_is_woken_when_there_is_something_for_it() {
     assert_eq!(call.read(&mut [0; 9]), Ok(Some(2)));
     assert_eq!(call.read(&mut [0; 9]), Ok(Some(0)));
     // One that is closed lets nobody wait.
+    let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let addr = silent.local_addr().unwrap();
     let call = send(&bench.network, get(&addr.to_string())).unwrap();
     assert!(call.poll_head(&mut cx).is_pending());
     bench.network.close();

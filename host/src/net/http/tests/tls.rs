@@ -48,7 +48,7 @@ fn accept(listener: &TcpListener, config: &Arc<ServerConfig>) -> Stream {
     StreamOwned::new(ServerConnection::new(Arc::clone(config)).unwrap(), stream)
 }
 
-fn head(stream: &mut Stream) -> Option<String> {
+fn head(stream: &mut impl Read) -> Option<String> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -87,6 +87,113 @@ fn requests_over_one_connection() {
     }
     bench.hub.http.clear();
     assert_eq!(server.join().unwrap(), (Some(b"http/1.1".to_vec()), None));
+}
+
+/// Whatever TLS has decrypted of an answer is read with it: what is left over is nothing, and the connection is kept.
+#[test]
+fn answers_of_any_size_over_one_connection() {
+    const SIZES: [usize; 6] = [10, 50_000, 300_000, 16_384, 10_000, 1];
+    let signed = signed("localhost");
+    let mut bench = trusting(&signed.root);
+    let config = Arc::clone(&signed.server);
+    let (addr, server) = serve(move |listener| {
+        let mut stream = accept(listener, &config);
+        for chunked in [false, true] {
+            for size in SIZES {
+                head(&mut stream).unwrap();
+                let mut answer = match chunked {
+                    true => format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{size:x}\r\n"),
+                    false => format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n"),
+                }
+                .into_bytes();
+                answer.resize(answer.len() + size, b'x');
+                if chunked {
+                    answer.extend_from_slice(b"\r\n0\r\n\r\n");
+                }
+                stream.write_all(&answer).unwrap();
+            }
+        }
+        head(&mut stream)
+    });
+    let authority = format!("localhost:{}", addr.port());
+    for size in SIZES.into_iter().chain(SIZES) {
+        let call = send(&bench.network, https(&authority)).unwrap();
+        let answer = bench.answer(&call).unwrap();
+        assert_eq!((answer.status, answer.body.len()), (200, size));
+        call.close();
+        assert_eq!(bench.hub.http.len(), 1, "not kept after {size} bytes");
+        bench.next_request();
+    }
+    bench.hub.http.clear();
+    assert_eq!(server.join().unwrap(), None);
+}
+
+/// What is written to it leaves in one piece, when the other side is waited for: faster than anybody can decrypt it.
+struct AtOnce {
+    stream: TcpStream,
+    held: Vec<u8>,
+}
+
+impl Write for AtOnce {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.held.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for AtOnce {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        self.stream.write_all(&std::mem::take(&mut self.held))?;
+        self.stream.read(into)
+    }
+}
+
+/// Records without a byte of data: they keep the loop only for a while at a time, and in the end the answer comes.
+#[test]
+fn a_flood_of_tickets() {
+    const TICKETS: usize = 12_000;
+    /// One in a record, which has five bytes of its own: what is whole is not kept for what follows.
+    const RECORD_BYTES: usize = 81 + 5;
+    /// What a turn takes at most, and what may come on top of that in one read.
+    const TURN_BYTES: usize = (256 + 32) * 1024;
+    let signed = signed("localhost");
+    let limits = AppLimits { socket_bytes_max: 1 << 40, ..AppLimits::default() };
+    let rules = ["127.0.0.1:*", "localhost:*", "[::1]:*"];
+    let mut bench = Bench::with(&rules, limits, Trust::with(vec![signed.root.clone()]));
+    let mut config = (*signed.server).clone();
+    config.send_tls13_tickets = TICKETS;
+    config.max_fragment_size = Some(RECORD_BYTES);
+    let config = Arc::new(config);
+    let (addr, server) = serve(move |listener| {
+        let Stream { conn, sock: stream } = accept(listener, &config);
+        let mut stream = StreamOwned::new(conn, AtOnce { stream, held: Vec::new() });
+        head(&mut stream).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+        head(&mut stream)
+    });
+    let authority = format!("localhost:{}", addr.port());
+    let call = send(&bench.network, https(&authority)).unwrap();
+    let (mut most, mut moved) = (0, 0);
+    let began = Instant::now();
+    let left = |bench: &Bench| bench.network.allowance(usize::MAX).unwrap();
+    // Nobody polls: an event and a timer are two goes at most.
+    while call.failure().is_none() && call.with_head(ResponseHead::status) == 0 {
+        assert!(began.elapsed() < Duration::from_secs(60), "{moved} bytes, and no answer");
+        let before = left(&bench);
+        turn_for(&mut bench.poll, &bench.hub, 10);
+        let taken = before - left(&bench);
+        (most, moved) = (most.max(taken), moved + taken);
+    }
+    assert_eq!(bench.answer(&call), Ok(Answer { status: 200, body: b"ok".to_vec() }));
+    assert!(moved > 4 * TURN_BYTES, "{moved} bytes are no flood");
+    assert!(most <= 2 * TURN_BYTES, "{most} bytes of TLS in one turn");
+    call.close();
+    bench.hub.http.clear();
+    assert_eq!(server.join().unwrap(), None);
 }
 
 #[test]
