@@ -58,7 +58,7 @@ extern "C" {
 #define TIDEGATE_EILSEQ 25       /* bytes that are not valid here */
 #define TIDEGATE_EINVAL 28       /* an argument, name or value that is not valid */
 #define TIDEGATE_EIO 29          /* input or output failed */
-#define TIDEGATE_EMFILE 33       /* too many are open: close some */
+#define TIDEGATE_EMFILE 33       /* too many are open, or opened within a second */
 #define TIDEGATE_EMSGSIZE 35     /* too large for one call */
 #define TIDEGATE_ENETUNREACH 40  /* no way to that network */
 #define TIDEGATE_ENOENT 44       /* no such name */

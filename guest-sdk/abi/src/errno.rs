@@ -33,7 +33,7 @@ errnos! {
     EAGAIN = 6, "nothing to read yet, or no room to write yet: poll, then try again";
     EALREADY = 7, "done already: a second head, or a second finish";
     EBADF = 8, "no such handle, or not one for this direction";
-    EBUSY = 10, "the app connects too often, or too much of it is under way: later";
+    EBUSY = 10, "too many names are being looked up: later";
     ECANCELED = 11, "the request was cancelled";
     ECONNABORTED = 13, "the response was aborted";
     ECONNREFUSED = 14, "nobody listens there";
@@ -45,7 +45,7 @@ errnos! {
     EILSEQ = 25, "bytes that are not valid here";
     EINVAL = 28, "an argument, name or value that is not valid";
     EIO = 29, "input or output failed";
-    EMFILE = 33, "too many are open: close some";
+    EMFILE = 33, "too many are open, or opened within a second";
     EMSGSIZE = 35, "too large for one call";
     ENETUNREACH = 40, "no way to that network";
     ENOENT = 44, "no such name";

@@ -168,8 +168,11 @@ fn a_flood_of_tickets() {
     config.send_tls13_tickets = TICKETS;
     config.max_fragment_size = Some(RECORD_BYTES);
     let config = Arc::new(config);
-    let (addr, server) = serve(move |listener| {
-        let Stream { conn, sock: stream } = accept(listener, &config);
+    let (listener, addr) = listener();
+    // Segments as they come over a real net: the window opens again before all of it was taken.
+    socket2::SockRef::from(&listener).set_tcp_mss(1_400).unwrap();
+    let server = std::thread::spawn(move || {
+        let Stream { conn, sock: stream } = accept(&listener, &config);
         let mut stream = StreamOwned::new(conn, AtOnce { stream, held: Vec::new() });
         head(&mut stream).unwrap();
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
