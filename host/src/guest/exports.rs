@@ -125,27 +125,30 @@ pub(super) fn of_component(
         let instance = component.get_export_index(None, interface)?;
         Some((instance, component.get_export_index(Some(&instance), function)?))
     };
+    let handler = find(HANDLER, HANDLE);
+    let handles = handler.is_some();
+    let Some((instance, index)) = handler.or_else(|| find(COMMAND, RUN)) else {
+        return Err(refuse(match component.get_export_index(None, COMMAND) {
+            Some(_) => offer::no_handler(std::iter::once(offer::COMMAND_SHOWN)),
+            None => format!("it does not export a function `{HANDLE}` of `{}`", offer::HANDLER_SHOWN),
+        }));
+    };
+    let (name, interface) =
+        if handles { (HANDLE, offer::HANDLER_SHOWN) } else { (RUN, offer::COMMAND_SHOWN) };
     // With this host's resources in place of those that the component imports.
     let ty = linker.substituted_component_type(component);
     let ty = ty.map_err(|error| LoadError::Imports(Kind::Component, error))?;
     let ty = ty.instance_type();
-    let function = |instance, name| match component.get_export(Some(&instance), name) {
-        Some((ComponentItem::ComponentFunc(function), _)) if !function.async_() => Some(function),
-        _ => None,
-    };
-    if let Some((instance, index)) = find(HANDLER, HANDLE) {
-        return function(instance, HANDLE)
-            .filter(|function| function.typecheck::<HandlerParams, ()>(&ty).is_ok())
-            .map(|_| ComponentExport::Handle(index))
-            .ok_or_else(|| refuse(format!("its `{HANDLE}` of `{}` has another type", offer::HANDLER_SHOWN)));
+    match component.get_export(Some(&instance), name) {
+        Some((ComponentItem::ComponentFunc(function), _)) if !function.async_() => match handles {
+            true if function.typecheck::<HandlerParams, ()>(&ty).is_ok() => {
+                Ok(ComponentExport::Handle(index))
+            }
+            false if function.typecheck::<(), RunResults>(&ty).is_ok() => Ok(ComponentExport::Run(index)),
+            _ => Err(refuse(format!("its `{name}` of `{interface}` has another type"))),
+        },
+        _ => Err(refuse(format!("its `{name}` of `{interface}` has another type"))),
     }
-    if let Some((instance, index)) = find(COMMAND, RUN) {
-        return function(instance, RUN)
-            .filter(|function| function.typecheck::<(), RunResults>(&ty).is_ok())
-            .map(|_| ComponentExport::Run(index))
-            .ok_or_else(|| refuse(format!("its `{RUN}` of `{}` has another type", offer::COMMAND_SHOWN)));
-    }
-    Err(refuse(format!("it does not export a function `{HANDLE}` of `{}`", offer::HANDLER_SHOWN)))
 }
 
 #[cfg(test)]

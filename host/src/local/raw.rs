@@ -4,14 +4,12 @@
 
 use std::io;
 
+use super::Local;
 use super::tasks::Purpose;
-use super::{Local, RequestId};
 use crate::clock::Nanos;
 use crate::exchange::Ends;
 use crate::guest::task::Call;
 use crate::net::tcp::AcceptedTcp;
-use crate::observe::failures::Failed;
-use crate::observe::guest_log::Level;
 use crate::reactor::listener::{Accepted, Listener};
 use crate::reactor::transport::Socket;
 use crate::tenants::registry::App;
@@ -57,15 +55,18 @@ impl Local {
     }
 
     fn begin_raw(&mut self, app: &std::sync::Arc<App>, listener: &Listener) -> Raw {
-        if !app.access.has_room() || !app.seat.raw.enter() {
+        let Ok(lease) = app.access.lease() else { return Raw::Full };
+        if !app.seat.raw.enter() {
             return Raw::Full;
         }
         let Some((runner, place)) = self.new_runner(app) else {
             app.seat.raw.leave(0, false);
             return Raw::Full;
         };
-        let (io, ends) = match listener.accept() {
-            Accepted::Connection(Socket::Tcp(io), ends) => (io, ends),
+        let (accepted, ends) = match listener.accept() {
+            Accepted::Connection(Socket::Tcp(io), ends @ Ends { peer: Some(peer), .. }) => {
+                (AcceptedTcp::new(io, peer, lease), ends)
+            }
             other => {
                 app.seat.raw.leave(0, false);
                 return match other {
@@ -75,28 +76,15 @@ impl Local {
             }
         };
         let id = self.make_id();
-        let accepted = ends.peer.and_then(|peer| AcceptedTcp::new(io, peer, &app.access));
-        let Some(accepted) = accepted else {
-            app.seat.raw.leave(0, false);
-            self.tell_refused(app, &id);
-            return Raw::Refused;
-        };
         let exchange = self.lend_exchange();
         let mut inner = exchange.lock();
         inner.facts.id = id;
-        inner.facts.ends = Ends { ..ends };
+        inner.facts.ends = ends;
         inner.facts.deadline = Nanos::MAX;
         drop(inner);
         self.launch(runner, Some(place), app, &exchange, Call::Connection(accepted), None);
         self.raw += 1;
         Raw::Begun
-    }
-
-    /// A connection was closed at once, as its app has too many sockets.
-    fn tell_refused(&self, app: &App, request: &RequestId) {
-        let detail = "a raw connection was closed: the app has as many sockets as `limits.sockets` allows";
-        let failed = Failed { app: &app.program.name, request, code: "overloaded", status: 0, detail };
-        app.program.log.failures.tell(Level::Warn, &failed);
     }
 
     /// The call of a raw connection is over.

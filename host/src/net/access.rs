@@ -84,6 +84,7 @@ impl Tally {
     }
 
     /// Sockets that are open now.
+    #[cfg(test)]
     pub(crate) fn sockets(&self) -> u32 {
         self.sockets.load(Relaxed)
     }
@@ -169,13 +170,8 @@ impl Access {
     }
 
     /// A place for one more socket.
-    pub(super) fn lease(&self) -> Result<Lease, Full> {
+    pub(crate) fn lease(&self) -> Result<Lease, Full> {
         self.tally.lease(self.limits.sockets_max)
-    }
-
-    /// True if it may have one more socket.
-    pub(crate) fn has_room(&self) -> bool {
-        self.tally.sockets() < self.limits.sockets_max
     }
 
     /// Counts a connect. False: the app makes too many.

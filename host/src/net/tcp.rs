@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::{Domain, Protocol as Transport, SockRef, Type};
 
-use super::access::{Access, Lease};
+use super::access::Lease;
 use super::hub::Hub;
 use super::network::Network;
 use super::policy::Protocol;
@@ -154,9 +154,9 @@ pub(crate) struct AcceptedTcp {
 }
 
 impl AcceptedTcp {
-    /// Counts it for its app. None: that has too many sockets.
-    pub(crate) fn new(io: mio::net::TcpStream, peer: SocketAddr, access: &Access) -> Option<Self> {
-        Some(Self { io, peer, lease: access.lease().ok()? })
+    /// With its place among its app's sockets.
+    pub(crate) fn new(io: mio::net::TcpStream, peer: SocketAddr, lease: Lease) -> Self {
+        Self { io, peer, lease }
     }
 
     /// The guest's call has begun.

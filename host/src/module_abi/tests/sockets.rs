@@ -614,7 +614,7 @@ fn a_connection_is_a_socket_and_there_are_no_bodies() {
     let (accepted, peer) = listener.accept().unwrap();
     accepted.set_nonblocking(true).unwrap();
     let io = mio::net::TcpStream::from_std(accepted);
-    let accepted = AcceptedTcp::new(io, peer, &bench.outside.access).unwrap();
+    let accepted = AcceptedTcp::new(io, peer, bench.outside.access.lease().unwrap());
     let mut runner = Runner::new(std::sync::mpsc::channel().0, engine::Mode::Production);
     bench.exchange.slice.set_budget(10_000 * MS);
     runner.begin(Job { call: Call::Connection(accepted), ..bench.job(program) });

@@ -53,10 +53,17 @@ pub(crate) fn send<'a, F: IntoIterator<Item = Field<'a>>>(
     // What could not be sent twice, its body included, is not to meet a connection that is gone.
     let sure = !idempotent || request.body != Body::Empty;
     let kept = pool.take(&network.access, request.https, request.authority, sure);
-    if let Some(idle) = &kept {
-        let lease = network.lease().map_err(|_| Failure::ConnectionLimitReached)?;
-        idle.link.tcp.count(Some(lease));
-    }
+    let kept = match (kept, network.lease()) {
+        (None, _) => None,
+        (Some(idle), Ok(lease)) => {
+            idle.link.tcp.count(Some(lease));
+            Some(idle)
+        }
+        (Some(idle), Err(_)) => {
+            pool.put(&network.hub, idle.link, idle.wire, idle.origin);
+            return Err(Failure::ConnectionLimitReached);
+        }
+    };
     let (origin, link, mut wire) = match kept {
         Some(idle) => (idle.origin, Some(idle.link), idle.wire),
         None => (origin(network, request.https, request.authority)?, None, Box::default()),

@@ -13,7 +13,7 @@ use crate::net::tcp::TcpStream;
 
 /// Bytes of TLS that are looked at in one go: what a server sends may be nothing but records without data, without end,
 /// and nobody would get a turn.
-const TURN_BYTES_MAX: usize = 256 * 1024;
+const TURN_BYTES_MAX: usize = if cfg!(test) { 32 * 1024 } else { 256 * 1024 };
 /// What fits into one call of the system when TLS has several records to send.
 const GATHER_BYTES: usize = 32 * 1024;
 
@@ -175,7 +175,13 @@ impl Link {
         if !self.tcp.is_readable() || self.turn_bytes >= TURN_BYTES_MAX {
             return Err(Stop::Wait);
         }
-        let taken = tls.read_tls(&mut Raw { tcp: &self.tcp, network })?;
+        let taken = tls.read_tls(&mut Raw { tcp: &self.tcp, network }).map_err(|error| {
+            // What is no error of the system's is one of TLS: a message without end.
+            match Errno::from_io_error(&error) {
+                Some(errno) => Stop::from(errno),
+                None => Stop::Failed(Failure::TlsProtocolError(error.to_string().into())),
+            }
+        })?;
         self.turn_bytes = self.turn_bytes.saturating_add(taken);
         if taken == 0 {
             return Err(Stop::Cut);

@@ -159,7 +159,7 @@ fn a_flood_of_tickets() {
     /// One in a record, which has five bytes of its own: what is whole is not kept for what follows.
     const RECORD_BYTES: usize = 81 + 5;
     /// What a turn takes at most, and what may come on top of that in one read.
-    const TURN_BYTES: usize = (256 + 32) * 1024;
+    const TURN_BYTES: usize = (32 + 4) * 1024;
     let signed = signed("localhost");
     let limits = AppLimits { socket_bytes_max: 1 << 40, ..AppLimits::default() };
     let rules = ["127.0.0.1:*", "localhost:*", "[::1]:*"];
