@@ -123,7 +123,9 @@ fn others_are_served_while_it_computes() {
         client.send(body).unwrap();
     }
     let before = server.cpu_time();
-    tidegate_tests::wait::until("it computes", || server.cpu_time() - before > Duration::from_millis(5));
+    tidegate_tests::wait::until("it computes", || {
+        server.cpu_time().saturating_sub(before) > Duration::from_millis(5)
+    });
 
     let mut client = server.client();
     for _ in 0..10 {

@@ -18,7 +18,9 @@ fn with_spins(n: usize) -> (Server, Vec<Client>) {
     }
     // They run once the server has used as much CPU as an idle one never would.
     let before = server.cpu_time();
-    tidegate_tests::wait::until("the spins run", || server.cpu_time() - before > Duration::from_millis(100));
+    tidegate_tests::wait::until("the spins run", || {
+        server.cpu_time().saturating_sub(before) > Duration::from_millis(100)
+    });
     (server, spins)
 }
 

@@ -69,7 +69,7 @@ pub fn run(plan: &Plan, way: Way) -> anyhow::Result<Report> {
         Way::Down => download(&server, plan)?,
     }
     let took = started.elapsed();
-    Ok(Report { rss_peak: server.rss_peak_bytes(), cpu: server.cpu_time() - cpu, took })
+    Ok(Report { rss_peak: server.rss_peak_bytes(), cpu: server.cpu_time().saturating_sub(cpu), took })
 }
 
 /// Reads a body, slowly at first, and answers with how many bytes were as they should be.
