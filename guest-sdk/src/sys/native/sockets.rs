@@ -44,9 +44,12 @@ struct Socket {
 struct Table {
     next: u32,
     sockets: BTreeMap<u32, Socket>,
+    /// What is to be sent yet of those that were closed: their senders take it.
+    leaving: BTreeMap<u32, VecDeque<u8>>,
 }
 
-static TABLE: Mutex<Table> = Mutex::new(Table { next: FIRST_HANDLE, sockets: BTreeMap::new() });
+static TABLE: Mutex<Table> =
+    Mutex::new(Table { next: FIRST_HANDLE, sockets: BTreeMap::new(), leaving: BTreeMap::new() });
 static CHANGED: Condvar = Condvar::new();
 
 fn table() -> MutexGuard<'static, Table> {
@@ -184,7 +187,13 @@ fn send(handle: u32, mut stream: TcpStream) -> io::Result<()> {
     loop {
         let mut table = table();
         let bytes: Vec<u8> = loop {
-            let Some(socket) = table.sockets.get_mut(&handle) else { return Ok(()) };
+            let Some(socket) = table.sockets.get_mut(&handle) else {
+                // It was closed: what is left goes out behind what went before, and then the end.
+                let rest: Vec<u8> = table.leaving.remove(&handle).unwrap_or_default().into();
+                drop(table);
+                stream.write_all(&rest)?;
+                return stream.shutdown(Shutdown::Write);
+            };
             if !socket.to_send.is_empty() {
                 break socket.to_send.drain(..).collect();
             }
@@ -313,17 +322,17 @@ pub(crate) fn finish(handle: u32) -> Outcome {
 }
 
 pub(crate) fn close(handle: u32) -> Outcome {
-    let socket = table().sockets.remove(&handle).ok_or(errno::EBADF)?;
-    CHANGED.notify_all();
+    let mut table = table();
+    let socket = table.sockets.remove(&handle).ok_or(errno::EBADF)?;
     if let Some(stream) = socket.tcp {
-        // What was written goes out, and who reads is told that nobody does any more.
-        let rest: Vec<u8> = socket.to_send.into();
+        // Who reads is told that nobody does any more; what was written goes out.
         let _ = stream.shutdown(Shutdown::Read);
-        thread::spawn(move || {
-            let _ = (&stream).write_all(&rest);
-            let _ = stream.shutdown(Shutdown::Write);
-        });
+        if !socket.to_send.is_empty() {
+            table.leaving.insert(handle, socket.to_send);
+        }
     }
+    drop(table);
+    CHANGED.notify_all();
     Ok(0)
 }
 
