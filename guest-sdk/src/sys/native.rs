@@ -6,6 +6,7 @@
 //! one: that takes real time. What it leaves out: limits on CPU, memory and wall-clock time, and all but the simplest
 //! checks of heads.
 
+mod forward;
 pub(crate) mod sockets;
 pub(crate) mod upstreams;
 
@@ -261,55 +262,6 @@ impl Host {
     fn gone(&self) -> bool {
         self.body.len() >= self.client_bytes_max
             || self.stalled && self.full && self.now_ns >= self.full_since_ns.saturating_add(STALL_NS)
-    }
-
-    fn forward(&mut self, from: u32, to: u32, n: i64) -> Outcome {
-        let asked = usize::try_from(n).unwrap_or(usize::MAX);
-        let room = self.room(to)?;
-        let n = self.peek(from, room.min(asked))?;
-        let mut bytes = vec![0; n];
-        if n > 0 {
-            self.read_any(from, &mut bytes)?;
-            self.write_any(to, &bytes)?;
-        }
-        Ok(n)
-    }
-
-    /// How many bytes may be written there, whatever it is.
-    fn room(&mut self, to: u32) -> Outcome {
-        match to {
-            to if sockets::is_ours(to) => sockets::room(to),
-            to if upstreams::is_ours(to) => self.fetches.room(to),
-            to => self.permit(to),
-        }
-    }
-
-    /// How many bytes can be read there, at most `max`; 0 at the end.
-    fn peek(&mut self, from: u32, max: usize) -> Outcome {
-        match from {
-            from if sockets::is_ours(from) => sockets::peek(from).map(|n| n.min(max)),
-            from if upstreams::is_ours(from) => self.fetches.peek(from, self.now_ns).map(|n| n.min(max)),
-            from => {
-                self.source(from)?;
-                self.take(max)
-            }
-        }
-    }
-
-    fn read_any(&mut self, handle: u32, buf: &mut [u8]) -> Outcome {
-        match handle {
-            handle if sockets::is_ours(handle) => sockets::read(handle, buf),
-            handle if upstreams::is_ours(handle) => self.fetches.read(handle, buf, self.now_ns),
-            handle => self.read(handle, buf),
-        }
-    }
-
-    fn write_any(&mut self, handle: u32, bytes: &[u8]) -> Outcome {
-        match handle {
-            handle if sockets::is_ours(handle) => sockets::write(handle, bytes),
-            handle if upstreams::is_ours(handle) => self.fetches.write(handle, bytes),
-            handle => self.write(handle, bytes),
-        }
     }
 
     fn finish(&mut self, handle: u32, trailers: &[u8]) -> Outcome {

@@ -2,6 +2,7 @@
 //! the last of them returned.
 
 mod fetch;
+mod forwarding;
 mod sockets;
 
 use std::sync::Arc;

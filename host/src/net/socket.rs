@@ -78,63 +78,52 @@ impl<S: Source> Socket<S> {
         self.lock().as_ref().map_or(Err(Errno::CONNABORTED), f)
     }
 
-    /// Does what reads: `f` is given how many bytes it may take, and says how many it took and whether it found all that
-    /// there was.
+    /// Does what reads: `f` is given how many bytes it may take, and says how many it took. Fewer are all that there were.
     pub(super) fn read_with(
         &self,
         wanted: usize,
-        mut f: impl FnMut(&S, usize) -> Result<usize, Errno>,
+        f: impl FnMut(&S, usize) -> Result<usize, Errno>,
     ) -> Result<usize, Errno> {
-        let most = self.allowance(wanted)?;
-        self.with(|io| {
-            loop {
-                match f(io, most) {
-                    Ok(n) => {
-                        if n < most {
-                            self.readiness().mask_read_if_open();
-                        }
-                        self.moved(n);
-                        return Ok(n);
-                    }
-                    Err(Errno::INTR) => {}
-                    Err(errno) => {
-                        if errno == Errno::AGAIN {
-                            self.readiness().mask_read();
-                        }
-                        return Err(errno);
-                    }
-                }
-            }
-        })
+        self.move_with(wanted, f, Readiness::mask_read_if_open, Readiness::mask_read)
     }
 
     /// Likewise for what writes.
     pub(super) fn write_with(
         &self,
         wanted: usize,
+        f: impl FnMut(&S, usize) -> Result<usize, Errno>,
+    ) -> Result<usize, Errno> {
+        self.move_with(wanted, f, Readiness::mask_write, Readiness::mask_write)
+    }
+
+    /// `on_short` is for when fewer bytes were moved than might be, `on_block` for when none could be.
+    fn move_with(
+        &self,
+        wanted: usize,
         mut f: impl FnMut(&S, usize) -> Result<usize, Errno>,
+        on_short: fn(&Readiness),
+        on_block: fn(&Readiness),
     ) -> Result<usize, Errno> {
         let most = self.allowance(wanted)?;
-        self.with(|io| {
+        let result = self.with(|io| {
             loop {
                 match f(io, most) {
-                    Ok(n) => {
-                        if n < most {
-                            self.readiness().mask_write();
-                        }
-                        self.moved(n);
-                        return Ok(n);
-                    }
                     Err(Errno::INTR) => {}
-                    Err(errno) => {
-                        if errno == Errno::AGAIN {
-                            self.readiness().mask_write();
-                        }
-                        return Err(errno);
-                    }
+                    result => return result,
                 }
             }
-        })
+        });
+        match result {
+            Ok(n) => {
+                if n < most {
+                    on_short(self.readiness());
+                }
+                self.moved(n);
+            }
+            Err(Errno::AGAIN) => on_block(self.readiness()),
+            Err(_) => {}
+        }
+        result
     }
 
     /// How many of so many bytes its call may still move. DQUOT: none.
