@@ -28,10 +28,12 @@ extern "C" {
 #if defined(__wasm__)
 #define TIDEGATE_IMPORT(name) __attribute__((import_module("tidegate_v1"), import_name(name)))
 #define TIDEGATE_IMPORT_FETCH(name) __attribute__((import_module("tidegate_fetch_v1"), import_name(name)))
+#define TIDEGATE_IMPORT_KV(name) __attribute__((import_module("tidegate_kv_v1"), import_name(name)))
 #define TIDEGATE_EXPORT(name) __attribute__((export_name(name)))
 #else
 #define TIDEGATE_IMPORT(name)
 #define TIDEGATE_IMPORT_FETCH(name)
+#define TIDEGATE_IMPORT_KV(name)
 #define TIDEGATE_EXPORT(name)
 #endif
 
@@ -40,31 +42,32 @@ extern "C" {
 
 /* Errno values: those of WASI preview 1. */
 #define TIDEGATE_SUCCESS 0
-#define TIDEGATE_EACCES 2        /* the app may not: its manifest has no rule for this address or name */
+#define TIDEGATE_EACCES 2        /* the app may not: its manifest has no rule for it */
 #define TIDEGATE_EADDRNOTAVAIL 4 /* no address of this machine leads there */
 #define TIDEGATE_EAFNOSUPPORT 5  /* this machine has no addresses of that family */
 #define TIDEGATE_EAGAIN 6        /* nothing to read yet, or no room to write yet: poll, then try again */
 #define TIDEGATE_EALREADY 7      /* done already: a second head, or a second finish */
 #define TIDEGATE_EBADF 8         /* no such handle, or not one for this direction */
-#define TIDEGATE_EBUSY 10        /* too many names are being looked up: later */
+#define TIDEGATE_EBUSY 10        /* too much of its kind is under way: later */
 #define TIDEGATE_ECANCELED 11    /* the request was cancelled */
 #define TIDEGATE_ECONNABORTED 13 /* the response was aborted */
 #define TIDEGATE_ECONNREFUSED 14 /* nobody listens there */
 #define TIDEGATE_ECONNRESET 15   /* the peer is gone */
-#define TIDEGATE_EDQUOT 19       /* the call has moved as many bytes through sockets as it may */
+#define TIDEGATE_EDQUOT 19       /* as much is used as may be: bytes through sockets, or the key-value store's quota */
 #define TIDEGATE_EFAULT 21       /* a pointer outside memory */
 #define TIDEGATE_EFBIG 22        /* more than the declared length, or than the body limit */
 #define TIDEGATE_EHOSTUNREACH 23 /* no way to that machine */
-#define TIDEGATE_EILSEQ 25       /* bytes that are not valid here */
+#define TIDEGATE_EILSEQ 25       /* bytes that are not valid here: no number, or no text */
 #define TIDEGATE_EINVAL 28       /* an argument, name or value that is not valid */
 #define TIDEGATE_EIO 29          /* input or output failed */
 #define TIDEGATE_EMFILE 33       /* too many are open, or opened within a second */
 #define TIDEGATE_EMSGSIZE 35     /* too large for one call */
 #define TIDEGATE_ENETUNREACH 40  /* no way to that network */
-#define TIDEGATE_ENOENT 44       /* no such name */
+#define TIDEGATE_ENOENT 44       /* no such name or key */
 #define TIDEGATE_ENOSPC 51       /* no room left */
 #define TIDEGATE_ENOSYS 52       /* not offered by this host */
 #define TIDEGATE_ENOTSUP 58      /* not supported on this handle */
+#define TIDEGATE_EOVERFLOW 61    /* the sum does not fit into 64 bits */
 #define TIDEGATE_EPERM 63        /* not allowed */
 #define TIDEGATE_EPIPE 64        /* written after the end */
 #define TIDEGATE_EPROTO 65       /* called out of order: the response head comes first */
@@ -97,6 +100,12 @@ extern "C" {
 /* Bits of tidegate_fetch_head_t.flags. */
 #define TIDEGATE_FETCH_STREAM 1 /* the body is written after the call, until finish */
 #define TIDEGATE_FETCH_LENGTH 2 /* besides: body_len says how long it is in all */
+
+/* Bits of the flags of tidegate_kv_swap, and the largest key and value. */
+#define TIDEGATE_KV_OLD_ABSENT 1
+#define TIDEGATE_KV_NEW_ABSENT 2
+#define TIDEGATE_KV_KEY_BYTES_MAX 1024
+#define TIDEGATE_KV_VALUE_BYTES_MAX 1048576
 
 /* Bytes of the fixed parts of the layouts. A reader finds tables by the layout's own `fixed`, not by these. */
 #define TIDEGATE_REQUEST_FIXED_BYTES 88
@@ -293,6 +302,35 @@ TIDEGATE_IMPORT_FETCH("head") int32_t tidegate_fetch_head(uint32_t handle, void 
 
 /* Why it failed, as text without a NUL ("connection-refused"): as tidegate_socket_address. 0: it has not failed. */
 TIDEGATE_IMPORT_FETCH("reason") int32_t tidegate_fetch_reason(uint32_t handle, char *buf, size_t cap);
+
+/* The key-value store. Each call returns a handle at once, which is readable when the operation is over; tidegate_read
+ * then gives what stands here, and 0 behind it. A key is a text of 1 to TIDEGATE_KV_KEY_BYTES_MAX bytes. */
+
+/* The value, or -TIDEGATE_ENOENT. */
+TIDEGATE_IMPORT_KV("get") int32_t tidegate_kv_get(const char *key, size_t len);
+
+/* Nothing. */
+TIDEGATE_IMPORT_KV("set")
+int32_t tidegate_kv_set(const char *key, size_t len, const void *value, size_t value_len);
+
+/* Nothing, whether or not there was one. */
+TIDEGATE_IMPORT_KV("delete") int32_t tidegate_kv_delete(const char *key, size_t len);
+
+/* A byte: 1 or 0. */
+TIDEGATE_IMPORT_KV("exists") int32_t tidegate_kv_exists(const char *key, size_t len);
+
+/* An int64_t: the sum of delta and the value, which is a whole number in decimal digits; none counts as 0. */
+TIDEGATE_IMPORT_KV("increment") int32_t tidegate_kv_increment(const char *key, size_t len, int64_t delta);
+
+/* A byte: 1 if the value was the old one and is the new one now, else 0. flags say which of them is no value at all. */
+TIDEGATE_IMPORT_KV("swap")
+int32_t tidegate_kv_swap(const char *key, size_t len, const void *old_value, size_t old_len, const void *new_value,
+                         size_t new_len, uint32_t flags);
+
+/* Keys that begin with prefix and come behind the key after (0 bytes: from the first on), in the order of their bytes: a
+ * uint32_t, 1 if there are more behind them; then each key, its length as a uint32_t in front. */
+TIDEGATE_IMPORT_KV("list")
+int32_t tidegate_kv_list(const char *prefix, size_t len, const char *after, size_t after_len);
 
 /* What the request has used, as a tidegate_usage_t: as tidegate_request_head. */
 TIDEGATE_IMPORT("usage") int32_t tidegate_usage(void *buf, size_t cap);

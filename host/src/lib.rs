@@ -2,15 +2,20 @@
 //!
 //! The binary is `tidegate`; this library is what is behind it. See `docs/ARCHITECTURE.md` for how the parts fit.
 
+mod admin;
 pub mod cli;
 mod clock;
 pub mod config;
 mod exchange;
 pub mod guest;
+mod hosting;
+mod kv;
 mod local;
 mod module_abi;
 mod net;
 pub mod observe;
+mod pulse;
+mod pressure;
 mod reactor;
 pub mod server;
 mod session;
@@ -18,4 +23,5 @@ mod shared;
 mod tenants;
 mod wasi;
 mod wasi_http;
+mod wasi_keyvalue;
 mod worker;

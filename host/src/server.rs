@@ -1,11 +1,19 @@
 //! The composition root: loads the apps, claims the addresses, starts the workers, and ends them.
 
+pub(crate) mod birth;
 mod deploy;
+pub(crate) mod handover;
+pub(crate) mod health;
+mod host;
+pub(crate) mod reload;
 mod signals;
+mod systemd;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -15,9 +23,13 @@ use mio::{Poll, Waker};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use wasmtime::Engine;
 
-use self::deploy::Stock;
-pub(crate) use self::deploy::{Deployer, LoadFailures};
+pub(crate) use self::deploy::{Deployer, LoadFailures, Stock};
+pub(crate) use self::host::registry;
+pub(crate) use self::handover::StateHolder;
+use self::health::{Health, Phase};
+use self::reload::{Reread, Started};
 use self::signals::Control;
+pub(crate) use self::signals::Reload;
 pub(crate) use self::signals::is_ignored;
 use crate::clock::Clock;
 use crate::config::sockets::TcpListen;
@@ -28,12 +40,18 @@ use crate::guest::places::Places;
 use crate::guest::task::Reaper;
 use crate::guest::ticker::Ticker;
 use crate::net::resolve::Resolver;
+use crate::local::commands::Commands;
 use crate::observe::access_log::{self, AccessLog};
-use crate::reactor::listener::{Bound, Listener};
+use crate::observe::app_logs::{self, AppLogs, Rotation};
+use crate::reactor::bound::Bound;
+use crate::reactor::listener::Listener;
+use crate::pressure::{self, Pressure};
 use crate::reactor::token::Source;
+use crate::pulse::Pulse;
 use crate::shared::{Shared, State};
 use crate::tenants::current::Current;
 pub(crate) use crate::tenants::notice::Notice;
+use crate::tenants::probes::Probes;
 use crate::tenants::registry::Registry;
 use crate::worker::Worker;
 
@@ -44,13 +62,16 @@ const CALL_BYTES_MAX: u64 = 300 << 10;
 const PLACES_SPARE: u32 = 50;
 
 /// Serves until a signal ends it: the first one drains, a second one ends at once. One that comes before it serves ends
-/// it at once, too.
+/// it at once, too. `reread` gives the settings as they are by then.
 ///
 /// # Errors
 /// An app can not be loaded, an address not be claimed, or a worker failed.
-pub fn run(settings: Settings) -> Result<()> {
+pub(crate) fn run(settings: Settings, reread: Reread) -> Result<()> {
+    let started = Started::new(&settings.server, &settings.tcp);
     let server = Server::start(settings, None)?;
-    announce(server.urls())?;
+    server.reloads(reload::serving_settings(started, reread, server.deployer()));
+    server.announce(None)?;
+    server.ready()?;
     server.join()
 }
 
@@ -67,6 +88,16 @@ pub(crate) fn try_load(server: &ServerSettings, app: AppSettings, tcp: &[TcpList
     stock.first(&[app]).map(drop)
 }
 
+/// What a server serves at first.
+pub(crate) enum First<'f> {
+    /// The apps of its settings.
+    Apps,
+    /// A notice, until the first deploy; the settings' apps are left alone.
+    Notice(Notice),
+    /// What this makes.
+    Made(&'f mut dyn FnMut(&Stock) -> Result<Registry>),
+}
+
 /// A server that serves. It goes on until a signal or [`Self::stop`] ends it, also when this is dropped.
 pub(crate) struct Server {
     urls: Vec<String>,
@@ -75,6 +106,7 @@ pub(crate) struct Server {
     workers: Workers,
     // Dropped in this order: the last lines are written before the addresses are free for another server.
     _access_log: Option<access_log::Guard>,
+    _app_logs: Option<app_logs::Guard>,
     control: Control,
 }
 
@@ -85,24 +117,37 @@ impl Server {
     /// # Errors
     /// An app can not be loaded, or an address not be claimed.
     pub(crate) fn start(settings: Settings, notice: Option<Notice>) -> Result<Self> {
-        let mode = Mode::of(settings.server.dev);
-        let compiler = Compiler::this_binary(mode).context("cannot find the running binary")?;
-        Self::start_with(settings, notice, compiler)
+        Self::start_first(settings, notice.map_or(First::Apps, First::Notice))
     }
 
-    fn start_with(settings: Settings, notice: Option<Notice>, compiler: Compiler) -> Result<Self> {
-        let control = Control::start()?;
+    /// The same, with something else to serve at first.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub(crate) fn start_first(settings: Settings, first: First<'_>) -> Result<Self> {
+        let mode = Mode::of(settings.server.dev);
+        let compiler = Compiler::this_binary(mode).context("cannot find the running binary")?;
+        Self::start_with(settings, first, compiler)
+    }
+
+    fn start_with(settings: Settings, first: First<'_>, compiler: Compiler) -> Result<Self> {
+        let control = Control::start(settings.server.dev)?;
         raise_descriptor_limit();
-        let Settings { server, apps, tcp } = settings;
+        let Settings { mut server, apps, tcp, tenants } = settings;
+        birth::settle(&mut server, &tcp);
         let engine = engine::serving(Mode::of(server.dev)).map_err(plain);
         let engine = engine.context("cannot reserve the guests' pools")?;
         let clock = Clock::start();
         let places = Places::new(engine::INSTANCES_MAX - PLACES_SPARE);
         let reaper = start_reaper()?;
         let stock = Stock::new(&engine, compiler, &server, clock, Arc::clone(&places), reaper.clone(), &tcp)?;
-        let registry = match notice {
-            Some(notice) => Registry::of_notice(notice),
-            None => {
+        stock.set_tenants(&tenants);
+        let (app_logs, app_logs_guard) = open_app_logs(&server)?.unzip();
+        app_logs.iter().for_each(|logs: &AppLogs| stock.set_app_logs(logs.clone()));
+        let registry = match first {
+            First::Notice(notice) => Registry::of_notice(notice),
+            First::Made(make) => make(&stock)?,
+            First::Apps => {
                 check_budget(&server, &apps)?;
                 stock.first(&apps)?
             }
@@ -110,7 +155,7 @@ impl Server {
         let (urls, listeners) = {
             let mut state = control.lock();
             state.bound = claim(&server, &tcp)?;
-            let bound = &state.bound;
+            let bound = &mut state.bound;
             stock.own_addresses().set(bound.iter().filter_map(Bound::tcp_addr));
             let apps =
                 || (0..server.listen.len()).map(|_| None).chain(tcp.iter().map(|tcp| Some(tcp.app.as_str())));
@@ -122,23 +167,32 @@ impl Server {
         let (access_log, guard) = log.context("cannot open the access log")?.unzip();
         let (polls, wakers) = event_queues(server.workers)?;
         let resolver = Resolver::new(&server.dns);
+        let loading = stock.loading(&server, &wakers);
         let shared = Arc::new(Shared {
             current: Current::new(registry, server.workers),
+            pulse: Pulse::new(server.workers),
             settings: server,
             clock,
             places,
+            loading,
+            pressure: Pressure::default(),
             ticker: Ticker::start(engine)?,
             reaper,
             access_log,
+            app_logs,
+            metrics: Arc::clone(stock.metrics()),
+            commands: Commands::new(&wakers),
             resolver,
             run: run_number(),
             wakers,
+            probes: Probes::default(),
             state: State::default(),
         });
+        pressure::start(&shared).context("cannot start a thread")?;
         let workers = start_workers(&shared, polls, listeners)?;
         control.serves(Arc::clone(&shared));
         let deployer = Deployer::new(stock, Arc::clone(&shared));
-        Ok(Self { urls, deployer, shared, workers, _access_log: guard, control })
+        Ok(Self { urls, deployer, shared, workers, _access_log: guard, _app_logs: app_logs_guard, control })
     }
 
     /// Where it listens, in the order of the settings.
@@ -146,9 +200,50 @@ impl Server {
         &self.urls
     }
 
+    /// Says on standard output where it listens, and where its admin side does.
+    ///
+    /// # Errors
+    /// Standard output can not be written to.
+    pub(crate) fn announce(&self, admin: Option<&str>) -> Result<()> {
+        announce(&self.urls, admin)
+    }
+
+    /// The admin side listens here: no guest is to connect there unless it is told to.
+    pub(crate) fn own_address(&self, addr: SocketAddr) {
+        self.deployer.stock().own_addresses().set([addr]);
+    }
+
     /// What puts other apps in place.
     pub(crate) fn deployer(&self) -> Deployer {
         self.deployer.clone()
+    }
+
+    /// What it is up to.
+    pub(crate) fn health(&self) -> Health {
+        self.control.health()
+    }
+
+    /// What SIGHUP does, besides opening log files again.
+    pub(crate) fn reloads(&self, reload: Reload) {
+        self.control.reloads(reload);
+    }
+
+    /// Who has to let go of what only one process can have, when another takes over.
+    pub(crate) fn holds(&self, holder: Arc<dyn StateHolder>) {
+        self.control.holds(holder);
+    }
+
+    /// All of it serves: whoever waits for that is told, the server before this one that it may go.
+    ///
+    /// # Errors
+    /// There are sockets that were passed to this process and that nobody has claimed, or no thread for the watchdog.
+    pub(crate) fn ready(&self) -> Result<()> {
+        birth::finish(&self.shared.settings.listen)?;
+        let health = self.control.health();
+        health.advance(Phase::Starting, Phase::Ready);
+        birth::relieve();
+        systemd::ready();
+        systemd::keep_watchdog(&self.shared, &health).context("cannot keep the watchdog")
     }
 
     /// Drains, as the first signal does: nobody is let in any more, what runs finishes.
@@ -180,6 +275,13 @@ fn join(workers: Workers) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The apps' own logs, if there are to be any.
+fn open_app_logs(server: &ServerSettings) -> Result<Option<(AppLogs, app_logs::Guard)>> {
+    let rotation = Rotation { bytes_max: server.app_log_bytes_max, files: server.app_log_files };
+    let logs = server.app_logs.as_ref().map(|folder| AppLogs::open(folder, rotation)).transpose();
+    logs.context("cannot open the folder of the apps' logs (`app_logs`)")
 }
 
 /// As many descriptors as the system lets us have; a connection needs one.
@@ -221,7 +323,7 @@ fn check_budget(server: &ServerSettings, apps: &[AppSettings]) -> Result<()> {
 /// The server's own addresses, and behind them those of raw connections.
 fn claim(settings: &ServerSettings, tcp: &[TcpListen]) -> Result<Vec<Bound>> {
     let claim = |addr: &ListenAddr| {
-        Bound::claim(addr, settings.backlog).with_context(|| format!("cannot listen on {addr}"))
+        birth::claim(addr, settings.backlog).with_context(|| format!("cannot listen on {addr}"))
     };
     let raw = tcp.iter().map(|tcp| claim(&ListenAddr::Tcp(tcp.addr)));
     settings.listen.iter().map(claim).chain(raw).collect()
@@ -231,15 +333,21 @@ fn claim(settings: &ServerSettings, tcp: &[TcpListen]) -> Result<Vec<Bound>> {
 type Listeners = Vec<(Listener, Option<Arc<str>>)>;
 
 /// Every worker's own listeners.
-fn open<'a, A>(bound: &[Bound], apps: impl Fn() -> A, workers: usize) -> Result<Vec<Listeners>>
+fn open<'a, A>(bound: &mut [Bound], apps: impl Fn() -> A, workers: usize) -> Result<Vec<Listeners>>
 where
     A: Iterator<Item = Option<&'a str>>,
 {
-    let open = |(b, app): (&Bound, Option<&str>)| {
-        let listener = b.open().with_context(|| format!("cannot listen on {}", b.url(app)))?;
-        Ok((listener, app.map(Arc::from)))
-    };
-    (0..workers).map(|_| bound.iter().zip(apps()).map(open).collect()).collect()
+    let mut all = Vec::new();
+    for worker in 0..workers {
+        let mut listeners = Listeners::new();
+        for (bound, app) in bound.iter_mut().zip(apps()) {
+            let opened = bound.open(worker, workers);
+            let opened = opened.with_context(|| format!("cannot listen on {}", bound.url(app)))?;
+            listeners.extend(opened.into_iter().map(|listener| (listener, app.map(Arc::from))));
+        }
+        all.push(listeners);
+    }
+    Ok(all)
 }
 
 type Workers = Vec<JoinHandle<std::io::Result<()>>>;
@@ -281,6 +389,8 @@ struct Leaving {
 impl Drop for Leaving {
     fn drop(&mut self) {
         self.shared.current.leave(self.number);
+        self.shared.pulse.leave(self.number);
+        self.shared.commands.leave(self.number);
     }
 }
 
@@ -303,10 +413,13 @@ fn run_number() -> u32 {
     u32::from_le_bytes(bytes)
 }
 
-fn announce(urls: &[String]) -> Result<()> {
+fn announce(urls: &[String], admin: Option<&str>) -> Result<()> {
     let mut out = std::io::stdout().lock();
     for url in urls {
         writeln!(out, "listening on {url}")?;
+    }
+    if let Some(url) = admin {
+        writeln!(out, "admin on {url}")?;
     }
     out.flush()?;
     Ok(())

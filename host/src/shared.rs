@@ -6,12 +6,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::clock::{Clock, MS, Nanos};
 use crate::config::ServerSettings;
 use crate::guest::engine::Mode;
+use crate::guest::loading::Loading;
 use crate::guest::places::Places;
 use crate::guest::task::Reaper;
 use crate::guest::ticker::Ticker;
+use crate::local::commands::Commands;
 use crate::net::resolve::Resolver;
 use crate::observe::access_log::AccessLog;
+use crate::pressure::Pressure;
+use crate::observe::app_logs::AppLogs;
+use crate::observe::metrics::Metrics;
+use crate::pulse::Pulse;
 use crate::tenants::current::Current;
+use crate::tenants::probes::Probes;
 
 /// What all workers share.
 #[derive(Debug)]
@@ -21,14 +28,24 @@ pub(crate) struct Shared {
     pub(crate) current: Current,
     pub(crate) clock: Clock,
     pub(crate) places: Arc<Places>,
+    pub(crate) loading: Loading,
+    pub(crate) pressure: Pressure,
     pub(crate) ticker: Ticker,
     pub(crate) reaper: Reaper,
     pub(crate) access_log: Option<AccessLog>,
+    pub(crate) app_logs: Option<AppLogs>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// What operators ask the workers for.
+    pub(crate) commands: Commands,
     pub(crate) resolver: Arc<Resolver>,
     /// A number of this run of the server, for request ids.
     pub(crate) run: u32,
     /// One a worker.
     pub(crate) wakers: Vec<Arc<mio::Waker>>,
+    /// Whether they turn.
+    pub(crate) pulse: Pulse,
+    /// Health requests that are wanted.
+    pub(crate) probes: Probes,
     pub(crate) state: State,
 }
 
@@ -37,6 +54,8 @@ pub(crate) struct Shared {
 pub(crate) struct State {
     connections: AtomicUsize,
     draining: AtomicBool,
+    /// Another process serves in this one's place: nobody is in a hurry.
+    handed_over: AtomicBool,
 }
 
 impl Shared {
@@ -50,8 +69,22 @@ impl Shared {
         self.state.draining.load(Ordering::Acquire)
     }
 
+    /// True once another process serves, with the sockets of this one, and until [`Self::drain`].
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.state.handed_over.load(Ordering::Acquire)
+    }
+
+    /// The server is to end, as another process serves with its sockets: workers let go of them, finish what runs, and
+    /// give idle connections time to say their last.
+    pub(crate) fn hand_over(&self) {
+        self.state.handed_over.store(true, Ordering::Release);
+        self.state.draining.store(true, Ordering::Release);
+        self.wake_all();
+    }
+
     /// The server is to end: workers stop accepting and finish what runs.
     pub(crate) fn drain(&self) {
+        self.state.handed_over.store(false, Ordering::Release);
         self.state.draining.store(true, Ordering::Release);
         self.wake_all();
     }
@@ -80,6 +113,11 @@ impl Shared {
             return false;
         }
         true
+    }
+
+    /// Connections of clients now.
+    pub(crate) fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::Relaxed)
     }
 
     pub(crate) fn disconnect(&self) {

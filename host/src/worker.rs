@@ -13,6 +13,8 @@
 //!
 //! At most one slice of guests runs before the loop looks at its sockets again.
 
+mod errands;
+mod life;
 mod pause;
 
 use std::io;
@@ -23,12 +25,18 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::{Events, Poll};
 
+use self::errands::Errands;
+use self::life::Life;
 use self::pause::Pause;
 use crate::clock::{MS, Nanos};
 use crate::exchange::Ends;
 use crate::local::{Local, Raw, TimerKey};
 use crate::net::hub::Hub;
+use crate::observe::edge;
 use crate::observe::failures::WITHOUT_APP;
+use crate::observe::metrics::PauseReason;
+use crate::observe::rate;
+use crate::pressure::Short;
 use crate::reactor::listener::{Accepted, Listener};
 use crate::reactor::token::{Slot, Slots, Source};
 use crate::reactor::transport::{Socket, Transport};
@@ -67,10 +75,14 @@ pub(crate) struct Worker {
     sessions: Slots<Session>,
     local: Local,
     pause: Pause,
-    draining_until: Option<Nanos>,
+    /// A number of the records that logs had dropped when that was looked at last.
+    drops: u64,
+    life: Life,
     fired: Vec<TimerKey>,
     /// Sessions whose guests did something that has not been sent.
     touched: Vec<Slot>,
+    /// What operators have asked for.
+    errands: Errands,
 }
 
 impl Worker {
@@ -96,9 +108,11 @@ impl Worker {
             sessions: Slots::new(),
             local: Local::new(shared, hub, number),
             pause: Pause::default(),
-            draining_until: None,
+            drops: 0,
+            life: Life::default(),
             fired: Vec::new(),
             touched: Vec::new(),
+            errands: Errands::default(),
         })
     }
 
@@ -116,14 +130,19 @@ impl Worker {
                 Err(e) => return Err(e),
             }
             self.local.begin_turn();
+            let began = self.local.now;
+            self.run_errands();
             self.take_events(&events);
             self.look_again();
             self.admit_waiting();
+            self.local.take_probes();
             self.local.answer_bell();
             self.run_guests();
             self.fire_timers();
             self.accept();
             self.check_life();
+            let worker = self.local.shared.metrics.worker(self.local.worker);
+            worker.turn(self.local.shared.clock.now().saturating_sub(began));
         }
         self.local.hub.http.clear();
         self.report();
@@ -134,11 +153,11 @@ impl Worker {
     fn patience(&self) -> Option<Duration> {
         let accepting = !self.pause.is_on() && self.doors.iter().any(|door| door.open);
         let local = &self.local;
-        if accepting || local.has_ready() || local.has_woken() || !local.again.is_empty() {
+        if accepting || !self.errands.is_empty() || local.has_ready() || local.has_woken() || !local.again.is_empty() {
             return Some(Duration::ZERO);
         }
         let mut patience = self.local.until_next_timer();
-        if let Some(until) = self.draining_until {
+        if let Some(until) = self.life.next_step() {
             let left = until.saturating_sub(self.local.now) / MS + 1;
             patience = Some(patience.map_or(left, |p| p.min(left)));
         }
@@ -212,10 +231,15 @@ impl Worker {
             return;
         }
         let sessions = &mut self.sessions;
-        let started = self.local.admit_waiting(|slot, ticket| sessions.get_mut(slot)?.waits_with(ticket));
-        for (slot, task) in started {
-            if let Some(session) = self.sessions.get_mut(slot) {
-                session.started(&self.local, task);
+        let admitted = self.local.admit_waiting(|slot, ticket| sessions.get_mut(slot)?.waits_with(ticket));
+        for (slot, began) in admitted {
+            match began {
+                Ok(task) => {
+                    if let Some(session) = self.sessions.get_mut(slot) {
+                        session.started(&self.local, task);
+                    }
+                }
+                Err(failure) => self.look(slot, |session, local| session.not_loaded(local, &failure)),
             }
         }
     }
@@ -268,6 +292,7 @@ impl Worker {
                 TimerKey::Report => self.report(),
                 TimerKey::Places => self.local.places_timer(),
                 TimerKey::Residents => self.local.residents_timer(),
+                TimerKey::Refill(app) => self.local.refill_timer(app),
                 TimerKey::Doors => self.doors_timer(),
             }
         }
@@ -276,11 +301,16 @@ impl Worker {
 
     /// The first worker tells of dropped records: an app that was cut short may never log again.
     fn report(&mut self) {
-        for app in self.local.registry.apps() {
-            app.program.log.report();
-            app.access.denials.report(&app.program.name);
+        // There may be thousands of apps, and mostly none of them has anything to tell.
+        let drops = rate::drops();
+        if std::mem::replace(&mut self.drops, drops) != drops {
+            for app in self.local.registry.apps() {
+                app.program.log.report();
+                app.access.denials.report(&app.program.name);
+            }
         }
         WITHOUT_APP.report("-");
+        edge::report();
         if let Some(log) = &self.local.shared.access_log {
             log.report();
         }
@@ -307,23 +337,35 @@ impl Worker {
                 if !door.open || self.pause.is_on() {
                     break;
                 }
+                if let Some(short) = self.local.is_short() {
+                    let reason = match short {
+                        Short::Memory => PauseReason::Memory,
+                        Short::Descriptors => PauseReason::Descriptors,
+                    };
+                    self.keep_waiting(i, reason, short.why());
+                    break;
+                }
                 if door.app.is_some() {
                     self.accept_raw(i);
                     break;
                 }
                 if !self.local.shared.connect() {
-                    self.keep_waiting(i, "there are as many connections as there may be");
+                    let why = "there are as many connections as there may be";
+                    self.keep_waiting(i, PauseReason::Connections, why);
                     break;
                 }
                 match door.listener.accept() {
-                    Accepted::Connection(socket, ends) => self.begin_session(socket, ends),
+                    Accepted::Connection(socket, ends) => {
+                        self.local.shared.metrics.worker(self.local.worker).accepted();
+                        self.begin_session(socket, ends);
+                    }
                     Accepted::Nobody => {
                         door.open = false;
                         self.local.shared.disconnect();
                     }
                     Accepted::Exhausted(error) => {
                         self.local.shared.disconnect();
-                        self.keep_waiting(i, &error.to_string());
+                        self.keep_waiting(i, PauseReason::Descriptors, &error.to_string());
                     }
                 }
             }
@@ -338,7 +380,8 @@ impl Worker {
         for _ in 0..ACCEPTS_MAX {
             let Some(Door { listener, open, app: Some(app) }) = self.doors.get_mut(i) else { return };
             match self.local.admit_raw(app, listener) {
-                Raw::Begun | Raw::Refused => {}
+                Raw::Begun => self.local.shared.metrics.worker(self.local.worker).accepted(),
+                Raw::Refused => {}
                 Raw::Nobody => {
                     *open = false;
                     return;
@@ -349,7 +392,7 @@ impl Worker {
                     return;
                 }
                 Raw::Exhausted(error) => {
-                    self.keep_waiting(i, &error.to_string());
+                    self.keep_waiting(i, PauseReason::Descriptors, &error.to_string());
                     return;
                 }
             }
@@ -362,10 +405,13 @@ impl Worker {
     }
 
     /// Nobody can be let in: whoever waits at that door keeps waiting, and if nobody does, an event tells of the next.
-    fn keep_waiting(&mut self, door: usize, why: &str) {
+    fn keep_waiting(&mut self, door: usize, reason: PauseReason, why: &str) {
         let Some(door) = self.doors.get_mut(door) else { return };
         door.open = door.listener.has_waiting();
         if door.open {
+            if !self.pause.is_in_a_row() {
+                self.local.shared.metrics.paused(reason);
+            }
             self.pause_accept(why);
         }
     }
@@ -402,37 +448,5 @@ impl Worker {
             Ok(()) => session.drive(local),
             Err(_) => Fate::Close,
         });
-    }
-
-    /// Follows the server's life: stops accepting, ends what is idle, and in the end cuts what is left.
-    fn check_life(&mut self) {
-        if !self.local.is_draining() {
-            return;
-        }
-        let now = self.local.now;
-        if self.draining_until.is_none() {
-            let patience = u64::try_from(self.local.shared.settings.drain.as_nanos()).unwrap_or(u64::MAX);
-            self.draining_until = Some(now.saturating_add(patience));
-            self.local.give_up_all_idle();
-            for slot in self.sessions.slots() {
-                self.look(slot, Session::drain);
-            }
-        }
-        // Who waited at the door before it closes is still served.
-        if !self.doors.iter().any(|door| door.open) {
-            self.doors.clear();
-        }
-        if self.draining_until.is_some_and(|until| now >= until) {
-            self.doors.clear();
-            self.local.cut_raw();
-            for slot in self.sessions.slots() {
-                self.look(slot, |session, _| session.cut_off());
-            }
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        let served = self.sessions.is_empty() && !self.local.has_raw();
-        self.draining_until.is_some() && self.doors.is_empty() && served
     }
 }

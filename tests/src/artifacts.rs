@@ -40,7 +40,12 @@ pub fn binary() -> &'static Path {
 /// A command that runs the server's binary. What it compiles is kept below cargo's target folder, for all tests together
 /// and not in the developer's own cache, unless the command names another state folder.
 pub fn tidegate() -> Command {
-    let mut command = Command::new(binary());
+    tidegate_as(None)
+}
+
+/// The same by another name, which leads to the server's binary.
+pub(crate) fn tidegate_as(program: Option<&Path>) -> Command {
+    let mut command = Command::new(program.unwrap_or_else(|| binary()));
     command.env("XDG_CACHE_HOME", target_folder().join("tidegate-cache"));
     command
 }

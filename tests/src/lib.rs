@@ -5,6 +5,7 @@
 //! `/proc`. Invariants: every wait has a deadline and is for a condition; every child is ended by its own process
 //! id; traffic stays on the loopback.
 
+pub mod admin;
 pub mod artifacts;
 pub mod bench;
 pub mod body;
@@ -26,6 +27,7 @@ pub mod redis;
 pub mod rust_component;
 pub mod server;
 pub mod stream;
+pub mod successor;
 pub mod upstream;
 pub mod wait;
 pub mod wat_component;
@@ -37,6 +39,7 @@ pub use project::Project;
 pub use redis::Redis;
 pub use server::{App, Server};
 pub use stream::Addr;
+pub use successor::Successor;
 pub use upstream::Upstream;
 
 /// The code in the guide for handlers compiles, as documentation tests.

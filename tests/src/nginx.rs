@@ -42,6 +42,13 @@ impl Nginx {
         Self::start(cpu, site, &behind)
     }
 
+    /// Passes everything on to `upstream`, an address or `unix:PATH`, and says for whom.
+    pub fn telling(upstream: &str) -> Option<Self> {
+        let says = "proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; \
+            proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Request-Id $request_id;";
+        Self::start(None, &format!("location / {{ proxy_pass http://{upstream}; {says} }}"), "")
+    }
+
     fn start(cpu: Option<usize>, site: &str, beside: &str) -> Option<Self> {
         let program = daemon::find("nginx", "nginx-light")?;
         let daemon = pinned(cpu, || {

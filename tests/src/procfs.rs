@@ -36,6 +36,11 @@ pub fn fd_count(pid: u32) -> usize {
     folder.unwrap_or_else(|error| panic!("the descriptors of process {pid}: {error}")).count()
 }
 
+/// Mappings of its address space.
+pub fn map_count(pid: u32) -> usize {
+    read(pid, "maps").lines().count()
+}
+
 /// CPU time of all threads that live now, in nanosecond steps where the kernel keeps `schedstat`, else of the
 /// process in clock ticks. Differences are meaningful while no thread ends.
 pub fn cpu_time(pid: u32) -> Duration {

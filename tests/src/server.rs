@@ -4,8 +4,9 @@ use std::fmt::{Display, Write as _};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -156,6 +157,8 @@ pub struct Builder {
     listen: Vec<String>,
     cpu: Option<usize>,
     env: Vec<(String, String)>,
+    program: Option<PathBuf>,
+    sockets: Vec<OwnedFd>,
 }
 
 impl Builder {
@@ -234,9 +237,24 @@ impl Builder {
         self
     }
 
+    /// Runs the server's binary by this name, which leads to it.
+    #[must_use]
+    pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
+        self.program = Some(path.into());
+        self
+    }
+
+    /// Passes a listening socket as a service manager does (sd_listen_fds(3)), two at most. Of two, the second takes the
+    /// place of standard error, which goes to standard output then. Unless told to, it listens nowhere else.
+    #[must_use]
+    pub fn socket(mut self, socket: impl Into<OwnedFd>) -> Self {
+        self.sockets.push(socket.into());
+        self
+    }
+
     /// Starts the server and waits until it listens on every address. Panics with its log when it does not.
     pub fn start(self) -> Server {
-        let listeners = self.listen.len().max(1);
+        let listeners = self.listen.len().max(self.sockets.len()).max(1);
         let mut server = self.spawn();
         for _ in 0..listeners {
             server.wait_until_listening();
@@ -257,8 +275,8 @@ impl Builder {
     fn spawn(mut self) -> Server {
         let folder = tempfile::tempdir().expect("a folder for the server");
         let source = self.source(folder.path());
-        let mut command = artifacts::tidegate();
-        if self.listen.is_empty() {
+        let mut command = artifacts::tidegate_as(self.program.as_deref());
+        if self.listen.is_empty() && self.sockets.is_empty() {
             self.listen.push("127.0.0.1:0".to_owned());
         }
         command.arg(if self.dev { "dev" } else { "serve" }).arg(source);
@@ -267,9 +285,13 @@ impl Builder {
         }
         command.args(&self.flags).envs(self.env).current_dir(folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if !self.sockets.is_empty() {
+            command = activated(&command, std::mem::take(&mut self.sockets));
+        }
         let mut child = pinned(self.cpu, || command.spawn()).expect("starting the server");
+        drop(command);
         let stdout = LineLog::collect(child.stdout.take().expect("piped"));
-        let stderr = LineLog::collect(child.stderr.take().expect("piped"));
+        let stderr = child.stderr.take().map_or_else(|| stdout.clone(), LineLog::collect);
         Server { child, stdout, stderr, addrs: Vec::new(), exit: None, folder }
     }
 
@@ -286,6 +308,26 @@ impl Builder {
         fs::write(&path, text).expect("writing the manifest");
         path
     }
+}
+
+/// The same command, with sockets as descriptors 3 and 4. A shell moves them there, and says for which process they are.
+fn activated(command: &Command, sockets: Vec<OwnedFd>) -> Command {
+    let count = sockets.len();
+    let mut sockets = sockets.into_iter();
+    let mut shell = Command::new("sh");
+    let moves = if count > 1 { "exec 3<&0 4>&2 2>&1 0</dev/null" } else { "exec 3<&0 0</dev/null" };
+    let run = format!("{moves}; LISTEN_PID=${{FOR_PID:-$$}} LISTEN_FDS={count} exec \"$@\"");
+    shell.arg("-c").arg(run).arg("sh").arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell.current_dir(command.get_current_dir().expect("a folder of its own"));
+    shell.stdin(sockets.next().expect("a socket")).stdout(Stdio::piped());
+    shell.stderr(sockets.next().map_or_else(Stdio::piped, Stdio::from));
+    shell
 }
 
 /// Starts something while this thread is pinned: a child inherits that.
@@ -414,6 +456,11 @@ impl Server {
     /// The most resident memory so far, in bytes.
     pub fn rss_peak_bytes(&self) -> u64 {
         procfs::rss_peak_bytes(self.pid())
+    }
+
+    /// Mappings of its address space.
+    pub fn map_count(&self) -> usize {
+        procfs::map_count(self.pid())
     }
 
     /// Open file descriptors.

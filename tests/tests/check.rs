@@ -148,10 +148,10 @@ fn a_component_that_lacks_something() {
         "would be served: no",
         "  it is a command (it exports `wasi:cli/run@0.2.0`)",
         "  it imports `pool` of `wasi:io/poll@0.2.0`, which is not there\n    help: this server knows WASI 0.2.12",
-        "  it imports `wasi:keyvalue/store@0.2.0-draft`, which is not there\n    help: not served yet",
+        "  it imports `wasi:keyvalue/store@0.2.0-draft`, which is not there\n    help: of its drafts 0.2.0-draft2 is served: build it for that one",
         "  wasi:io/poll@0.2.0\n    poll  ",
         "denied (1 function): no rule lets it connect or listen: `sockets`",
-        "wasi:keyvalue/store@0.2.0-draft              unknown (2 functions): not served yet",
+        "wasi:keyvalue/store@0.2.0-draft              unknown (2 functions): of its drafts 0.2.0-draft2 is served: build it for that one",
     ] {
         assert!(said.out.contains(part), "{part:?} is not in\n{}", said.out);
     }

@@ -40,7 +40,7 @@ fn everything_that_is_missing_is_named() {
         &[
             "this component imports what this server does not have:\n",
             "wasi:io/poll@0.2.3: pool - this server knows WASI 0.2.12",
-            "wasi:keyvalue/store@0.2.0-draft (the whole interface) - not served yet",
+            "wasi:keyvalue/store@0.2.0-draft (the whole interface) - of its drafts 0.2.0-draft2 is served",
             "wasi:http/types@0.3.0 (the whole interface) - WASI 0.3 is not served yet: build it for wasi:http 0.2",
             "wasi:clocks/wall-clock@0.2.0-rc-2023-11-10 (the whole interface) - a draft",
             "my:own/thing (the whole interface) - of WASI alone",

@@ -61,23 +61,6 @@ fn sigint_drains_likewise_and_idle_connections_end_at_once() {
 }
 
 #[test]
-fn sighup_drains_too_unless_it_is_to_be_ignored() {
-    let mut server = Server::builder().guest("hello").start();
-    let mut idle = server.client();
-    success(&idle.get("a", "/").unwrap());
-    server.signal(Signal::HUP);
-    // Under nohup this test and the server have inherited that.
-    let own = std::fs::read_to_string("/proc/self/status").unwrap();
-    let mask = own.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
-    if u64::from_str_radix(mask, 16).unwrap() & 1 == 1 {
-        success(&idle.get("a", "/").unwrap());
-    } else {
-        closed(&mut idle);
-        assert_eq!(server.wait_exit(SOON).code(), Some(0));
-    }
-}
-
-#[test]
 fn a_unix_socket_is_given_up_when_the_drain_begins() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("web.sock");

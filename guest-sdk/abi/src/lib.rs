@@ -15,6 +15,7 @@ mod bytes;
 pub mod errno;
 pub mod fetch;
 pub mod fields;
+pub mod kv;
 pub mod poll;
 pub mod request;
 pub mod socket;
@@ -25,6 +26,9 @@ pub const MODULE: &str = "tidegate_v1";
 
 /// The import module of requests to others, see [`names::fetch`].
 pub const FETCH_MODULE: &str = "tidegate_fetch_v1";
+
+/// The import module of the key-value store, see [`names::kv`].
+pub const KV_MODULE: &str = "tidegate_kv_v1";
 
 /// The version that packed layouts carry.
 pub const VERSION: u16 = 1;
@@ -86,6 +90,26 @@ pub mod names {
         pub const HEAD: &str = "head";
         /// `(handle, buf, cap) -> len | -errno`: why the request failed, as text; no bytes: it has not.
         pub const REASON: &str = "reason";
+    }
+
+    /// Of [`crate::KV_MODULE`]. Each begins an operation; its handle is readable when that is over, and then `read` gives
+    /// what came of it.
+    pub mod kv {
+        /// `(key, len) -> handle | -errno`: the value; `ENOENT` if there is none.
+        pub const GET: &str = "get";
+        /// `(key, len, value, value_len) -> handle | -errno`: nothing is to be read.
+        pub const SET: &str = "set";
+        /// `(key, len) -> handle | -errno`: nothing is to be read, whether or not there was one.
+        pub const DELETE: &str = "delete";
+        /// `(key, len) -> handle | -errno`: one byte, 1 or 0.
+        pub const EXISTS: &str = "exists";
+        /// `(key, len, delta: i64) -> handle | -errno`: the sum, eight bytes.
+        pub const INCREMENT: &str = "increment";
+        /// `(key, len, old, old_len, new, new_len, flags) -> handle | -errno`: one byte, 1 if the value was the old one and
+        /// is the new one now, else 0. See [`crate::kv`].
+        pub const SWAP: &str = "swap";
+        /// `(prefix, len, after, after_len) -> handle | -errno`: keys, see [`crate::kv::Page`].
+        pub const LIST: &str = "list";
     }
 }
 

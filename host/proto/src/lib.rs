@@ -18,6 +18,7 @@
 
 pub mod client;
 pub mod conn;
+pub mod edge;
 pub mod error;
 pub mod http1;
 pub mod limits;

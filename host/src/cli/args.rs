@@ -3,14 +3,22 @@
 //! Flags of the server override a manifest. Flags of an app do too where there is one app; where there are several
 //! they would be ambiguous, and are refused.
 
+mod client;
+mod map;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
 use super::Failure;
+pub(super) use client::{
+    AdminFlags, AppsArgs, AppsVerb, AuditArgs, CanaryArgs, DeployArgs, LimitsArgs, LogsArgs, OfAppArgs, PsArgs, PsVerb,
+    ReloadArgs, RollbackArgs,
+};
+use crate::config::edge::{EdgeSettings, Proxies, parse_forwarded};
 use crate::config::{
-    APP_FLAG_KEYS, AppSettings, BuildTarget, ConfigError, Given, HTTP_KEYS, Instances, ListenAddr, LogFormat,
+    APP_FLAG_KEYS, AppSettings, BuildTarget, ConfigError, Given, HTTP_KEYS, Instances, KvSettings, ListenAddr, LogFormat,
     LogTarget, Mount, Rule, ServerSettings, Settings, StateFolder, TcpListen, ValueError, check_app_name,
     check_env, check_routes, set_from_flag, sockets,
 };
@@ -37,6 +45,26 @@ pub(super) enum Verb {
     Test(TestArgs),
     /// Build a handler into a module or a component.
     Build(BuildArgs),
+    /// Deploy a module, a manifest's apps, or a project into a server that runs.
+    Deploy(DeployArgs),
+    /// Go back to a version of an app that is kept.
+    Rollback(RollbackArgs),
+    /// Serve a version to some requests only, then to all or to none.
+    Canary(CanaryArgs),
+    /// List the apps of a server, show one, export them as a manifest, or remove one.
+    Apps(AppsArgs),
+    /// List the versions of an app that are kept.
+    Versions(OfAppArgs),
+    /// Show what an app logs.
+    Logs(LogsArgs),
+    /// List the requests that are being served, or cancel one.
+    Ps(PsArgs),
+    /// Show or change what an app may use.
+    Limits(LimitsArgs),
+    /// Have a server read its manifest again.
+    Reload(ReloadArgs),
+    /// Show who did what.
+    Audit(AuditArgs),
     /// Compile a guest from standard input; the server starts this itself.
     #[command(hide = true)]
     Compile(CompileArgs),
@@ -52,11 +80,11 @@ pub(super) struct CompileArgs {
     pub(super) dev: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct ServeArgs {
-    /// A module, a component, a manifest, or a folder with a tidegate.toml.
+    /// A module, a component, a manifest, or a folder with a tidegate.toml. Without it: what was deployed to this server.
     #[arg(value_name = "FILE.wasm|MANIFEST.toml|FOLDER")]
-    pub(super) target: PathBuf,
+    pub(super) target: Option<PathBuf>,
     #[command(flatten)]
     pub(super) flags: Flags,
 }
@@ -175,6 +203,19 @@ struct ServerFlags {
     /// Take a request's id from the peer's X-Request-Id
     #[arg(long)]
     trust_request_id: bool,
+    // No doc comment: rustdoc would take the brackets for links.
+    #[arg(
+        long = "proxy",
+        value_name = "PEER",
+        help = "A proxy in front, such as 10.0.0.0/8, ::1 or unix, that is believed when it says for whom it asks; may be repeated"
+    )]
+    proxies: Vec<String>,
+    /// Where proxies say it: x-forwarded-for or forwarded [default: x-forwarded-for]
+    #[arg(long, value_name = "FIELD")]
+    forwarded: Option<String>,
+    /// Take connections from proxies alone, each with a preamble of the PROXY protocol
+    #[arg(long)]
+    proxy_protocol: bool,
     /// Connections that wait in the kernel until they are accepted [default: 4096]
     #[arg(long, value_name = "N")]
     backlog: Option<String>,
@@ -184,9 +225,12 @@ struct ServerFlags {
     /// What connections and guests may take together at their bounds, such as 2GiB
     #[arg(long, value_name = "SIZE")]
     memory_budget: Option<String>,
-    /// Where compiled guests are kept [default: tidegate in the user's cache folder]
+    /// Where compiled guests are kept, and hosted apps [default: tidegate in the user's cache or state folder]
     #[arg(long, value_name = "DIR")]
     state: Option<String>,
+    /// Host apps, which are deployed and undone while they are served, and listen here for who does so
+    #[arg(long, value_name = "unix:PATH")]
+    admin: Option<String>,
     /// Most bytes of compiled guests that are kept; 0 keeps none [default: 2GiB]
     #[arg(long, value_name = "SIZE")]
     cache: Option<String>,
@@ -199,7 +243,7 @@ struct ServerFlags {
 #[command(next_help_heading = "App")]
 struct AppFlags {
     /// The app's name [default: that of the file]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, visible_alias = "app", value_name = "NAME")]
     name: Option<String>,
     #[arg(
         long,
@@ -242,6 +286,25 @@ struct AppFlags {
     /// An address whose raw TCP connections are handed to the app; may be repeated
     #[arg(long, value_name = "ADDR")]
     listen_tcp: Vec<String>,
+    // No doc comment: rustdoc would take the brackets for links.
+    #[arg(
+        long,
+        value_name = "KEY=VALUE",
+        require_equals = true,
+        num_args = 0..=1,
+        default_missing_value = "true",
+        help = "Let the app keep data in the key-value store, as --kv or with quotas, as in --kv=keys=10000,bytes=16MiB"
+    )]
+    kv: Option<String>,
+    /// A variable of the guest's environment that is read when the app is loaded, and never shown; may be repeated
+    #[arg(long, value_name = "NAME=file:PATH|env:NAME")]
+    secret: Vec<String>,
+    /// The tenant whose app it is
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
+    /// A path that a new version has to answer with 2xx or 3xx before it serves
+    #[arg(long, value_name = "PATH")]
+    health: Option<String>,
     /// What the app may use, such as memory=64MiB, cpu=10s or concurrency=256; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     limit: Vec<String>,
@@ -251,7 +314,7 @@ impl Flags {
     /// Finds what is wrong with the flags by themselves.
     pub(super) fn check(&self) -> Result<(), Failure> {
         let app = AppSettings::new("app".into(), PathBuf::new());
-        self.apply(&mut Settings { server: ServerSettings::default(), apps: vec![app], tcp: Vec::new() })
+        self.apply(&mut Settings { server: ServerSettings::default(), apps: vec![app], tcp: Vec::new(), tenants: Vec::new() })
     }
 
     /// Whether they name an address.
@@ -261,8 +324,12 @@ impl Flags {
 
     /// Changes settings as the flags say.
     pub(super) fn apply(&self, settings: &mut Settings) -> Result<(), Failure> {
-        let Settings { server, apps, tcp } = settings;
+        let Settings { server, apps, tcp, .. } = settings;
         self.server.apply(server)?;
+        if let (Some(flag), true) = (self.app.first(), apps.is_empty()) {
+            let help = "name a module or a manifest, or deploy it: `tidegate deploy` takes the same flags".to_owned();
+            return Err(Failure::usage(format!("there is no app that `{flag}` could be for"), Some(help)));
+        }
         if let Some(flag) = self.app.first() {
             let [app] = apps.as_mut_slice() else {
                 let message = format!("`{flag}` could mean any of the {} apps of the manifest", apps.len());
@@ -312,6 +379,7 @@ impl ServerFlags {
         if self.trust_request_id {
             server.trust_request_id = true;
         }
+        self.apply_edge(&mut server.edge)?;
         if let Some(text) = &self.backlog {
             server.backlog = at("--backlog", Given::Word(text).count(1..=65_535))?;
         }
@@ -325,6 +393,9 @@ impl ServerFlags {
         if let Some(text) = &self.state {
             server.state = at("--state", StateFolder::parse(text))?;
         }
+        if let Some(text) = &self.admin {
+            server.admin = Some(at("--admin", ListenAddr::parse(text))?);
+        }
         if let Some(text) = &self.cache {
             server.cache_bytes_max = at("--cache", Given::Word(text).bytes(0..=u64::MAX))?;
         }
@@ -334,6 +405,25 @@ impl ServerFlags {
         }
         if !dns.is_empty() {
             server.dns = dns;
+        }
+        Ok(())
+    }
+
+    /// Whom it believes. Proxies that are named here take the place of those of a manifest.
+    fn apply_edge(&self, edge: &mut EdgeSettings) -> Result<(), Failure> {
+        let mut proxies = Proxies::default();
+        for text in &self.proxies {
+            at("--proxy", proxies.add(text))?;
+        }
+        if !proxies.is_empty() {
+            edge.proxies = proxies;
+        }
+        if let Some(text) = &self.forwarded {
+            edge.forwarded = at("--forwarded", parse_forwarded(text))?;
+        }
+        if self.proxy_protocol {
+            edge.proxy_protocol = true;
+            at("--proxy-protocol", edge.check())?;
         }
         Ok(())
     }
@@ -353,6 +443,10 @@ impl AppFlags {
             ("--allow-listen", !self.allow_listen.is_empty()),
             ("--ca", !self.ca.is_empty()),
             ("--listen-tcp", !self.listen_tcp.is_empty()),
+            ("--kv", self.kv.is_some()),
+            ("--secret", !self.secret.is_empty()),
+            ("--tenant", self.tenant.is_some()),
+            ("--health", self.health.is_some()),
             ("--limit", !self.limit.is_empty()),
         ];
         set.iter().find(|(_, set)| *set).map(|(flag, _)| *flag)
@@ -398,6 +492,10 @@ impl AppFlags {
                 sockets.ca.push(path);
             }
         }
+        if let Some(text) = &self.kv {
+            app.kv = Some(at("--kv", KvSettings::parse_flag(text))?);
+        }
+        self.apply_hosting(app)?;
         for text in &self.limit {
             at("--limit", set_from_flag(&APP_FLAG_KEYS, &mut app.limits, text))?;
         }

@@ -4,16 +4,27 @@
 //! 0 done, 1 it failed, 2 wrong usage (a flag, a file that is not what it should be, a manifest).
 
 mod ansi;
+mod apps;
 mod args;
+mod audit;
 mod build;
+mod canary;
 mod check;
 mod child;
+mod client;
 mod compile;
+mod deploy;
 mod dev;
+mod limits;
+mod logs;
 mod new;
 mod project;
+mod ps;
+mod reload;
+mod rollback;
 mod serve;
 mod test;
+mod versions;
 
 use std::fmt;
 use std::io;
@@ -45,6 +56,21 @@ impl Failure {
     fn usage(message: impl Into<String>, help: Option<String>) -> Self {
         let problem = Problem { place: None, message: message.into(), help };
         Self::Usage(ConfigError { problems: vec![problem] })
+    }
+
+    /// What is wrong, each problem by itself in one line, for a log.
+    fn problems(&self) -> Vec<String> {
+        let line = |problem: &Problem| {
+            let Problem { place, message, help } = problem;
+            let place = place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+            let help = help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+            format!("{place}{message}{help}")
+        };
+        match self {
+            Self::Usage(error) => error.problems.iter().map(line).collect(),
+            Self::Failed { error, .. } => vec![format!("{error:#}")],
+            Self::Said(status) => vec![format!("status {status}")],
+        }
     }
 
     fn status(&self) -> u8 {
@@ -98,6 +124,11 @@ impl From<ValueError> for Failure {
 
 /// What `main` does.
 pub fn main() -> ExitCode {
+    // First of all, while nobody else looks at the environment.
+    if let Err(error) = crate::server::birth::record() {
+        say(format_args!("error: {error:#}"));
+        return ExitCode::FAILURE;
+    }
     // Clap prints its own errors and the help, and ends with 2 or 0.
     let cli = Cli::parse();
     let done = match cli.verb {
@@ -107,6 +138,16 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Build(args) => build::run(&args),
+        Verb::Deploy(args) => deploy::run(&args),
+        Verb::Rollback(args) => rollback::run(&args),
+        Verb::Canary(args) => canary::run(&args),
+        Verb::Apps(args) => apps::run(&args),
+        Verb::Versions(args) => versions::run(&args),
+        Verb::Logs(args) => logs::run(&args),
+        Verb::Ps(args) => ps::run(&args),
+        Verb::Limits(args) => limits::run(&args),
+        Verb::Reload(args) => reload::run(&args),
+        Verb::Audit(args) => audit::run(&args),
         Verb::Compile(args) => compile::run(&args),
     };
     match done {

@@ -1,24 +1,40 @@
 //! `tidegate serve`: a module, a manifest, or a folder with one.
 
+mod host;
+
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::config::manifest::MANIFEST;
 use crate::config::{AppSettings, ServerSettings, Settings, check_app_name, did_you_mean, manifest};
 use crate::observe::log;
+use crate::server::reload::Reread;
 
 use super::Failure;
-use super::args::ServeArgs;
+pub(super) use host::{SOCKET, is_module};
+use super::args::{Flags, ServeArgs};
 
 /// What may stand in the log's filter by itself.
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
 pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
-    let mut settings = of_target(&args.target)?;
-    args.flags.apply(&mut settings)?;
-    start(settings)
+    let Some(target) = &args.target else { return host::run(None, &args.flags) };
+    let settings = read(target, &args.flags)?;
+    if settings.server.admin.is_some() {
+        return host::run(Some(target), &args.flags);
+    }
+    let (target, flags) = (target.clone(), args.flags.clone());
+    start(settings, Arc::new(move || read(&target, &flags).map_err(|failure| failure.problems())))
+}
+
+/// The settings of what is to be served, with the flags.
+fn read(target: &Path, flags: &Flags) -> Result<Settings, Failure> {
+    let mut settings = of_target(target)?;
+    flags.apply(&mut settings)?;
+    Ok(settings)
 }
 
 /// Finds a mistyped level: to the filter, a word that is no level is the name of a module to be told everything of.
@@ -35,10 +51,10 @@ fn check_log_filter(directives: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Serves until told to stop.
-fn start(settings: Settings) -> Result<(), Failure> {
+/// Serves until told to stop. `reread` gives the settings as they are by then.
+fn start(settings: Settings, reread: Reread) -> Result<(), Failure> {
     let _log = open_log(&settings.server)?;
-    Ok(crate::server::run(settings)?)
+    Ok(crate::server::run(settings, reread)?)
 }
 
 /// Sends the log of this process to standard error, for as long as the guard is kept.
@@ -55,7 +71,7 @@ pub(super) fn open_log(server: &ServerSettings) -> Result<log::Guard, Failure> {
 }
 
 /// The settings of what the first argument names.
-fn of_target(target: &Path) -> Result<Settings, Failure> {
+pub(super) fn of_target(target: &Path) -> Result<Settings, Failure> {
     let shown = target.display();
     if target.is_dir() {
         let inside = target.join(MANIFEST);
@@ -97,7 +113,7 @@ fn of_target(target: &Path) -> Result<Settings, Failure> {
 /// One app for everything, with all settings at their defaults.
 pub(super) fn of_module(source: PathBuf, name: &str) -> Result<Settings, Failure> {
     let app = AppSettings::new(app_name(name), source);
-    Ok(Settings { server: ServerSettings::default(), apps: vec![app], tcp: Vec::new() })
+    Ok(Settings { server: ServerSettings::default(), apps: vec![app], tcp: Vec::new(), tenants: Vec::new() })
 }
 
 /// The name of an app after a file's.

@@ -5,6 +5,7 @@ use tidegate_proto::limits::Limits;
 use super::problem::ValueError;
 use super::settings::AppLimits;
 use super::suggest::did_you_mean;
+use super::tenants::TenantLimits;
 use super::units::Given;
 
 const KIB: u64 = 1 << 10;
@@ -29,7 +30,7 @@ impl<T> Key<T> {
 }
 
 /// The `limits` of an app.
-pub(crate) const APP_KEYS: [Key<AppLimits>; 11] = [
+pub(crate) const APP_KEYS: [Key<AppLimits>; 16] = [
     // A page of memory at least; a memory of 32 bits has no more than 4 GiB.
     Key::new("memory", |limits, given| {
         given.bytes(64 * KIB..=4 * GIB).map(|value| limits.memory_bytes = value)
@@ -62,15 +63,71 @@ pub(crate) const APP_KEYS: [Key<AppLimits>; 11] = [
     Key::new("connects", |limits, given| {
         given.per_s(1..=1_000_000).map(|value| limits.connects_per_s = value)
     }),
+    Key::new("requests", |limits, given| requests_per_s(given).map(|value| limits.requests_per_s = value)),
+    Key::new("connections", |limits, given| connections(given).map(|value| limits.connections_max = value)),
+    Key::new("response", |limits, given| {
+        given.or_unlimited(|given| given.bytes(0..=u64::MAX)).map(|value| limits.response_bytes = value)
+    }),
+    Key::new("log_lines", |limits, given| log_lines_per_s(given).map(|value| limits.log_lines_per_s = value)),
+    Key::new("cpu_share", |limits, given| cpu_percent(given).map(|value| limits.cpu_percent = value)),
 ];
+
+/// The `limits` of a tenant: the names that they have for an app, over all its apps together.
+pub(crate) const TENANT_KEYS: [Key<TenantLimits>; 12] = [
+    Key::new("concurrency", |limits, given| {
+        given.or_unlimited(|given| given.count(1..=65_536)).map(|value| limits.concurrency = value)
+    }),
+    Key::new("queue", |limits, given| {
+        given.or_unlimited(|given| given.count(0..=1_000_000)).map(|value| limits.queue = value)
+    }),
+    Key::new("requests", |limits, given| requests_per_s(given).map(|value| limits.requests_per_s = value)),
+    Key::new("connections", |limits, given| connections(given).map(|value| limits.connections = value)),
+    Key::new("cpu_share", |limits, given| cpu_percent(given).map(|value| limits.cpu_percent = value)),
+    Key::new("memory", |limits, given| {
+        given.or_unlimited(|given| given.bytes(64 * KIB..=u64::MAX)).map(|value| limits.memory_bytes = value)
+    }),
+    Key::new("sockets", |limits, given| {
+        given.or_unlimited(|given| given.count(1..=1_000_000)).map(|value| limits.sockets = value)
+    }),
+    Key::new("connects", |limits, given| {
+        given.or_unlimited(|given| given.per_s(1..=1_000_000)).map(|value| limits.connects_per_s = value)
+    }),
+    Key::new("log_rate", |limits, given| {
+        given.or_unlimited(|given| given.bytes_per_s(0..=GIB)).map(|value| limits.log_bytes_per_s = value)
+    }),
+    Key::new("log_lines", |limits, given| log_lines_per_s(given).map(|value| limits.log_lines_per_s = value)),
+    Key::new("kv_keys", |limits, given| {
+        given.or_unlimited(|given| given.count(0..=u32::MAX)).map(|value| limits.kv_keys = value.map(u64::from))
+    }),
+    Key::new("kv_bytes", |limits, given| {
+        given.or_unlimited(|given| given.bytes(0..=u64::MAX)).map(|value| limits.kv_bytes = value)
+    }),
+];
+
+fn requests_per_s(given: Given<'_>) -> Result<Option<u32>, ValueError> {
+    given.or_unlimited(|given| given.per_s(1..=10_000_000))
+}
+
+fn connections(given: Given<'_>) -> Result<Option<u32>, ValueError> {
+    given.or_unlimited(|given| given.count(1..=10_000_000))
+}
+
+fn log_lines_per_s(given: Given<'_>) -> Result<Option<u32>, ValueError> {
+    given.or_unlimited(|given| given.per_s(0..=10_000_000))
+}
+
+/// More cores than that no machine of ours has.
+fn cpu_percent(given: Given<'_>) -> Result<Option<u32>, ValueError> {
+    given.or_unlimited(|given| given.percent(1..=100_000))
+}
 
 /// The `watermarks` of an app.
 pub(crate) const WATERMARK_KEYS: [Key<AppLimits>; 2] =
     [Key::new("high", set_high_watermark), Key::new("low", set_low_watermark)];
 
 /// What `--limit` takes: the limits of an app, and its watermarks under longer names.
-pub(crate) const APP_FLAG_KEYS: [Key<AppLimits>; 13] = {
-    let mut keys = [Key::new("high_watermark", set_high_watermark); 13];
+pub(crate) const APP_FLAG_KEYS: [Key<AppLimits>; 18] = {
+    let mut keys = [Key::new("high_watermark", set_high_watermark); 18];
     let mut number = 0;
     while number < APP_KEYS.len() {
         keys[number] = APP_KEYS[number];
@@ -156,6 +213,11 @@ mod tests {
             "sockets=10",
             "socket-bytes=11B",
             "connects=12/s",
+            "requests=13/s",
+            "connections=14",
+            "response=15B",
+            "log-lines=16/s",
+            "cpu-share=17%",
             "high-watermark=8KiB",
             "low_watermark=9B",
         ] {
@@ -175,12 +237,62 @@ mod tests {
             sockets_max: 10,
             socket_bytes_max: 11,
             connects_per_s: 12,
+            requests_per_s: Some(13),
+            connections_max: Some(14),
+            response_bytes: Some(15),
+            log_lines_per_s: Some(16),
+            cpu_percent: Some(17),
         };
         assert_eq!(limits, expected);
         set_from_flag(&APP_FLAG_KEYS, &mut limits, "body=unlimited").unwrap();
         assert_eq!(limits.body_bytes, None);
         set_from_flag(&APP_FLAG_KEYS, &mut limits, "socket_bytes=unlimited").unwrap();
         assert_eq!(limits.socket_bytes_max, u64::MAX);
+        for name in ["requests", "connections", "response", "log_lines", "cpu_share"] {
+            set_from_flag(&APP_FLAG_KEYS, &mut limits, &format!("{name}=unlimited")).unwrap();
+        }
+        let optional = (limits.requests_per_s, limits.connections_max, limits.log_lines_per_s);
+        assert_eq!((optional, limits.response_bytes, limits.cpu_percent), ((None, None, None), None, None));
+    }
+
+    #[test]
+    fn a_tenant_has_the_names_of_an_app_and_its_own() {
+        let mut limits = TenantLimits::default();
+        for text in [
+            "concurrency=1",
+            "queue=2",
+            "requests=3/s",
+            "connections=4",
+            "cpu_share=5%",
+            "memory=1MiB",
+            "sockets=7",
+            "connects=8/s",
+            "log_rate=9B/s",
+            "log_lines=10/s",
+            "kv_keys=11",
+            "kv_bytes=12B",
+        ] {
+            set_from_flag(&TENANT_KEYS, &mut limits, text).unwrap();
+        }
+        let expected = TenantLimits {
+            concurrency: Some(1),
+            queue: Some(2),
+            requests_per_s: Some(3),
+            connections: Some(4),
+            cpu_percent: Some(5),
+            memory_bytes: Some(1 << 20),
+            sockets: Some(7),
+            connects_per_s: Some(8),
+            log_bytes_per_s: Some(9),
+            log_lines_per_s: Some(10),
+            kv_keys: Some(11),
+            kv_bytes: Some(12),
+        };
+        assert_eq!(limits, expected);
+        for key in &TENANT_KEYS {
+            set_from_flag(&TENANT_KEYS, &mut limits, &format!("{}=unlimited", key.name)).unwrap();
+        }
+        assert_eq!(limits, TenantLimits::default());
     }
 
     #[test]

@@ -3,17 +3,23 @@
 //! Nothing past this module parses a setting or wonders whether one is sane. It reads files that the command line
 //! names, and only reads; it knows no engine and no socket.
 
+pub mod edge;
 mod keys;
+mod kv;
 pub mod manifest;
 mod mount;
 mod problem;
+mod secret;
 mod settings;
 pub mod sockets;
 mod state;
 mod suggest;
+mod tenants;
 mod units;
 
+pub use edge::EdgeSettings;
 pub(crate) use keys::{APP_FLAG_KEYS, HTTP_KEYS, set_from_flag};
+pub use kv::KvSettings;
 pub use manifest::{BuildCommand, BuildSettings, BuildTarget};
 pub use mount::Mount;
 pub(crate) use problem::escaped;
@@ -22,7 +28,9 @@ pub use settings::{
     AppLimits, AppSettings, Instances, ListenAddr, LogFormat, LogTarget, ServerSettings, Settings,
 };
 pub(crate) use settings::{check_app_name, check_env, check_routes};
+pub use secret::{SecretSource, TokenSettings};
 pub use sockets::{Rule, SocketSettings, TcpListen};
 pub use state::StateFolder;
 pub(crate) use suggest::did_you_mean;
+pub use tenants::{TenantLimits, TenantSettings};
 pub(crate) use units::{Given, about_bytes};

@@ -12,10 +12,14 @@ use tidegate_proto::limits::Limits;
 use tidegate_proto::pipe::{Watermarks, WatermarksError};
 use tidegate_proto::router::{RouteError, RouterBuilder};
 
+use super::edge::EdgeSettings;
+use super::kv::KvSettings;
 use super::mount::Mount;
 use super::problem::ValueError;
+use super::secret::{SecretSource, TokenSettings};
 use super::sockets::{SocketSettings, TcpListen};
 use super::state::StateFolder;
+use super::tenants::TenantSettings;
 
 /// Everything a server needs to know before it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +30,8 @@ pub struct Settings {
     pub apps: Vec<AppSettings>,
     /// Where raw TCP connections are accepted, and for which of the apps. No address is there twice, but for port 0.
     pub tcp: Vec<TcpListen>,
+    /// Who has apps here, besides the operator. No name is there twice.
+    pub tenants: Vec<TenantSettings>,
 }
 
 /// Settings of the whole process.
@@ -37,6 +43,12 @@ pub struct ServerSettings {
     pub workers: usize,
     /// Where a line a request goes. Default nowhere.
     pub access_log: Option<LogTarget>,
+    /// Where each app has a log file of its own. Default nowhere; where apps are hosted, `logs` in the state folder.
+    pub app_logs: Option<PathBuf>,
+    /// An app's log file that would grow past this is put aside. Default 10 MiB.
+    pub app_log_bytes_max: u64,
+    /// Older log files of an app that are kept. Default 5.
+    pub app_log_files: u32,
     /// How the log on stderr, and the access log, are written.
     pub log_format: LogFormat,
     /// Bounds of every connection.
@@ -45,6 +57,8 @@ pub struct ServerSettings {
     pub drain: Duration,
     /// Whether a peer's `X-Request-Id` is taken for a request's id. Default no.
     pub trust_request_id: bool,
+    /// Who may speak for clients, and how.
+    pub edge: EdgeSettings,
     /// Connections that wait in the kernel, for each listener of each worker, until they are accepted. Default 4,096.
     pub backlog: u32,
     /// Most connections at once, over all workers. Default 16,384.
@@ -57,6 +71,16 @@ pub struct ServerSettings {
     pub cache_bytes_max: u64,
     /// Who is asked for the addresses of names. Empty, the default: whom the system asks.
     pub dns: Vec<SocketAddr>,
+    /// Where the admin side listens. With one, apps are hosted: deployed, kept and undone while they are served.
+    pub admin: Option<ListenAddr>,
+    /// Who may speak to it over TCP.
+    pub tokens: Vec<TokenSettings>,
+    /// Bytes of the largest module that is taken. Default 64 MiB.
+    pub module_bytes_max: u64,
+    /// Versions of an app that are kept. Default 10.
+    pub versions_kept: usize,
+    /// Most programs whose code is in memory at once. Default by what the system lets a process have.
+    pub loaded_max: Option<usize>,
     /// Started by `tidegate dev`.
     pub dev: bool,
 }
@@ -67,18 +91,34 @@ impl Default for ServerSettings {
             listen: vec![ListenAddr::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080)))],
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             access_log: None,
+            app_logs: None,
+            app_log_bytes_max: 10 << 20,
+            app_log_files: 5,
             log_format: LogFormat::default(),
             http: Limits::default(),
             drain: Duration::from_secs(30),
             trust_request_id: false,
+            edge: EdgeSettings::default(),
             backlog: 4096,
             connections_max: 16_384,
             memory_budget_bytes: None,
             state: StateFolder::User,
             cache_bytes_max: 2 << 30,
             dns: Vec::new(),
+            admin: None,
+            tokens: Vec::new(),
+            module_bytes_max: 64 << 20,
+            versions_kept: 10,
+            loaded_max: None,
             dev: false,
         }
+    }
+}
+
+impl ServerSettings {
+    /// Where a server that hosts apps keeps them. None: the environment names no folder of the user's.
+    pub(crate) fn hosting_folder(&self) -> Option<PathBuf> {
+        self.state.hosting_folder()
     }
 }
 
@@ -206,10 +246,18 @@ pub struct AppSettings {
     pub instances: Instances,
     /// Its share of CPU time when several apps want it at once. 1 to 1,000.
     pub weight: u32,
+    /// Whose it is. None: the operator's.
+    pub tenant: Option<String>,
     /// The environment the guest sees.
     pub env: Vec<(String, String)>,
+    /// Variables of that environment whose values are read when the app is loaded.
+    pub secrets: Vec<(String, SecretSource)>,
+    /// A path that a new version has to answer before it serves.
+    pub health: Option<String>,
     /// Folders of the host that it sees, each under a path of its own. Default none.
     pub mounts: Vec<Mount>,
+    /// What it may keep in the key-value store. None, the default: nothing.
+    pub kv: Option<KvSettings>,
     /// What it may reach and offer beyond HTTP. Default nothing.
     pub sockets: SocketSettings,
     /// What it may use.
@@ -226,8 +274,12 @@ impl AppSettings {
             routes_by_default: true,
             instances: Instances::Fresh,
             weight: 1,
+            tenant: None,
             env: Vec::new(),
+            secrets: Vec::new(),
+            health: None,
             mounts: Vec::new(),
+            kv: None,
             sockets: SocketSettings::default(),
             limits: AppLimits::default(),
         }
@@ -272,6 +324,16 @@ pub struct AppLimits {
     pub socket_bytes_max: u64,
     /// Connections a second that it may begin.
     pub connects_per_s: u32,
+    /// Requests a second, with a burst of one second's. None is unlimited.
+    pub requests_per_s: Option<u32>,
+    /// Client connections that are busy with it, from a request's head to the last byte of its answer. None is unlimited.
+    pub connections_max: Option<u32>,
+    /// The longest response body. None is unlimited.
+    pub response_bytes: Option<u64>,
+    /// Log lines a second. None: the bytes are all that is counted.
+    pub log_lines_per_s: Option<u32>,
+    /// CPU time over all its requests and workers, in hundredths of one core. None is unlimited.
+    pub cpu_percent: Option<u32>,
 }
 
 impl Default for AppLimits {
@@ -291,6 +353,11 @@ impl Default for AppLimits {
             sockets_max: 1024,
             socket_bytes_max: u64::MAX,
             connects_per_s: 1000,
+            requests_per_s: None,
+            connections_max: None,
+            response_bytes: None,
+            log_lines_per_s: None,
+            cpu_percent: None,
         }
     }
 }

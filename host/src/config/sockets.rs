@@ -19,6 +19,7 @@ pub(crate) use certificates::PEM;
 pub(crate) use certificates::certificates;
 pub use cidr::Cidr;
 pub(crate) use name::is_name;
+pub(crate) use rule::block;
 pub use rule::{Host, Ports, Protocol, Rule};
 
 /// The sockets of an app. By default it has none.

@@ -42,6 +42,21 @@ impl StateFolder {
         self.folder_in(|name| env::var_os(name))
     }
 
+    /// The path, for a server that hosts apps: what it keeps is no cache. In `$XDG_STATE_HOME`, else in `~/.local/state`.
+    pub(crate) fn hosting_folder(&self) -> Option<PathBuf> {
+        self.hosting_folder_in(|name| env::var_os(name))
+    }
+
+    fn hosting_folder_in(&self, variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+        let folder = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        match self {
+            Self::At(path) => Some(path.clone()),
+            Self::User => folder("XDG_STATE_HOME")
+                .or_else(|| folder("HOME").map(|home| home.join(".local/state")))
+                .map(|state| state.join(NAME)),
+        }
+    }
+
     fn folder_in(&self, variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
         // The specification wants relative paths ignored.
         let folder = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());

@@ -93,6 +93,40 @@ impl Given<'_> {
             .ok_or_else(|| ValueError::new(format!("it must be between {first}/s and {last}/s")))
     }
 
+    /// A part of a whole, in hundredths: `50%`.
+    pub(crate) fn percent(self, range: RangeInclusive<u32>) -> Result<u32, ValueError> {
+        let help = "a share is a number with `%`, as in `50%`; `200%` is two cores";
+        let text = match &self {
+            Self::Number(number) => {
+                let error = ValueError::new("a plain number is ambiguous: a share needs a `%`");
+                return Err(error.help(format!("write `\"{number}%\"`")));
+            }
+            other => other.text().map_err(|error| error.help(help))?,
+        };
+        let number = text.strip_suffix('%').unwrap_or(text);
+        if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(ValueError::new(format!("`{text}` is not a share")).help(help));
+        }
+        if number == text {
+            let error = ValueError::new(format!("`{text}` is ambiguous: a share needs a `%`"));
+            return Err(error.help(format!("write `{text}%`")));
+        }
+        let (first, last) = (*range.start(), *range.end());
+        let percent = number.parse::<u32>().ok().filter(|percent| range.contains(percent));
+        percent.ok_or_else(|| ValueError::new(format!("it must be between {first}% and {last}%")))
+    }
+
+    /// What `read` reads, or `unlimited`.
+    pub(crate) fn or_unlimited<T>(
+        self,
+        read: impl FnOnce(Self) -> Result<T, ValueError>,
+    ) -> Result<Option<T>, ValueError> {
+        match self {
+            Self::Word("unlimited") | Self::Text("unlimited") => Ok(None),
+            given => read(given).map(Some),
+        }
+    }
+
     /// A size in bytes that an address space holds.
     pub(crate) fn size(self, range: RangeInclusive<u64>) -> Result<usize, ValueError> {
         let bytes = self.bytes(range)?;
@@ -369,6 +403,33 @@ mod tests {
             assert!(error.message.contains(message), "{given:?}: {error:?}");
             assert!(error.help.unwrap_or_default().contains(help), "{given:?}");
         }
+    }
+
+    #[test]
+    fn shares() {
+        for (given, expected) in [(Given::Word("50%"), 50), (Given::Text("1%"), 1), (Given::Text("200%"), 200)] {
+            assert_eq!(given.percent(1..=200).unwrap(), expected);
+        }
+        let table = [
+            (Given::Number(50), "a plain number is ambiguous", "write `\"50%\"`"),
+            (Given::Word("50"), "`50` is ambiguous", "write `50%`"),
+            (Given::Text("0.5%"), "`0.5%` is not a share", "`50%`"),
+            (Given::Text("-1%"), "`-1%` is not a share", "`50%`"),
+            (Given::Text("%"), "`%` is not a share", "`50%`"),
+            (Given::Text("0%"), "it must be between 1% and 200%", ""),
+            (Given::Text("201%"), "it must be between 1% and 200%", ""),
+            (Given::Text("99999999999%"), "it must be between 1% and 200%", ""),
+            (Given::Other("boolean"), "not boolean", "`50%`"),
+        ];
+        for (given, message, help) in table {
+            let error = given.percent(1..=200).unwrap_err();
+            assert!(error.message.contains(message), "{given:?}: {error:?}");
+            assert!(error.help.unwrap_or_default().contains(help), "{given:?}");
+        }
+        let count = |given: Given<'static>| given.or_unlimited(|given| given.count(1..=9));
+        assert_eq!(count(Given::Text("unlimited")).unwrap(), None);
+        assert_eq!(count(Given::Number(3)).unwrap(), Some(3));
+        assert!(count(Given::Word("10")).is_err());
     }
 
     #[test]

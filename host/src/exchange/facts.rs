@@ -53,7 +53,10 @@ pub(crate) struct Ends {
 #[derive(Debug)]
 pub(crate) struct Facts {
     pub(crate) id: RequestId,
+    /// The client's, where a proxy that is believed speaks for one: then with port 0 if it names none.
     pub(crate) ends: Ends,
+    /// The client came over https, to a proxy.
+    pub(crate) secure: bool,
     /// When the response head is due.
     pub(crate) deadline: Nanos,
     /// Bytes of the path that the app's route covers.
@@ -68,6 +71,7 @@ impl Default for Facts {
         Self {
             id: RequestId::Nothing,
             ends: Ends { peer: None, local: None },
+            secure: false,
             deadline: Nanos::MAX,
             mount_len: 0,
             params: Params::default(),
@@ -79,6 +83,7 @@ impl Default for Facts {
 impl Facts {
     pub(super) fn clear(&mut self) {
         self.id = RequestId::Nothing;
+        self.secure = false;
         self.deadline = Nanos::MAX;
         self.mount_len = 0;
         self.params.clear();

@@ -7,6 +7,7 @@ mod facts;
 mod request;
 mod response;
 mod slice;
+pub(crate) mod waits;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -87,6 +87,10 @@ pub(crate) struct Response {
     /// Why the last head that the guest tried and that was not valid was refused.
     refused: Option<GuestError>,
     written: u64,
+    /// The most bytes that the body may have.
+    limit: u64,
+    /// The answer was to be larger than that: it was refused, or is cut.
+    exceeded: bool,
 }
 
 impl Response {
@@ -102,6 +106,8 @@ impl Response {
             head_request: false,
             refused: None,
             written: 0,
+            limit: u64::MAX,
+            exceeded: false,
         }
     }
 
@@ -116,10 +122,22 @@ impl Response {
         self.head_request = false;
         self.refused = None;
         self.written = 0;
+        self.limit = u64::MAX;
+        self.exceeded = false;
     }
 
     pub(crate) fn begin(&mut self, head_request: bool) {
         self.head_request = head_request;
+    }
+
+    /// The body may have so many bytes.
+    pub(crate) fn set_limit(&mut self, bytes: u64) {
+        self.limit = bytes;
+    }
+
+    /// True if the answer was to be larger than it may be, and is not there or cut because of it.
+    pub(crate) fn exceeded(&self) -> bool {
+        self.exceeded
     }
 
     pub(super) fn fail(&mut self, fault: Fault) {
@@ -175,7 +193,15 @@ impl Response {
         self.alive()?;
         let result = self.fill_head(status, fields);
         match result {
-            Ok(()) => self.stage = Stage::Head,
+            Ok(()) if self.announces_too_much() => {
+                self.head.clear();
+                self.exceeded = true;
+                return Err(Refusal::TooLong);
+            }
+            Ok(()) => {
+                self.stage = Stage::Head;
+                self.exceeded = false;
+            }
             Err(refusal) => {
                 self.head.clear();
                 self.refused = Some(match refusal {
@@ -185,6 +211,10 @@ impl Response {
             }
         }
         result
+    }
+
+    fn announces_too_much(&self) -> bool {
+        !self.discards() && self.head.content_length().is_some_and(|length| length > self.limit)
     }
 
     fn fill_head<'a>(
@@ -246,6 +276,12 @@ impl Response {
             self.refused = Some(GuestError::ContentLength);
             return Err(Refusal::Invalid(GuestError::ContentLength));
         }
+        if body.len() as u64 > self.limit && !self.discards() {
+            self.head.clear();
+            self.stage = Stage::Unset;
+            self.exceeded = true;
+            return Err(Refusal::TooLong);
+        }
         self.write(body)?;
         self.finish(std::iter::empty())
     }
@@ -265,17 +301,30 @@ impl Response {
         }
     }
 
-    /// Bytes that the declared length still allows.
+    /// Bytes that the declared length still allows, and the limit.
     pub(crate) fn allowed(&self) -> u64 {
+        if self.discards() {
+            return self.left_of_declared();
+        }
+        self.left_of_declared().min(self.limit.saturating_sub(self.written))
+    }
+
+    fn left_of_declared(&self) -> u64 {
         self.head.content_length().map_or(u64::MAX, |n| n.saturating_sub(self.written))
     }
 
-    /// Takes what fits. More than the declared length cuts the response off.
+    /// More is to be written than is allowed.
+    fn cut(&mut self) -> Refusal {
+        self.stage = Stage::Cut;
+        self.exceeded = self.left_of_declared() > self.allowed();
+        Refusal::TooLong
+    }
+
+    /// Takes what fits. More than the declared length, or than the limit, cuts the response off.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
         self.writable()?;
         if bytes.len() as u64 > self.allowed() {
-            self.stage = Stage::Cut;
-            return Err(Refusal::TooLong);
+            return Err(self.cut());
         }
         let n = if self.discards() { bytes.len() } else { self.pipe.write(bytes) };
         self.written += n as u64;
@@ -325,8 +374,7 @@ impl Response {
     fn room_declared(&mut self) -> Result<usize, Refusal> {
         let allowed = usize::try_from(self.allowed()).unwrap_or(usize::MAX);
         if allowed == 0 {
-            self.stage = Stage::Cut;
-            return Err(Refusal::TooLong);
+            return Err(self.cut());
         }
         Ok(allowed)
     }
@@ -347,7 +395,7 @@ impl Response {
             self.trailers.clear();
             return Err(refusal);
         }
-        if self.head.content_length().is_some() && self.allowed() > 0 && !self.may_be_shorter() {
+        if self.head.content_length().is_some() && self.left_of_declared() > 0 && !self.may_be_shorter() {
             self.stage = Stage::Cut;
             return Err(Refusal::TooShort);
         }
@@ -392,6 +440,69 @@ mod tests {
     }
 
     const NONE: &[(&str, &str)] = &[];
+
+    fn limited(limit: u64) -> Response {
+        let mut r = Response::new();
+        r.set_limit(limit);
+        r
+    }
+
+    #[test]
+    fn what_is_announced_larger_than_it_may_be_is_refused_and_another_try_allowed() {
+        let mut r = limited(10);
+        assert_eq!(r.set_head(200, fields(&[("content-length", "11")])), Err(Refusal::TooLong));
+        assert!(r.exceeded() && r.stage() == Stage::Unset);
+        assert_eq!(r.respond(200, fields(NONE), &[0; 11]), Err(Refusal::TooLong));
+        assert!(r.exceeded() && r.stage() == Stage::Unset);
+        assert_eq!(r.respond(200, fields(NONE), &[0; 10]), Ok(()));
+        assert!(!r.exceeded() && r.stage() == Stage::Ended);
+        // What is not sent is not counted.
+        for (status, head) in [(200, true), (304, false)] {
+            let mut r = limited(10);
+            r.begin(head);
+            assert_eq!(r.set_head(status, fields(&[("content-length", "11")])), Ok(()));
+            assert_eq!(r.write(&[0; 11]), Ok(11));
+            assert_eq!(r.finish(fields(NONE)), Ok(()));
+            assert!(!r.exceeded());
+        }
+        r.reset(Watermarks::default());
+        assert_eq!(r.respond(200, fields(NONE), &[0; 11]), Ok(()), "the next request has a limit of its own");
+    }
+
+    #[test]
+    fn what_grows_larger_than_it_may_be_is_cut() {
+        let mut r = limited(10);
+        r.set_head(200, fields(NONE)).unwrap();
+        assert_eq!(r.write(&[0; 10]), Ok(10));
+        assert!(!r.exceeded() && r.allowed() == 0);
+        assert_eq!(r.write(b"x"), Err(Refusal::TooLong));
+        assert!(r.exceeded() && r.stage() == Stage::Cut);
+
+        let mut from = Pipe::new(Watermarks::default());
+        from.write(&[0; 20]);
+        let mut r = limited(15);
+        r.set_head(200, fields(NONE)).unwrap();
+        assert_eq!(r.take_from(&mut from, 100), Ok(15));
+        assert_eq!(r.take_from(&mut from, 100), Err(Refusal::TooLong));
+        assert!(r.exceeded() && r.stage() == Stage::Cut);
+
+        let mut r = limited(15);
+        r.set_head(200, fields(NONE)).unwrap();
+        assert!(matches!(r.receive(100, |room| Ok::<_, ()>(room.len())), Ok(Ok(15))));
+        assert!(matches!(r.receive(100, |room| Ok::<_, ()>(room.len())), Err(Refusal::TooLong)));
+        assert!(r.exceeded());
+
+        // The declared length is not the limit.
+        let mut r = limited(15);
+        r.set_head(200, fields(&[("content-length", "3")])).unwrap();
+        assert_eq!(r.write(b"four"), Err(Refusal::TooLong));
+        assert!(!r.exceeded() && r.stage() == Stage::Cut);
+        let mut r = limited(15);
+        r.set_head(200, fields(&[("content-length", "15")])).unwrap();
+        r.write(&[0; 14]).unwrap();
+        assert_eq!(r.finish(fields(NONE)), Err(Refusal::TooShort));
+        assert!(!r.exceeded());
+    }
 
     #[test]
     fn calls_out_of_order_have_names() {

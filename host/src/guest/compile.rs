@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -84,6 +85,7 @@ impl Compiler {
             let code = engine::compiling(self.mode).and_then(|engine| precompile(&engine, wasm));
             return code.map_err(|error| CompileError::Refused(format!("{error:#}")));
         }
+        let _counted = Counted::new();
         let mut child = Command::new(&self.program)
             .arg(VERB)
             .arg(std::process::id().to_string())
@@ -108,6 +110,29 @@ impl Compiler {
                 _ => CompileError::Limits,
             }),
         }
+    }
+}
+
+/// Children that compile now, of all servers in this process.
+static CHILDREN: AtomicU64 = AtomicU64::new(0);
+
+/// How many children compile now.
+pub(crate) fn children() -> u64 {
+    CHILDREN.load(Relaxed)
+}
+
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        CHILDREN.fetch_add(1, Relaxed);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        CHILDREN.fetch_sub(1, Relaxed);
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) const CALL: Nanos = 100;
 const ENTRY: Nanos = 50;
 /// A call to the system.
 const SYSTEM: Nanos = 400;
+/// Waking another thread, and being woken.
+const HANDED_OVER: Nanos = 5_000;
 /// What is opened, and closed again: several calls to the system.
 const OPENED: Nanos = 10_000;
 
@@ -38,6 +40,11 @@ pub(crate) fn moved(bytes: usize) -> Nanos {
 /// A socket, a lookup, or a request to another.
 pub(crate) fn opened() -> Nanos {
     OPENED
+}
+
+/// Work that another thread does, and hearing that it is done.
+pub(crate) fn handed_over() -> Nanos {
+    HANDED_OVER
 }
 
 /// Bytes of fields that are looked at one by one.

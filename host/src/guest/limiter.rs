@@ -1,5 +1,10 @@
 //! Limits on what a Store may hold: memory over all its memories together, elements over all its tables, instances.
 
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicBool, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
+
 use wasmtime::{Result, bail};
 
 use super::engine::{MEMORIES_PER_MODULE_MAX, TABLES_PER_MODULE_MAX};
@@ -7,6 +12,61 @@ use crate::config::Given;
 
 /// Core instances of one Store: a component has several.
 pub(crate) const CORE_INSTANCES_MAX: u32 = 64;
+
+/// What the memories of several apps' instances may hold together: those that idle, too.
+#[derive(Debug)]
+pub(crate) struct MemoryBudget {
+    /// Whose it is.
+    tenant: Arc<str>,
+    held: AtomicU64,
+    most: AtomicU64,
+    /// An instance was not begun because of it.
+    wanted: AtomicBool,
+}
+
+impl MemoryBudget {
+    /// Without a bound.
+    pub(crate) fn new(tenant: Arc<str>) -> Arc<Self> {
+        let (held, most) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+        Arc::new(Self { tenant, held, most, wanted: AtomicBool::new(false) })
+    }
+
+    /// Another bound from now on. What is held stays.
+    pub(crate) fn set(&self, most: Option<u64>) {
+        self.most.store(most.unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// True if nothing is left: then an instance is not even begun.
+    pub(super) fn is_used_up(&self) -> bool {
+        let used_up = self.held.load(Acquire) >= self.most.load(Relaxed);
+        if used_up {
+            self.wanted.store(true, Release);
+        }
+        used_up
+    }
+
+    /// True if an instance was not begun, and nothing has been given back since.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted.load(Acquire)
+    }
+
+    fn take(&self, bytes: u64) -> Result<()> {
+        let most = self.most.load(Relaxed);
+        let more = |held: u64| held.checked_add(bytes).filter(|held| *held <= most);
+        if self.held.fetch_update(AcqRel, Relaxed, more).is_err() {
+            let (tenant, limit) = (&self.tenant, Given::size_told(most));
+            bail!("the memory limit of {limit} of all apps of the tenant `{tenant}` together is reached");
+        }
+        Ok(())
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.held.fetch_sub(bytes, AcqRel);
+        if self.wanted.load(Acquire) {
+            self.wanted.store(false, Release);
+        }
+    }
+}
 
 /// Counts what one Store holds. A growth beyond the limit traps rather than failing, so that it has a name.
 #[derive(Debug)]
@@ -16,12 +76,27 @@ pub(crate) struct Limiter {
     table_elements: usize,
     table_elements_max: usize,
     exceeded: bool,
+    /// What it shares with others. What it took of that is `memory_bytes`, and goes back when this is dropped.
+    budget: Option<Arc<MemoryBudget>>,
 }
 
 impl Limiter {
     pub(crate) fn new(memory_bytes_max: u64, table_elements_max: usize) -> Self {
         let memory_bytes_max = usize::try_from(memory_bytes_max).unwrap_or(usize::MAX);
-        Self { memory_bytes: 0, memory_bytes_max, table_elements: 0, table_elements_max, exceeded: false }
+        Self {
+            memory_bytes: 0,
+            memory_bytes_max,
+            table_elements: 0,
+            table_elements_max,
+            exceeded: false,
+            budget: None,
+        }
+    }
+
+    /// The same, within what others use too.
+    pub(crate) fn within(mut self, budget: Option<Arc<MemoryBudget>>) -> Self {
+        self.budget = budget;
+        self
     }
 
     /// Linear memory in use, in bytes.
@@ -39,6 +114,14 @@ impl Limiter {
     }
 }
 
+impl Drop for Limiter {
+    fn drop(&mut self) {
+        if let Some(budget) = self.budget.take() {
+            budget.give_back(self.memory_bytes as u64);
+        }
+    }
+}
+
 impl wasmtime::ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
         if maximum.is_some_and(|max| desired > max) {
@@ -51,6 +134,9 @@ impl wasmtime::ResourceLimiter for Limiter {
             self.exceeded = true;
             let limit = Given::size_told(self.memory_bytes_max as u64);
             bail!("the memory limit of {limit} is reached (`memory`)");
+        }
+        if let Some(budget) = &self.budget {
+            budget.take(more as u64).inspect_err(|_| self.exceeded = true)?;
         }
         self.memory_bytes = total;
         Ok(true)
@@ -104,6 +190,27 @@ mod tests {
         assert_eq!(error.to_string(), "the memory limit of 100 B is reached (`memory`)");
         assert!(limiter.exceeded());
         assert_eq!(limiter.memory_bytes(), 100);
+    }
+
+    #[test]
+    fn what_several_share_is_counted_in_and_out() {
+        let budget = MemoryBudget::new("acme".into());
+        budget.set(Some(100));
+        let [mut one, mut other] = [(); 2].map(|()| Limiter::new(90, 10).within(Some(Arc::clone(&budget))));
+        assert!(one.memory_growing(0, 60, None).unwrap());
+        let error = other.memory_growing(0, 41, None).unwrap_err().to_string();
+        assert!(error.contains("of 100 B of all apps of the tenant `acme`"), "{error}");
+        assert!(other.exceeded() && other.memory_bytes() == 0);
+        assert!(other.memory_growing(0, 40, None).unwrap());
+        assert!(one.memory_growing(60, 91, None).is_err(), "its own limit");
+        assert!(budget.is_used_up() && budget.is_wanted());
+        drop(one);
+        assert!(!budget.is_used_up() && !budget.is_wanted());
+        // Held beyond a bound that was lowered: nothing more until it has gone.
+        budget.set(Some(10));
+        assert!(budget.is_used_up() && other.memory_growing(40, 41, None).is_err());
+        drop(other);
+        assert_eq!(budget.held.load(Relaxed), 0);
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub(crate) mod desk;
 pub(crate) mod engine;
 mod exports;
 pub(crate) mod limiter;
+pub(crate) mod loading;
 pub(crate) mod module;
 pub(crate) mod mounts;
 pub(crate) mod offer;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tidegate_abi::errno::Errno;
 use tidegate_abi::socket::HANDLES_MAX;
 use wasmtime::Memory;
 
@@ -10,6 +11,7 @@ use super::engine::Mode;
 use super::program::Program;
 use super::state::{Side, end_lines, end_words};
 use crate::exchange::{Exchange, RequestId};
+use crate::kv::{Held, Pending};
 use crate::net::connect::{Connection, Names};
 use crate::net::http::Call;
 use crate::net::tcp::TcpStream;
@@ -37,6 +39,7 @@ pub(crate) enum Opened {
     Udp(Box<Connection<UdpSocket>>),
     Names(Box<Names>),
     Fetch(Box<Fetch>),
+    Stored(Box<Stored>),
 }
 
 /// A request to another.
@@ -47,6 +50,20 @@ pub(crate) struct Fetch {
     pub(crate) finished: bool,
     /// The response's head is there.
     pub(crate) head: bool,
+}
+
+/// An operation on the key-value store.
+#[derive(Debug)]
+pub(crate) enum Stored {
+    Waiting(Pending),
+    /// What came of it, and how much of that was read.
+    Over {
+        bytes: Vec<u8>,
+        read: usize,
+        #[allow(dead_code, reason = "for as long as this is there, the bytes count as held by the app")]
+        held: Held,
+    },
+    Failed(Errno),
 }
 
 /// The handles of a call. A number is never given twice within an instance.

@@ -1,4 +1,4 @@
-//! What components are offered: the interfaces of WASI 0.2 that are linked, function by function, and what is said to
+//! What components are offered: the interfaces of WASI 0.2, and a draft, that are linked, function by function, and what is said to
 //! those who want something else.
 //!
 //! A test holds this list to the linkers that serve. What a function does is in `docs/wasi.md`.
@@ -20,20 +20,29 @@ pub(super) const HANDLER_SHOWN: &str = "wasi:http/incoming-handler@0.2.x";
 /// What a component exports that runs by itself.
 const COMMAND: &str = "wasi:cli/run";
 pub(super) const COMMAND_SHOWN: &str = "wasi:cli/run@0.2.x";
+/// The version of `wasi:keyvalue` that is served.
+const KEYVALUE_DRAFT: &str = "0.2.0-draft2";
 /// Lines of a refusal, and bytes of a name in it. Names are the guest's own.
 const LINES_MAX: usize = 30;
 const NAME_BYTES_MAX: usize = 120;
 
-/// An interface that components may import in any version 0.2.x.
+/// An interface that components may import.
 #[derive(Debug)]
 pub(crate) struct Interface {
     pub(crate) name: &'static str,
     /// Between spaces.
     resources: &'static str,
     functions: &'static str,
+    /// The one version that is served, of a package without a released one. None: any version 0.2.x.
+    draft: Option<&'static str>,
 }
 
 impl Interface {
+    /// Whether it is served in this version.
+    fn serves(&self, version: &str) -> bool {
+        self.draft.map_or_else(|| is_served(version), |draft| version == draft)
+    }
+
     pub(crate) fn resources(&self) -> impl Iterator<Item = &'static str> {
         self.resources.split_whitespace()
     }
@@ -54,7 +63,11 @@ impl Interface {
 }
 
 const fn offered(name: &'static str, resources: &'static str, functions: &'static str) -> Interface {
-    Interface { name, resources, functions }
+    Interface { name, resources, functions, draft: None }
+}
+
+const fn drafted(name: &'static str, resources: &'static str, functions: &'static str) -> Interface {
+    Interface { name, resources, functions, draft: Some(KEYVALUE_DRAFT) }
 }
 
 /// Everything.
@@ -172,14 +185,22 @@ pub(crate) const INTERFACES: &[Interface] = &[
          [method]outgoing-datagram-stream.check-send [method]outgoing-datagram-stream.send \
          [method]outgoing-datagram-stream.subscribe",
     ),
+    drafted(
+        "wasi:keyvalue/store",
+        "bucket",
+        "open [method]bucket.get [method]bucket.set [method]bucket.delete [method]bucket.exists \
+         [method]bucket.list-keys",
+    ),
+    drafted("wasi:keyvalue/atomics", "cas", "[static]cas.new [method]cas.current increment swap"),
+    drafted("wasi:keyvalue/batch", "", "get-many set-many delete-many"),
 ];
 
 /// The interface that is linked for a name with its version: any 0.2.x stands for all of them (WASI's own rule), a draft
-/// for none.
+/// for itself alone.
 pub(crate) fn interface(name: &str) -> Option<&'static Interface> {
     let (base, version) = name.split_once('@')?;
     let found = INTERFACES.iter().find(|interface| interface.name == base)?;
-    is_served(version).then_some(found)
+    found.serves(version).then_some(found)
 }
 
 /// True for 0.2.x.
@@ -249,7 +270,12 @@ pub(crate) fn hint(name: &str) -> Option<&'static str> {
             }
             _ => "it is not among the interfaces of WASI 0.2 that are served",
         }),
-        "wasi:keyvalue" | "wasi:blobstore" | "wasi:config" | "wasi:logging" | "wasi:messaging" => {
+        "wasi:keyvalue" => Some(match version {
+            KEYVALUE_DRAFT if known => "this server knows the draft 0.2.0-draft2 of it without that",
+            _ if known => "of its drafts 0.2.0-draft2 is served: build it for that one",
+            _ => "it is not among the interfaces of it that are served",
+        }),
+        "wasi:blobstore" | "wasi:config" | "wasi:logging" | "wasi:messaging" => {
             Some("not served yet")
         }
         _ if package.starts_with("wasi:") => Some("not served"),

@@ -27,6 +27,13 @@ pub(crate) const NO_SUCH_APP: Failure =
     Failure { code: "no-such-app", status: 404, title: "No app serves this address" };
 pub(crate) const OVERLOADED: Failure =
     Failure { code: "overloaded", status: 503, title: "The app has more requests than it can answer" };
+pub(crate) const LOAD_FAILED: Failure =
+    Failure { code: "load-failed", status: 503, title: "The app can not be loaded" };
+/// RFC 6585 section 4.
+pub(crate) const RATE_LIMITED: Failure =
+    Failure { code: "rate-limited", status: 429, title: "The app gets more requests a second than it may" };
+pub(crate) const RESPONSE_TOO_LARGE: Failure =
+    Failure { code: "response-too-large", status: 502, title: "The handler's answer is larger than it may be" };
 pub(crate) const GUEST_TRAP: Failure =
     Failure { code: "guest-trap", status: 500, title: "The handler crashed" };
 pub(crate) const GUEST_MEMORY: Failure =
@@ -41,6 +48,11 @@ pub(crate) const NO_RESPONSE: Failure =
     Failure { code: "no-response", status: 502, title: "The handler ended without an answer" };
 pub(crate) const BAD_RESPONSE: Failure =
     Failure { code: "bad-response", status: 502, title: "The handler's answer was not valid" };
+
+/// By an operator, before an answer had begun. 503 as the server does this, and neither the request nor its handler is to
+/// blame; there is no Retry-After, as nobody knows what the operator is about to do.
+pub(crate) const CANCELLED: Failure =
+    Failure { code: "cancelled", status: 503, title: "The request was cancelled" };
 
 impl Outcome {
     /// What the client is told if no head has left: `refused_head` says that the guest tried an invalid one.

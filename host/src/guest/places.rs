@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::anatomy::Needs;
 use super::engine::{CORE_INSTANCES_PER_PLACE, TABLES_PER_PLACE};
+use super::limiter::MemoryBudget;
 use super::scheduler::AppId;
 
 /// What one app has of the places.
@@ -58,6 +59,8 @@ pub(crate) struct Places {
     count: u32,
     inner: Mutex<Inner>,
     wanted: AtomicBool,
+    /// Some apps' memory is used up, so that an instance of theirs was not begun.
+    memory_wanted: AtomicBool,
 }
 
 /// An app's part in the places, and its number, which no other app has for as long as this lives.
@@ -65,6 +68,8 @@ pub(crate) struct Places {
 pub(crate) struct Share {
     places: Arc<Places>,
     app: AppId,
+    /// What the memories of its instances share with those of other apps.
+    memory: Option<Arc<MemoryBudget>>,
 }
 
 /// Places that are taken. They are free again when this is dropped.
@@ -85,7 +90,8 @@ impl Places {
     /// `count` places, and no app yet.
     pub(crate) fn new(count: u32) -> Arc<Self> {
         let inner = Inner { free: count, reserved: 0, accounts: Vec::new() };
-        Arc::new(Self { count, inner: Mutex::new(inner), wanted: AtomicBool::new(false) })
+        let [wanted, memory_wanted] = [(); 2].map(|()| AtomicBool::new(false));
+        Arc::new(Self { count, inner: Mutex::new(inner), wanted, memory_wanted })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -94,7 +100,13 @@ impl Places {
 
     /// Another app, under the smallest number that is free. It may take places; what it is guaranteed is for
     /// [`Self::guarantee`] to say.
+    #[cfg(test)]
     pub(crate) fn join(self: &Arc<Self>) -> Arc<Share> {
+        self.join_with(None)
+    }
+
+    /// The same, whose instances' memories share `memory` with those of other apps.
+    pub(crate) fn join_with(self: &Arc<Self>, memory: Option<Arc<MemoryBudget>>) -> Arc<Share> {
         let mut inner = self.lock();
         let free = inner.accounts.iter().position(Option::is_none);
         let index = free.unwrap_or_else(|| {
@@ -104,7 +116,7 @@ impl Places {
         inner.accounts[index] = Some(Account::default());
         drop(inner);
         // There is memory for far fewer apps than there are numbers.
-        Arc::new(Share { places: Arc::clone(self), app: index as AppId })
+        Arc::new(Share { places: Arc::clone(self), app: index as AppId, memory })
     }
 
     /// These apps are served from now on: half of all places are guaranteed to them, in equal shares. What the others
@@ -131,6 +143,16 @@ impl Places {
     pub(crate) fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Acquire)
     }
+
+    /// Some apps' memory is used up: whoever holds idle instances of theirs gives one up. True if nobody had said so yet.
+    pub(crate) fn want_memory(&self) -> bool {
+        !self.memory_wanted.swap(true, Ordering::AcqRel)
+    }
+
+    /// True if some apps' memory was used up, and no place has come free since.
+    pub(crate) fn is_memory_wanted(&self) -> bool {
+        self.memory_wanted.load(Ordering::Acquire)
+    }
 }
 
 impl Share {
@@ -151,6 +173,16 @@ impl Share {
         inner.free -= cost;
         inner.change(self.app, |account| account.held += cost);
         Some(Place { share: Arc::clone(self), cost })
+    }
+
+    /// True if no memory is left for another instance, whatever the places are.
+    pub(crate) fn lacks_memory(&self) -> bool {
+        self.memory.as_ref().is_some_and(|memory| memory.is_used_up())
+    }
+
+    /// True if an instance that shares its memory was not begun, and nothing has been given back since.
+    pub(crate) fn is_memory_wanted(&self) -> bool {
+        self.memory.as_ref().is_some_and(|memory| memory.is_wanted())
     }
 
     /// True if the app holds more than it is guaranteed.
@@ -181,6 +213,16 @@ impl Drop for Place {
         if places.is_wanted() {
             places.wanted.store(false, Ordering::Release);
         }
+        if places.is_memory_wanted() {
+            places.memory_wanted.store(false, Ordering::Release);
+        }
+    }
+}
+
+impl Place {
+    /// What the instance's memory shares with others.
+    pub(crate) fn memory(&self) -> Option<Arc<MemoryBudget>> {
+        self.share.memory.clone()
     }
 }
 

@@ -6,6 +6,8 @@
 //! Within an app, what has just come or has waited for something goes before what has used up a slice, though not
 //! always, so that both move on. Of the long ones, the first keeps its turn for several slices: guests that compute end
 //! one after the other rather than all at once, so that fewer of them hold memory at the same time.
+//!
+//! An app can be held: then it keeps its queue, and has no turn until it is released. Nobody else notices.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -41,6 +43,10 @@ struct Queue<T> {
     weight: u32,
     /// True while the app is in the order.
     ordered: bool,
+    /// True while it is to have no turn.
+    held: bool,
+    /// The one that left last was a long one.
+    popped_long: bool,
 }
 
 impl<T> Queue<T> {
@@ -52,11 +58,17 @@ impl<T> Queue<T> {
             virtual_time: 0,
             weight: 1,
             ordered: false,
+            held: false,
+            popped_long: false,
         }
     }
 
     fn is_empty(&self) -> bool {
         self.short.is_empty() && self.long.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.short.len() + self.long.len()
     }
 
     fn long_is_next(&self) -> bool {
@@ -68,7 +80,8 @@ impl<T> Queue<T> {
     }
 
     fn pop(&mut self) -> Option<T> {
-        if self.long_is_next() {
+        self.popped_long = self.long_is_next();
+        if self.popped_long {
             self.short_streak = 0;
             self.long.pop_front()
         } else {
@@ -112,13 +125,38 @@ impl<T> Scheduler<T> {
             Join::LongFirst => queue.long.push_front(item),
             Join::LongLast => queue.long.push_back(item),
         }
-        self.ready += 1;
+        self.ready += usize::from(!queue.held);
         self.enter(app);
+    }
+
+    /// Something of `app` that has just been popped is to wait, and all else that the app has: it has no turn until
+    /// [`Self::release`].
+    pub(crate) fn hold(&mut self, app: AppId, item: T) {
+        if let Some(queue) = self.apps.get_mut(app as usize) {
+            self.ready -= if queue.held { 0 } else { queue.len() };
+            queue.held = true;
+            if queue.popped_long { queue.long.push_front(item) } else { queue.short.push_front(item) }
+        }
+    }
+
+    /// `app` has its turns again. It has earned nothing meanwhile.
+    pub(crate) fn release(&mut self, app: AppId) {
+        let Some(queue) = self.apps.get_mut(app as usize).filter(|queue| queue.held) else { return };
+        queue.held = false;
+        queue.virtual_time = queue.virtual_time.max(self.now);
+        self.ready += queue.len();
+        self.enter(app);
+    }
+
+    /// How much of `app` is ready to run, held or not.
+    pub(crate) fn ready_of(&self, app: AppId) -> usize {
+        self.apps.get(app as usize).map_or(0, Queue::len)
     }
 
     fn enter(&mut self, app: AppId) {
         if let Some(queue) = self.apps.get_mut(app as usize)
             && !queue.ordered
+            && !queue.held
             && !queue.is_empty()
         {
             queue.ordered = true;
@@ -242,6 +280,60 @@ mod tests {
             .collect();
         assert_eq!(order[..4], ["short"; 4]);
         assert_eq!(order.iter().filter(|item| **item == "long").count(), 2, "{order:?}");
+    }
+
+    #[test]
+    fn a_held_app_keeps_its_queue_and_has_no_turn() {
+        let mut s = Scheduler::new();
+        for (app, items) in [(0, ["a", "b"]), (1, ["x", "y"])] {
+            for item in items {
+                s.push(app, 1, item, Join::Short);
+            }
+        }
+        s.push(0, 1, "long", Join::LongLast);
+        let (app, item) = s.pop().unwrap();
+        assert_eq!((app, item), (0, "a"));
+        s.hold(app, item);
+        s.charge(app, 0);
+        s.push(0, 1, "c", Join::Short);
+        assert_eq!((s.ready_of(0), s.ready_of(1), s.ready_of(9)), (4, 2, 0));
+        for expected in ["x", "y"] {
+            assert!(!s.is_empty());
+            let (app, item) = s.pop().unwrap();
+            assert_eq!(item, expected);
+            s.charge(app, MS);
+        }
+        assert!(s.is_empty() && s.pop().is_none() && s.peek().is_none());
+        s.release(1);
+        s.release(0);
+        s.release(0);
+        s.push(1, 1, "z", Join::Short);
+        let order: Vec<_> = std::iter::from_fn(|| {
+            let (app, item) = s.pop()?;
+            s.charge(app, MS);
+            Some(item)
+        })
+        .collect();
+        assert_eq!(order, ["a", "b", "z", "c", "long"], "nothing was earned by waiting");
+        assert!(s.is_empty());
+    }
+
+    #[test]
+    fn what_is_held_goes_back_to_where_it_was() {
+        let mut s = Scheduler::new();
+        for item in ["a", "b"] {
+            s.push(0, 1, item, Join::LongLast);
+        }
+        for _ in 0..3 {
+            let (app, item) = s.pop().unwrap();
+            assert_eq!(item, "a");
+            s.hold(app, item);
+            s.charge(app, 0);
+            assert!(s.is_empty());
+            s.release(0);
+        }
+        s.push(0, 1, "short", Join::Short);
+        assert_eq!(s.pop(), Some((0, "short")));
     }
 
     #[test]

@@ -107,6 +107,7 @@ impl<S: Side> GuestState<S> {
     ) -> Self {
         let limits = &program.limits;
         let limiter = Limiter::new(limits.memory_bytes, limits.table_elements);
+        let limiter = limiter.within(place.as_ref().and_then(Place::memory));
         Self { program, exchange, limiter, side, net: Net { outside, network: None }, _place: place }
     }
 
@@ -117,6 +118,13 @@ impl<S: Side> GuestState<S> {
             let request = self.exchange.lock().facts.id.to_string().into();
             Network::new(Arc::clone(hub), Arc::clone(access), request)
         })
+    }
+
+    /// The guest asks for the key-value store, and its app may keep nothing: the operator is told.
+    pub(crate) fn deny_kv(&mut self) {
+        let id = self.exchange.lock().facts.id.to_string();
+        let access = &self.network().access;
+        access.denials.tell_store(&access.app, &id);
     }
 
     /// A reused instance takes up another request.

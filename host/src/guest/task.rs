@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use wasmtime::component::{self, Resource};
-use wasmtime::{Instance, ModuleExport, Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults, bail};
+use wasmtime::{Engine, Instance, ModuleExport, Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults, bail};
 
 use super::component::{
     ComponentSide, ComponentState, HOSTCALL_BYTES_MAX, IncomingRequest, ResponseOutparam, handles_max,
@@ -23,7 +23,7 @@ use super::exports::ComponentExport;
 use super::module::ModuleSide;
 use super::outcome::Outcome;
 use super::places::Place;
-use super::program::{Code, ComponentCode, ModuleCode, Program};
+use super::program::{Code, ComponentCode, Linked, ModuleCode, Program};
 use super::stack;
 use super::state::{GuestState, Outside, Side};
 use crate::config::Instances;
@@ -51,7 +51,8 @@ pub(crate) struct Job {
     pub(crate) exchange: Arc<Exchange>,
     pub(crate) outside: Outside,
     pub(crate) call: Call,
-    /// The place for a new instance. A warm runner's instance has one already.
+    /// The code for a new instance, and its place. A warm runner's instance has both already.
+    pub(crate) code: Option<Arc<Code>>,
     pub(crate) place: Option<Place>,
 }
 
@@ -155,8 +156,13 @@ async fn run(mailbox: Shared, reaper: Reaper, mode: Mode) {
     }
 }
 
-/// An instance that serves one request after the other.
-enum Live {
+/// An instance that serves one request after the other, and its code, which stays for as long as this does.
+struct Live {
+    code: Arc<Code>,
+    instance: LiveInstance,
+}
+
+enum LiveInstance {
     Module(Running<ModuleSide, ModuleEntry>),
     Component(Running<ComponentSide, ComponentEntry>),
 }
@@ -192,14 +198,20 @@ struct Served {
     kept: Option<Live>,
 }
 
-async fn serve(job: Job, live: Option<Live>, reaper: &Reaper, mode: Mode) -> Served {
-    let program = Arc::clone(&job.program);
-    match &program.code {
-        Code::Module(code) => {
-            let live = live.and_then(|live| if let Live::Module(live) = live { Some(live) } else { None });
+async fn serve(mut job: Job, live: Option<Live>, reaper: &Reaper, mode: Mode) -> Served {
+    let (code, live) = match live {
+        Some(live) => (Some(live.code), Some(live.instance)),
+        None => (job.code.take(), None),
+    };
+    let Some(code) = code else {
+        let outcome = Outcome::Trapped("there is no code for it: a bug of the host".to_owned());
+        return Served { outcome, crash: None, kept: None };
+    };
+    let (ended, kept) = match &code.linked {
+        Linked::Module(own) => {
             let running = match live {
-                Some(running) => running.renew(job.exchange),
-                None => module(code, job, mode).await,
+                Some(LiveInstance::Module(running)) => running.renew(job.exchange),
+                _ => module(own, job, mode).await,
             };
             let call = async |running: &mut Running<ModuleSide, ModuleEntry>| {
                 let store = &mut running.store;
@@ -211,17 +223,20 @@ async fn serve(job: Job, live: Option<Live>, reaper: &Reaper, mode: Mode) -> Ser
                 };
                 code.map(Outcome::Returned)
             };
-            conclude(running, call, Live::Module, reaper).await
+            let (ended, kept) = conclude(running, call, reaper).await;
+            (ended, kept.map(LiveInstance::Module))
         }
-        Code::Component(code) => {
-            let live = live.and_then(|live| if let Live::Component(live) = live { Some(live) } else { None });
+        Linked::Component(own) => {
             let running = match live {
-                Some(running) => running.renew(job.exchange),
-                None => component(code, job, mode).await,
+                Some(LiveInstance::Component(running)) => running.renew(job.exchange),
+                _ => component(own, job, mode).await,
             };
-            conclude(running, answer, Live::Component, reaper).await
+            let (ended, kept) = conclude(running, answer, reaper).await;
+            (ended, kept.map(LiveInstance::Component))
         }
-    }
+    };
+    let (outcome, crash) = ended;
+    Served { outcome, crash, kept: kept.map(|instance| Live { code, instance }) }
 }
 
 /// An instance, or why there is none, with the Store that is left over.
@@ -235,49 +250,49 @@ impl<S: Side, F> Running<S, F> {
     }
 }
 
-/// Calls the handler of what was started, and sees to how it ends.
+/// How a call ended, and how it failed.
+type Ended = (Outcome, Option<Box<Crash>>);
+
+/// Calls the handler of what was started, and sees to how it ends. Beside that: the instance, if it can serve another
+/// request.
 async fn conclude<S: Side, F>(
     started: Started<S, F>,
     call: impl AsyncFnOnce(&mut Running<S, F>) -> wasmtime::Result<Outcome>,
-    keep: impl FnOnce(Running<S, F>) -> Live,
     reaper: &Reaper,
-) -> Served {
+) -> (Ended, Option<Running<S, F>>) {
     let mut running = match started {
         Ok(running) => running,
         Err((error, mut store)) => {
-            let (outcome, crash) = end_failed(&error, &mut store);
+            let ended = end_failed(&error, &mut store);
             stack::trim(&mut store).await;
             discard(store, reaper);
-            return Served { outcome, crash, kept: None };
+            return (ended, None);
         }
     };
     running.store.set_epoch_deadline(1);
-    let (outcome, crash, sound) = match call(&mut running).await {
+    let (ended, sound) = match call(&mut running).await {
         Ok(outcome) => {
             let answered = running.store.data_mut().end();
             // One that returns without an answer may have come to a state in which it never answers again.
             let sound = answered || outcome != Outcome::Returned(0);
-            (outcome, None, sound)
+            ((outcome, None), sound)
         }
         Err(error) => {
-            let (outcome, crash) = end_failed(&error, &mut running.store);
+            let ended = end_failed(&error, &mut running.store);
             stack::trim(&mut running.store).await;
-            (outcome, crash, false)
+            (ended, false)
         }
     };
     running.left = running.left.saturating_sub(1);
     if sound && running.left > 0 {
-        return Served { outcome, crash, kept: Some(keep(running)) };
+        return (ended, Some(running));
     }
     discard(running.store, reaper);
-    Served { outcome, crash, kept: None }
+    (ended, None)
 }
 
 /// The call has failed and is over.
-fn end_failed<S: Side>(
-    error: &wasmtime::Error,
-    store: &mut Store<GuestState<S>>,
-) -> (Outcome, Option<Box<Crash>>) {
+fn end_failed<S: Side>(error: &wasmtime::Error, store: &mut Store<GuestState<S>>) -> Ended {
     let state = store.data_mut();
     let outcome = judge(error, state);
     let crash = state.side.crash(error);
@@ -293,14 +308,13 @@ fn discard<S: Side>(store: Store<GuestState<S>>, reaper: &Reaper) {
 }
 
 /// A Store under the limits of the program, for one instance.
-fn store<S: Side>(job: Job, side: S) -> (Store<GuestState<S>>, Call, u32) {
-    let Job { program, exchange, outside, call, place } = job;
+fn store<S: Side>(engine: &Engine, job: Job, side: S) -> (Store<GuestState<S>>, Call, u32) {
+    let Job { program, exchange, outside, call, place, .. } = job;
     let left = match (program.instances, &call) {
         (Instances::Reuse(n), Call::Request) => n,
         _ => 1,
     };
-    let engine = program.engine().clone();
-    let mut store = Store::new(&engine, GuestState::new(program, exchange, outside, place, side));
+    let mut store = Store::new(engine, GuestState::new(program, exchange, outside, place, side));
     store.limiter(|state| &mut state.limiter);
     store.epoch_deadline_callback(|cx| {
         Ok(match cx.data().exchange.slice.on_epoch() {
@@ -315,7 +329,7 @@ fn store<S: Side>(job: Job, side: S) -> (Store<GuestState<S>>, Call, u32) {
 
 /// A new instance of a module.
 async fn module(code: &ModuleCode, job: Job, mode: Mode) -> Started<ModuleSide, ModuleEntry> {
-    let (mut store, call, left) = store(job, ModuleSide::new(mode));
+    let (mut store, call, left) = store(code.pre.module().engine(), job, ModuleSide::new(mode));
     match start(code, call, &mut store).await {
         Ok(entry) => Ok(Running { store, entry, left }),
         Err(error) => Err((error, store)),
@@ -364,7 +378,7 @@ fn typed<P: WasmParams, R: WasmResults>(
 /// A new instance of a component.
 async fn component(code: &ComponentCode, job: Job, mode: Mode) -> Started<ComponentSide, ComponentEntry> {
     let side = ComponentSide::new(&job.program, &job.exchange, mode);
-    let (mut store, _, left) = store(job, side);
+    let (mut store, _, left) = store(code.pre.engine(), job, side);
     store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
     store.set_max_component_handles(handles_max(&store.data().program.limits));
     let desk = Arc::clone(&store.data().side.desk);

@@ -50,6 +50,11 @@ impl Ticker {
         }
     }
 
+    /// True if guests ran a moment ago.
+    pub(crate) fn is_awake(&self) -> bool {
+        !self.flags.asleep.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn stop(&self) {
         self.flags.stop.store(true, Ordering::SeqCst);
         self.thread.unpark();

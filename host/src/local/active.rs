@@ -7,6 +7,7 @@ use tidegate_proto::conn::OutBuf;
 use crate::clock::Nanos;
 use crate::exchange::Exchange;
 use crate::reactor::token::Slot;
+use crate::tenants::quota::Busy;
 use crate::tenants::registry::App;
 
 /// Storage for output that is kept from one request to the next.
@@ -34,6 +35,8 @@ pub(crate) struct Active {
     pub(crate) out: OutBuf,
     pub(crate) app: Option<Arc<App>>,
     pub(crate) progress: Progress,
+    /// The connection's place among those that are busy with the app, where that is limited.
+    pub(crate) busy: Option<Busy>,
     /// When the head was complete, and how long it then waited for admission.
     pub(crate) arrived: Nanos,
     pub(crate) queued: Nanos,
@@ -57,6 +60,7 @@ impl Active {
             out: OutBuf::default(),
             app: None,
             progress: Progress::Nothing,
+            busy: None,
             arrived: 0,
             queued: 0,
             status: 0,
@@ -81,6 +85,7 @@ impl Active {
     pub(crate) fn renew(&mut self, exchange: Option<Arc<Exchange>>) -> Option<Arc<Exchange>> {
         self.app = None;
         self.progress = Progress::Nothing;
+        self.busy = None;
         self.arrived = 0;
         self.queued = 0;
         self.status = 0;

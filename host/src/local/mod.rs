@@ -1,10 +1,13 @@
 //! What belongs to one worker and is lent to its sessions: timers, buffers, tasks, and the time of this turn.
 
 mod active;
+pub(crate) mod commands;
 mod date;
+mod probe;
 mod raw;
 mod residents;
 mod tasks;
+mod views;
 mod waiting;
 
 use std::sync::Arc;
@@ -12,6 +15,7 @@ use std::sync::Arc;
 use tidegate_proto::timers::{TimerId, Wheel};
 
 pub(crate) use self::active::{Active, Progress};
+use self::probe::Asked;
 use self::date::Date;
 pub(crate) use self::raw::Raw;
 use self::residents::Residents;
@@ -20,10 +24,11 @@ pub(crate) use self::tasks::{Begin, Task};
 use self::waiting::Waiting;
 use crate::clock::{Nanos, thread_cpu};
 use crate::exchange::{Exchange, RequestId};
-use crate::guest::scheduler::Scheduler;
+use crate::guest::scheduler::{AppId, Scheduler};
 use crate::guest::task::Runner;
 use crate::guest::wake::Bell;
 use crate::net::hub::Hub;
+use crate::pressure::Short;
 use crate::reactor::buffers::Buffers;
 use crate::reactor::token::{Slot, Slots};
 use crate::shared::Shared;
@@ -47,6 +52,8 @@ pub(crate) enum TimerKey {
     Residents,
     /// An app had as many raw connections as it may.
     Doors,
+    /// An app that had used up its share of the CPU may have some again.
+    Refill(AppId),
     /// Dropped log records are to be told of.
     Report,
 }
@@ -78,15 +85,21 @@ pub(crate) struct Local {
     #[expect(clippy::vec_box, reason = "the boxes themselves are what is lent")]
     actives: Vec<Box<Active>>,
     cold: Vec<Runner>,
-    /// By version; one for each that is served and reuses its instances.
+    /// By version; one for each that is served and has had an instance to reuse.
     warm: Vec<Warm>,
+    /// How often workers were called on to give up idle instances: of some programs, and all.
+    calls: (u64, u64),
     date: Date,
     requests: u64,
+    /// Health requests that run.
+    asked: Vec<Asked>,
     residents: Residents,
     /// Raw connections that are served now.
     raw: usize,
     /// A timer is set for [`TimerKey::Places`].
     retrying: bool,
+    /// Apps for which one is set for [`TimerKey::Refill`].
+    throttled: Vec<AppId>,
     /// CPU time of this thread when guests began to run in this turn, and what they were charged since.
     cpu_floor: Nanos,
 }
@@ -119,11 +132,14 @@ impl Local {
             actives: Vec::new(),
             cold: Vec::new(),
             warm: Vec::new(),
+            calls: (0, 0),
             date: Date::default(),
             requests: 0,
+            asked: Vec::new(),
             residents: Residents::default(),
             raw: 0,
             retrying: false,
+            throttled: Vec::new(),
             cpu_floor: 0,
             shared,
         };
@@ -142,6 +158,7 @@ impl Local {
     /// A turn begins.
     pub(crate) fn begin_turn(&mut self) {
         self.now = self.shared.clock.now();
+        self.shared.pulse.note(self.worker);
         if self.shared.current.generation() != self.generation {
             self.follow();
         }
@@ -165,8 +182,20 @@ impl Local {
         Shared::ms(self.now)
     }
 
+    /// What is short, so that nobody else is to be let in.
+    pub(crate) fn is_short(&self) -> Option<Short> {
+        let short = self.shared.pressure.short()?;
+        (self.shared.connections() > 0 && !self.is_draining()).then_some(short)
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
         self.shared.is_draining()
+    }
+
+    /// True if a connection ends with the request that it is about. Where another process serves by now there is time: the
+    /// next answer tells the client.
+    pub(crate) fn closes_idle(&self) -> bool {
+        self.shared.is_draining() && !self.shared.is_handed_over()
     }
 
     /// The `Date` of this second.
@@ -177,6 +206,16 @@ impl Local {
     pub(crate) fn make_id(&mut self) -> RequestId {
         self.requests += 1;
         RequestId::Made { run: self.shared.run, worker: self.worker, count: self.requests }
+    }
+
+    /// How many requests there were on this worker.
+    pub(crate) fn request_count(&self) -> u64 {
+        self.requests
+    }
+
+    /// True if an operator has asked this worker for something.
+    pub(crate) fn has_mail(&self) -> bool {
+        self.shared.commands.has_mail(self.worker)
     }
 
     // Timers.

@@ -5,7 +5,7 @@
 use std::io;
 
 use super::Local;
-use super::tasks::Purpose;
+use super::tasks::{Held, Purpose};
 use crate::clock::Nanos;
 use crate::exchange::Ends;
 use crate::guest::task::Call;
@@ -29,17 +29,22 @@ pub(crate) enum Raw {
     Exhausted(io::Error),
 }
 
+/// Nobody can serve who waits.
+fn turn_away(listener: &Listener) -> Raw {
+    match listener.accept() {
+        Accepted::Connection(..) => Raw::Refused,
+        Accepted::Nobody => Raw::Nobody,
+        Accepted::Exhausted(error) => Raw::Exhausted(error),
+    }
+}
+
 impl Local {
     /// Lets one connection in for `app`, if it may have one more.
     pub(crate) fn admit_raw(&mut self, app: &str, listener: &Listener) -> Raw {
         let found = self.registry.named(app).filter(|app| app.program.serves_connections());
         let Some(app) = found.cloned() else {
             // A deploy has taken the app away, or what served connections: nobody is kept waiting for that.
-            return match listener.accept() {
-                Accepted::Connection(..) => Raw::Refused,
-                Accepted::Nobody => Raw::Nobody,
-                Accepted::Exhausted(error) => Raw::Exhausted(error),
-            };
+            return turn_away(listener);
         };
         if !listener.has_waiting() {
             return Raw::Nobody;
@@ -59,16 +64,22 @@ impl Local {
         if !app.seat.raw.enter() {
             return Raw::Full;
         }
-        let Some((runner, place)) = self.new_runner(app) else {
-            app.seat.raw.leave(0, false);
-            return Raw::Full;
+        let crew = match self.new_crew(app) {
+            Ok(crew) => crew,
+            Err(held) => {
+                app.seat.raw.leave();
+                return match held {
+                    Held::Place | Held::Load => Raw::Full,
+                    Held::Failed(_) => turn_away(listener),
+                };
+            }
         };
         let (accepted, ends) = match listener.accept() {
             Accepted::Connection(Socket::Tcp(io), ends @ Ends { peer: Some(peer), .. }) => {
                 (AcceptedTcp::new(io, peer, lease), ends)
             }
             other => {
-                app.seat.raw.leave(0, false);
+                app.seat.raw.leave();
                 return match other {
                     Accepted::Exhausted(error) => Raw::Exhausted(error),
                     _ => Raw::Nobody,
@@ -82,7 +93,7 @@ impl Local {
         inner.facts.ends = ends;
         inner.facts.deadline = Nanos::MAX;
         drop(inner);
-        self.launch(runner, Some(place), app, &exchange, Call::Connection(accepted), None);
+        self.launch(crew, app, &exchange, Call::Connection(accepted), None);
         self.raw += 1;
         Raw::Begun
     }
@@ -91,7 +102,7 @@ impl Local {
     pub(super) fn connection_ended(&mut self, app: &App) {
         self.raw -= 1;
         self.shared.disconnect();
-        app.seat.raw.leave(0, false);
+        app.seat.raw.leave();
     }
 
     /// True while raw connections are served.

@@ -11,6 +11,7 @@ use super::{Local, TimerKey};
 use crate::clock::{MS, Nanos};
 use crate::guest::outcome::Outcome;
 use crate::guest::task::Call;
+use crate::observe::guest_log::Level;
 use crate::reactor::token::Slot;
 use crate::tenants::registry::{App, Registry};
 
@@ -57,9 +58,8 @@ impl Local {
     /// Other apps are served from now on: residents of versions that went are ended, new ones are started.
     pub(super) fn take_up_residents(&mut self, registry: &Registry) {
         let workers = self.shared.wakers.len().max(1) as u64;
-        let mine =
-            |app: &&Arc<App>| app.is_resident() && u64::from(app.id) % workers == u64::from(self.worker);
-        let wanted: Vec<Arc<App>> = registry.apps().iter().filter(mine).cloned().collect();
+        let mine = |app: &&Arc<App>| u64::from(app.id) % workers == u64::from(self.worker);
+        let wanted: Vec<Arc<App>> = registry.residents().iter().filter(mine).cloned().collect();
         let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.residents.all)
             .into_iter()
             .partition(|resident| wanted.iter().any(|app| app.version == resident.app.version));
@@ -76,6 +76,15 @@ impl Local {
             }
         }
         self.start_residents();
+    }
+
+    /// They run elsewhere from now on.
+    pub(crate) fn end_residents(&mut self) {
+        for resident in std::mem::take(&mut self.residents.all) {
+            if let Stage::Running(slot) = resident.stage {
+                self.cancel(slot);
+            }
+        }
     }
 
     /// The time has come to look for residents that are to start.
@@ -95,13 +104,14 @@ impl Local {
             if due > now {
                 continue;
             }
-            let stage = match self.new_runner(&app) {
-                Some((runner, place)) => {
+            let stage = match self.new_crew(&app) {
+                Ok(crew) => {
                     let exchange = self.lend_exchange();
                     exchange.lock().facts.id = self.make_id();
-                    Stage::Running(self.launch(runner, Some(place), &app, &exchange, Call::Run, None))
+                    Stage::Running(self.launch(crew, &app, &exchange, Call::Run, None))
                 }
-                None => Stage::Due(now + BACKOFF_MIN),
+                // What loads has a backoff of its own.
+                Err(_) => Stage::Due(now + BACKOFF_MIN),
             };
             if let Some(resident) = self.residents.all.get_mut(at) {
                 resident.stage = stage;
@@ -128,32 +138,46 @@ impl Local {
 
     /// A resident's call is over.
     pub(super) fn resident_ended(&mut self, app: &App, outcome: &Outcome) {
+        if *outcome != Outcome::Returned(0) {
+            let detail = outcome.detail().unwrap_or("it returned an error");
+            return self.resident_failed(app, outcome.word(), detail);
+        }
+        let found = self.residents.all.iter_mut().find(|resident| resident.app.version == app.version);
+        let Some(resident) = found else { return };
+        resident.stage = Stage::Done;
+        let text = "the resident has ended well: it is not started again";
+        tracing::info!(app = &*app.program.name, "{text}");
+        if let Some(log) = &app.seat.log {
+            log.tell(Level::Info, app.number, text);
+        }
+    }
+
+    /// It is started again, after a while.
+    pub(super) fn resident_failed(&mut self, app: &App, word: &str, detail: &str) {
         let now = self.now;
         let draining = self.is_draining();
         let found = self.residents.all.iter_mut().find(|resident| resident.app.version == app.version);
         let Some(resident) = found else { return };
         let name = &*app.program.name;
-        if *outcome == Outcome::Returned(0) {
-            resident.stage = Stage::Done;
-            tracing::info!(app = name, "the resident has ended well: it is not started again");
-            return;
-        }
         if now.saturating_sub(resident.began) >= STEADY {
             resident.failures = 0;
         }
         resident.failures = resident.failures.saturating_add(1);
         let wait = backoff(resident.failures);
         resident.stage = Stage::Due(now.saturating_add(wait));
-        let detail = outcome.detail().unwrap_or("it returned an error");
         let (failures, wait_ms) = (resident.failures, wait / MS);
         tracing::warn!(
             app = name,
-            error = outcome.word(),
+            error = word,
             detail,
             failures,
             wait_ms,
             "the resident has failed: it is started again"
         );
+        if let Some(log) = &app.seat.log {
+            let text = format!("the resident has failed ({word}: {detail}): it is started again in {wait_ms} ms");
+            log.tell(Level::Warn, app.number, &text);
+        }
         if !draining {
             self.watch_residents();
         }

@@ -1,18 +1,21 @@
 //! Tasks of a worker: admission, starting, running one slice, waking, cancelling.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidegate_proto::timers::TimerId;
 
+use super::waiting::{LineId, Waiter};
 use super::{KEEP_MAX, Local, TimerKey};
 use crate::clock::{MS, Nanos};
 use crate::config::Instances;
+use crate::exchange::waits::{self, Waits};
 use crate::exchange::{Exchange, Stage};
 use crate::guest::crash::Crash;
+use crate::guest::loading::{LoadFailure, NoCode};
 use crate::guest::mounts::Mounts;
-use crate::guest::outcome::{Outcome, WALL_LIMIT};
+use crate::guest::outcome::{CANCELLED, Outcome, WALL_LIMIT};
 use crate::guest::places::Place;
+use crate::guest::program::Code;
 use crate::guest::scheduler::{AppId, Join};
 use crate::guest::state::Outside;
 use crate::guest::task::{Call, Job, Ran, Runner};
@@ -20,11 +23,15 @@ use crate::guest::wake::Alarm;
 use crate::observe::failures::Failed;
 use crate::observe::guest_log::Level;
 use crate::reactor::token::Slot;
-use crate::tenants::admission::Admission;
+use crate::tenants::admission::{Admission, Full};
 use crate::tenants::registry::{App, Registry};
 
 /// How soon a request that found no place looks again.
 const PLACES_RETRY: Nanos = MS;
+
+/// What an app with a share of the CPU may have ready before more of what waits is let in: it would hold places and do
+/// nothing.
+const THROTTLED_READY_MAX: usize = 2;
 
 /// How long a guest that computes keeps its turn among those of its app that do so too.
 const LONG_TURN: Nanos = 20 * MS;
@@ -57,9 +64,23 @@ pub(crate) struct Task {
     turn_used: Nanos,
     /// When it has to be over although its answer is complete.
     overtime: Nanos,
+    /// What it waits for besides what is in its exchange.
+    waits: Waits,
 }
 
 impl Task {
+    pub(super) fn entered(&self) -> Nanos {
+        self.entered
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    pub(super) fn waits(&self) -> Waits {
+        self.waits
+    }
+
     /// Runs the guest. Beside what came of it: whether another thread woke it meanwhile.
     fn poll(&mut self) -> (Ran, bool) {
         let Some(alarm) = &self.alarm else { return (self.runner.poll(), false) };
@@ -90,12 +111,36 @@ pub(super) struct Warm {
 }
 
 /// How a request begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Begin {
     Running(Slot),
     Waiting(u64),
     Shed { retry_after_s: u32 },
+    /// Its app's code can not be loaded.
+    Failed(LoadFailure),
 }
+
+/// What a call is made with.
+pub(super) struct Crew {
+    runner: Runner,
+    /// For a new instance. A warm runner has its own.
+    code: Option<Arc<Code>>,
+    place: Option<Place>,
+}
+
+/// Why a call can not be made now.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// There is no place for another instance.
+    Place,
+    /// The code is being loaded; the worker is woken when it is there.
+    Load,
+    /// It can not be.
+    Failed(LoadFailure),
+}
+
+/// What became of a request that waited: its task, or why its app's code is not there.
+pub(crate) type Admitted = (Slot, Result<Slot, LoadFailure>);
 
 /// What one slice came to.
 pub(crate) struct Step {
@@ -115,14 +160,35 @@ impl Local {
         exchange: &Arc<Exchange>,
         due: Nanos,
     ) -> Begin {
-        match app.seat.gate.arrive(due.saturating_sub(self.now)) {
+        let (gate, left) = (&app.seat.gate, due.saturating_sub(self.now));
+        let throttled = app.seat.quota.throttled_until(self.now);
+        let admission = match throttled {
+            None => gate.arrive(self.now, left),
+            Some(until) => gate.wait(self.now, left, until.saturating_sub(self.now)),
+        };
+        match admission {
             Admission::Shed { retry_after_s } => Begin::Shed { retry_after_s },
-            Admission::Wait => Begin::Waiting(self.waiting.join(app, session)),
-            Admission::Go => match self.start(session, app, exchange) {
-                Some(task) => Begin::Running(task),
-                None => {
-                    app.seat.gate.back_to_queue();
+            Admission::Wait => {
+                if let Some(until) = throttled {
+                    self.wait_for_cpu(app.id, until);
+                } else if app.seat.gate.has_room() {
+                    // It waits only because others do: for code, or for places. They may be another worker's.
                     self.retry_places();
+                }
+                Begin::Waiting(self.waiting.join(app, session))
+            }
+            Admission::Go => match self.start(session, app, exchange) {
+                Ok(task) => Begin::Running(task),
+                Err(Held::Failed(failure)) => {
+                    self.leave_unserved(app);
+                    Begin::Failed(failure)
+                }
+                Err(held) => {
+                    if matches!(held, Held::Load) {
+                        app.seat.metrics.shard(self.worker).cold();
+                    }
+                    app.seat.gate.back_to_queue(self.now);
+                    self.wait_for(&held);
                     Begin::Waiting(self.waiting.join(app, session))
                 }
             },
@@ -135,49 +201,122 @@ impl Local {
     }
 
     /// Starts what may start of the requests that wait. `take` says whether a session still waits with that ticket
-    /// and lends its exchange. Returns the sessions whose requests have begun, with their tasks.
+    /// and lends its exchange. Returns the sessions whose requests wait no more.
     pub(crate) fn admit_waiting(
         &mut self,
         mut take: impl FnMut(Slot, u64) -> Option<Arc<Exchange>>,
-    ) -> Vec<(Slot, Slot)> {
-        let mut started = Vec::new();
-        for app in self.waiting.apps() {
-            while let Some(waiter) = self.waiting.first(app) {
-                let (session, gate) = (waiter.session, &waiter.app.seat.gate);
-                let Some(exchange) = take(session, waiter.ticket) else { continue };
-                if exchange.lock().facts.deadline <= self.now {
-                    // Its session's timer is about to tell the client so.
-                    continue;
-                }
-                if !gate.enter_from_queue() {
-                    self.waiting.rejoin(waiter);
-                    break;
-                }
-                match self.start(session, &waiter.app, &exchange) {
-                    Some(task) => started.push((session, task)),
-                    None => {
-                        gate.back_to_queue();
-                        self.waiting.rejoin(waiter);
-                        self.retry_places();
-                        break;
-                    }
-                }
-            }
+    ) -> Vec<Admitted> {
+        let mut admitted = Vec::new();
+        // They take turns: what one waits for, others may wait for as well.
+        let mut lines = self.waiting.lines();
+        while !lines.is_empty() {
+            lines.retain(|line| self.admit_first(*line, &mut take, &mut admitted));
         }
-        started
+        admitted
     }
 
-    /// Starts a task. `None`: there is no place for another instance.
-    fn start(&mut self, session: Slot, app: &Arc<App>, exchange: &Arc<Exchange>) -> Option<Slot> {
-        let (runner, place) = self.runner_for(app)?;
-        Some(self.launch(runner, place, app, exchange, Call::Request, Some(session)))
+    /// Starts the first of a line who still waits. False: nobody of that line may go now.
+    fn admit_first(
+        &mut self,
+        line: LineId,
+        take: &mut impl FnMut(Slot, u64) -> Option<Arc<Exchange>>,
+        admitted: &mut Vec<Admitted>,
+    ) -> bool {
+        while let Some(Waiter { app, session, ticket }) = self.waiting.first(line).cloned() {
+            let waits = take(session, ticket);
+            // Of one that is overdue, its session's timer is about to tell the client so.
+            let Some(exchange) = waits.filter(|exchange| exchange.lock().facts.deadline > self.now) else {
+                self.waiting.leave(line, false);
+                continue;
+            };
+            if self.is_short_of_cpu(&app) {
+                return false;
+            }
+            let gate = &app.seat.gate;
+            let entered = gate.enter_from_queue();
+            self.waiting.set_turned_away(line, entered == Err(Full::Above));
+            if entered.is_err() {
+                return false;
+            }
+            match self.start(session, &app, &exchange) {
+                Ok(task) => {
+                    gate.moved(self.now);
+                    admitted.push((session, Ok(task)));
+                }
+                Err(Held::Failed(failure)) => {
+                    self.leave_unserved(&app);
+                    admitted.push((session, Err(failure)));
+                }
+                Err(held) => {
+                    gate.back_to_queue(self.now);
+                    self.wait_for(&held);
+                    return false;
+                }
+            }
+            self.waiting.leave(line, true);
+            return true;
+        }
+        false
+    }
+
+    /// True if the app has used up its share of the CPU, or what it has ready to run is enough to use it up. It is looked
+    /// at again when there is some.
+    fn is_short_of_cpu(&mut self, app: &App) -> bool {
+        if let Some(until) = app.seat.quota.throttled_until(self.now) {
+            self.wait_for_cpu(app.id, until);
+            return true;
+        }
+        app.seat.quota.limits_cpu() && self.scheduler.ready_of(app.id) >= THROTTLED_READY_MAX
+    }
+
+    /// An app has used up its share of the CPU: there is another look once it has some again.
+    fn wait_for_cpu(&mut self, app: AppId, until: Nanos) {
+        if !self.throttled.contains(&app) {
+            self.throttled.push(app);
+            self.set_timer(until, TimerKey::Refill(app));
+        }
+    }
+
+    /// An app may have some of its share of the CPU again. Who waits in its line has been looked at in this turn.
+    pub(crate) fn refill_timer(&mut self, app: AppId) {
+        self.throttled.retain(|throttled| *throttled != app);
+        self.scheduler.release(app);
+    }
+
+    /// A request that had been let in is over before it began.
+    fn leave_unserved(&self, app: &App) {
+        if app.seat.gate.leave() {
+            self.shared.wake_all();
+        }
+    }
+
+    /// Sees to it that there is another look.
+    fn wait_for(&mut self, held: &Held) {
+        // Who loads wakes this worker.
+        if matches!(held, Held::Place) {
+            self.retry_places();
+        }
+    }
+
+    /// Starts a task.
+    fn start(&mut self, session: Slot, app: &Arc<App>, exchange: &Arc<Exchange>) -> Result<Slot, Held> {
+        let crew = self.crew_for(app)?;
+        Ok(self.launch(crew, app, exchange, Call::Request, Some(session)))
+    }
+
+    /// Starts a health request. None: there is no room for it now.
+    pub(super) fn start_probe(&mut self, app: &Arc<App>, exchange: &Arc<Exchange>) -> Result<Slot, Option<String>> {
+        match self.crew_for(app) {
+            Ok(crew) => Ok(self.launch(crew, app, exchange, Call::Request, None)),
+            Err(Held::Failed(failure)) => Err(Some(failure.reason.to_string())),
+            Err(Held::Place | Held::Load) => Err(None),
+        }
     }
 
     /// Starts a task.
     pub(super) fn launch(
         &mut self,
-        mut runner: Runner,
-        place: Option<Place>,
+        crew: Crew,
         app: &Arc<App>,
         exchange: &Arc<Exchange>,
         call: Call,
@@ -196,10 +335,13 @@ impl Local {
         exchange.slice.set_budget(cpu);
         let outside = Outside { hub: Arc::clone(&self.hub), access: Arc::clone(&app.access) };
         let (program, exchange) = (Arc::clone(&app.program), Arc::clone(exchange));
-        runner.begin(Job { program, exchange: Arc::clone(&exchange), outside, call, place });
+        let Crew { mut runner, code, place } = crew;
+        let metrics = app.seat.metrics.shard(self.worker);
+        if place.is_some() { metrics.created() } else { metrics.reused() }
+        runner.begin(Job { program, exchange: Arc::clone(&exchange), outside, call, code, place });
         let now = self.now;
         let waits =
-            app.program.mounts.is_some() || app.access.allows_anything() || purpose != Purpose::Request;
+            app.program.mounts.is_some() || app.program.kv.is_some() || app.access.allows_anything() || purpose != Purpose::Request;
         let bell = waits.then_some(&self.bell);
         let task = self.tasks.insert_with(|slot| Task {
             runner,
@@ -213,37 +355,67 @@ impl Local {
             ready: true,
             turn_used: 0,
             overtime: Nanos::MAX,
+            waits: Waits::default(),
         });
         self.scheduler.push(app.id, app.weight, task, Join::Short);
+        if app.seat.quota.limits_cpu() {
+            // It may be due before it has had a turn.
+            self.arm(task);
+        }
         task
     }
 
-    /// A runner for a new instance, and the instance's place. None: there is none.
-    pub(super) fn new_runner(&mut self, app: &App) -> Option<(Runner, Place)> {
-        let place = self.take_place(app)?;
-        let runner =
-            self.cold.pop().unwrap_or_else(|| Runner::new(self.shared.reaper.clone(), self.shared.mode()));
-        Some((runner, place))
+    /// Sets the timer of a task that has not run yet.
+    fn arm(&mut self, slot: Slot) {
+        let Some(due) = self.tasks.get_mut(slot).map(|task| task.exchange.lock().facts.deadline) else { return };
+        let timer = (due != Nanos::MAX).then(|| (self.set_timer(due, TimerKey::Task(slot)), due));
+        if let Some(task) = self.tasks.get_mut(slot) {
+            task.timer = timer;
+        }
     }
 
-    fn runner_for(&mut self, app: &App) -> Option<(Runner, Option<Place>)> {
+    /// What a call of a new instance takes.
+    pub(super) fn new_crew(&mut self, app: &App) -> Result<Crew, Held> {
+        let code = self.shared.loading.code(&app.program, self.worker, self.now).map_err(|none| match none {
+            NoCode::Loading => Held::Load,
+            NoCode::Failed(failure) => Held::Failed(failure),
+        })?;
+        let place = self.take_place(app).ok_or(Held::Place)?;
+        let runner =
+            self.cold.pop().unwrap_or_else(|| Runner::new(self.shared.reaper.clone(), self.shared.mode()));
+        Ok(Crew { runner, code: Some(code), place: Some(place) })
+    }
+
+    fn crew_for(&mut self, app: &App) -> Result<Crew, Held> {
         if matches!(app.program.instances, Instances::Reuse(_))
             && let Some(runner) = self.warm_of(app).and_then(Vec::pop)
         {
-            return Some((runner, None));
+            app.program.slot.touch(self.now);
+            return Ok(Crew { runner, code: None, place: None });
         }
-        let (runner, place) = self.new_runner(app)?;
-        Some((runner, Some(place)))
+        self.new_crew(app)
     }
 
-    /// The instances of this version that wait for a request. None: it is not served any more.
+    /// The instances of this version that wait for a request. None: there were none yet.
     fn warm_of(&mut self, app: &App) -> Option<&mut Vec<Runner>> {
         let at = self.warm.binary_search_by_key(&app.version, |warm| warm.app.version).ok()?;
         self.warm.get_mut(at).map(|warm| &mut warm.runners)
     }
 
+    /// Keeps an instance for another request, unless its version is not served any more.
+    fn keep_warm(&mut self, app: &Arc<App>, runner: Runner) {
+        let version = app.version;
+        match self.warm.binary_search_by_key(&version, |warm| warm.app.version) {
+            Ok(at) => self.warm[at].runners.push(runner),
+            Err(at) if self.registry.serves(version) => {
+                self.warm.insert(at, Warm { app: Arc::clone(app), runners: vec![runner] });
+            }
+            Err(_) => self.reap(runner),
+        }
+    }
+
     /// Looks for places again soon, whatever else happens.
-    fn retry_places(&mut self) {
+    pub(super) fn retry_places(&mut self) {
         if !self.retrying {
             self.retrying = true;
             self.set_timer(self.now + PLACES_RETRY, TimerKey::Places);
@@ -258,6 +430,13 @@ impl Local {
     /// Places in the pools. If there are none, idle instances are given up, here and by other workers; the places come
     /// free once those are dropped.
     fn take_place(&mut self, app: &App) -> Option<Place> {
+        if app.seat.share.lacks_memory() {
+            let told = self.shared.places.want_memory();
+            if !self.give_up_memory() && told {
+                self.shared.wake_others(self.worker);
+            }
+            return None;
+        }
         let place = app.seat.share.take(app.program.cost);
         if place.is_none() {
             let told = self.shared.places.want();
@@ -268,17 +447,40 @@ impl Local {
         place
     }
 
-    /// Gives up an idle instance if a worker found no place for a new one.
+    /// Gives up an idle instance if a worker found no place for a new one, and those of programs whose code is to go.
     pub(crate) fn help_out(&mut self) {
         if self.shared.places.is_wanted() {
             self.give_up_idle();
         }
+        if self.shared.places.is_memory_wanted() {
+            self.give_up_memory();
+        }
+        let calls = (self.shared.loading.residency().calls(), self.shared.pressure.calls());
+        if calls != self.calls {
+            let all = calls.1 != self.calls.1;
+            self.calls = calls;
+            if all { self.give_up_all_idle() } else { self.give_up_leaving() }
+        }
+    }
+
+    /// Gives up the idle instances of programs that others need the room of.
+    fn give_up_leaving(&mut self) {
+        let leaving = self.warm.iter_mut().filter(|warm| warm.app.program.slot.is_leaving());
+        let runners: Vec<Runner> = leaving.flat_map(|warm| std::mem::take(&mut warm.runners)).collect();
+        runners.into_iter().for_each(|runner| self.reap(runner));
     }
 
     /// Gives up one idle instance of an app that holds more than its share. False: there is none.
     fn give_up_idle(&mut self) -> bool {
         let over = |warm: &&mut Warm| !warm.runners.is_empty() && warm.app.seat.share.is_exceeded();
         let runner = self.warm.iter_mut().find(over).and_then(|warm| warm.runners.pop());
+        runner.map(|runner| self.reap(runner)).is_some()
+    }
+
+    /// Gives up one idle instance that holds memory which others of its tenant's want. False: there is none.
+    fn give_up_memory(&mut self) -> bool {
+        let wanted = |warm: &&mut Warm| !warm.runners.is_empty() && warm.app.seat.share.is_memory_wanted();
+        let runner = self.warm.iter_mut().find(wanted).and_then(|warm| warm.runners.pop());
         runner.map(|runner| self.reap(runner)).is_some()
     }
 
@@ -290,16 +492,9 @@ impl Local {
 
     /// Other apps are served from now on. The instances of those that are not any more are given up.
     pub(super) fn take_up(&mut self, registry: &Registry) {
-        let kept = std::mem::take(&mut self.warm).into_iter();
-        let mut kept: HashMap<u64, Vec<Runner>> = kept.map(|warm| (warm.app.version, warm.runners)).collect();
-        let reusing =
-            registry.apps().iter().filter(|app| matches!(app.program.instances, Instances::Reuse(_)));
-        self.warm = reusing
-            .map(|app| Warm { app: Arc::clone(app), runners: kept.remove(&app.version).unwrap_or_default() })
-            .collect();
-        self.warm.sort_unstable_by_key(|warm| warm.app.version);
+        let gone = self.warm.extract_if(.., |warm| !registry.serves(warm.app.version)).collect::<Vec<_>>();
         self.take_up_residents(registry);
-        kept.into_values().flatten().for_each(|runner| self.reap(runner));
+        gone.into_iter().flat_map(|warm| warm.runners).for_each(|runner| self.reap(runner));
     }
 
     /// Drops a runner away from the loop.
@@ -324,14 +519,20 @@ impl Local {
         next.and_then(|slot| self.tasks.get_mut(slot)).is_some_and(|task| task.exchange.slice.has_yielded())
     }
 
-    /// Whose turn it is. What was cancelled while it was ready is passed over.
+    /// Whose turn it is. What was cancelled while it was ready is passed over; an app without CPU time is held until it has
+    /// some.
     fn next_ready(&mut self) -> Option<(AppId, Slot)> {
         loop {
             let (app, slot) = self.scheduler.pop()?;
-            if self.tasks.get_mut(slot).is_some() {
+            let Some(task) = self.tasks.get_mut(slot) else {
+                self.scheduler.charge(app, 0);
+                continue;
+            };
+            let Some(until) = task.app.seat.quota.throttled_until(self.now) else {
                 return Some((app, slot));
-            }
-            self.scheduler.charge(app, 0);
+            };
+            self.scheduler.hold(app, slot);
+            self.wait_for_cpu(app, until);
         }
     }
 
@@ -342,10 +543,14 @@ impl Local {
         task.ready = false;
         self.shared.ticker.guest_runs();
         task.exchange.slice.begin(self.now, self.cpu_floor);
+        waits::take();
         let (ran, woken) = task.poll();
+        task.waits = waits::take();
         self.now = self.shared.clock.now();
         let used = task.exchange.slice.end(self.now);
         self.cpu_floor += used;
+        task.app.seat.quota.charge(self.now, used);
+        task.app.seat.metrics.shard(self.worker).cpu(used);
         let session = task.session;
         let (outcome, crash, sound) = match ran {
             Ran::Pending => (None, None, true),
@@ -376,6 +581,9 @@ impl Local {
                     self.make_ready(slot);
                 }
             }
+        }
+        if !self.asked.is_empty() {
+            self.look_at_probes(slot, outcome.as_ref());
         }
         let step = Step { session, outcome, crash };
         self.scheduler.charge(app, used);
@@ -484,6 +692,21 @@ impl Local {
         self.cancel(slot);
     }
 
+    /// An operator ends a task that no connection waits for: a request after its answer, a raw connection, a resident, which
+    /// is started again.
+    pub(crate) fn cancel_on_demand(&mut self, slot: Slot) {
+        const DETAIL: &str = "an operator cancelled it";
+        let Some(task) = self.tasks.get_mut(slot) else { return };
+        if task.purpose == Purpose::Resident {
+            let app = Arc::clone(&task.app);
+            self.cancel(slot);
+            self.resident_failed(&app, CANCELLED.code, DETAIL);
+        } else {
+            task.log_late(CANCELLED.code, Some(DETAIL));
+            self.cancel(slot);
+        }
+    }
+
     /// Ends a task whose call goes on: its fiber is unwound, away from the loop.
     pub(crate) fn cancel(&mut self, slot: Slot) {
         if let Some(task) = self.tasks.get_mut(slot) {
@@ -500,17 +723,14 @@ impl Local {
         if !sound {
             self.reap(task.runner);
         } else if task.runner.is_warm() {
-            match self.warm_of(&task.app) {
-                Some(warm) => warm.push(task.runner),
-                None => self.reap(task.runner),
-            }
+            self.keep_warm(&task.app, task.runner);
         } else if self.cold.len() < KEEP_MAX {
             self.cold.push(task.runner);
         }
         let stayed = self.now.saturating_sub(task.entered);
         match task.purpose {
             Purpose::Request => {
-                if task.app.seat.gate.leave(stayed, sound) {
+                if task.app.seat.gate.end(self.now, stayed, sound) {
                     self.shared.wake_all();
                 }
             }

@@ -1,6 +1,7 @@
 //! Requests that wait for admission, in the order they came, by app.
 //!
-//! All versions of an app stand in one line, as they share one gate; each request keeps the version it came for.
+//! All versions of an app share one gate, and each has a line of its own: one whose code is still to be loaded keeps none
+//! of the others'.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -18,14 +19,27 @@ pub(super) struct Waiter {
     pub(super) ticket: u64,
 }
 
+/// Whose line it is: an app's number, and a version.
+pub(super) type LineId = (AppId, u64);
+
+/// The line of one version.
+#[derive(Debug, Default)]
+struct Line {
+    waiters: VecDeque<Waiter>,
+    /// When one of it went last, or when it began, as turns are counted.
+    turn: u64,
+    /// Its first one found no room at the gate above its app's: whoever comes to that gate waits behind it.
+    turned_away: bool,
+}
+
 /// A worker's waiting lines, none of them empty. A waiter that gave up stays in its line until its turn, and is told
 /// apart by its ticket.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    lines: BTreeMap<AppId, VecDeque<Waiter>>,
+    lines: BTreeMap<LineId, Line>,
     tickets: u64,
-    /// Which app is asked first changes from time to time, so that none is always last.
-    rounds: usize,
+    /// Counts who joined and who went.
+    turns: u64,
 }
 
 impl Waiting {
@@ -33,37 +47,55 @@ impl Waiting {
         self.lines.is_empty()
     }
 
-    /// Joins the end of the app's line. Returns the ticket.
+    /// Joins the end of the version's line. Returns the ticket.
     pub(super) fn join(&mut self, app: &Arc<App>, session: Slot) -> u64 {
         self.tickets += 1;
+        self.turns += 1;
         let waiter = Waiter { app: Arc::clone(app), session, ticket: self.tickets };
-        self.lines.entry(app.id).or_default().push_back(waiter);
+        let turn = self.turns;
+        let line =
+            self.lines.entry((app.id, app.version)).or_insert_with(|| Line { turn, ..Line::default() });
+        line.waiters.push_back(waiter);
         self.tickets
     }
 
-    /// Back to the front: its turn came and something else was missing.
-    pub(super) fn rejoin(&mut self, waiter: Waiter) {
-        self.lines.entry(waiter.app.id).or_default().push_front(waiter);
+    /// Lines that somebody stands in, first the one whose turn was the longest ago.
+    pub(super) fn lines(&self) -> Vec<LineId> {
+        let mut lines: Vec<_> = self.lines.iter().map(|(id, line)| (line.turn, *id)).collect();
+        lines.sort_unstable();
+        lines.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// Apps that somebody waits for, another one first each time.
-    pub(super) fn apps(&mut self) -> Vec<AppId> {
-        let mut apps: Vec<_> = self.lines.keys().copied().collect();
-        if !apps.is_empty() {
-            self.rounds = self.rounds.wrapping_add(1);
-            let first = self.rounds % apps.len();
-            apps.rotate_left(first);
-        }
-        apps
+    /// The first in a line, who stays there.
+    pub(super) fn first(&self, id: LineId) -> Option<&Waiter> {
+        self.lines.get(&id).and_then(|line| line.waiters.front())
     }
 
-    /// The first in the app's line.
-    pub(super) fn first(&mut self, app: AppId) -> Option<Waiter> {
-        let line = self.lines.get_mut(&app)?;
-        let first = line.pop_front();
-        if line.is_empty() {
-            self.lines.remove(&app);
+    /// The first in a line leaves it. `went`: it was its turn.
+    pub(super) fn leave(&mut self, id: LineId, went: bool) {
+        self.turns += 1;
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        let left = line.waiters.pop_front();
+        if went {
+            line.turn = self.turns;
         }
-        first
+        if line.waiters.is_empty() {
+            let turned_away = self.lines.remove(&id).is_some_and(|line| line.turned_away);
+            if let Some(waiter) = left.filter(|_| turned_away) {
+                waiter.app.seat.gate.let_in_again();
+            }
+        }
+    }
+
+    /// Whether it is the gate above its app's that the first one in a line waits for.
+    pub(super) fn set_turned_away(&mut self, id: LineId, turned_away: bool) {
+        let Some(line) = self.lines.get_mut(&id).filter(|line| line.turned_away != turned_away) else {
+            return;
+        };
+        line.turned_away = turned_away;
+        if let Some(waiter) = line.waiters.front() {
+            let gate = &waiter.app.seat.gate;
+            if turned_away { gate.turn_away() } else { gate.let_in_again() }
+        }
     }
 }

@@ -80,7 +80,7 @@ fn source(opened: &mut Opened) -> Done<From<'_>> {
     match opened {
         Opened::Tcp(tcp) => Ok(From::Tcp(tcp)),
         Opened::Fetch(fetch) => Ok(From::Fetch(fetch)),
-        Opened::Udp(_) | Opened::Names(_) => Err(ENOTSUP),
+        Opened::Udp(_) | Opened::Names(_) | Opened::Stored(_) => Err(ENOTSUP),
     }
 }
 
@@ -88,7 +88,7 @@ fn sink(opened: &mut Opened) -> Done<To<'_>> {
     match opened {
         Opened::Tcp(tcp) => Ok(To::Tcp(tcp)),
         Opened::Fetch(fetch) => Ok(To::Fetch(fetch)),
-        Opened::Udp(_) | Opened::Names(_) => Err(ENOTSUP),
+        Opened::Udp(_) | Opened::Names(_) | Opened::Stored(_) => Err(ENOTSUP),
     }
 }
 

@@ -107,7 +107,7 @@ fn pack(inner: &Inner, handles: &Handles, out: &mut [u8]) -> Option<u32> {
     let params = facts.params.iter().map(|(name, range)| (name.as_bytes(), path.get(range).unwrap_or(&[])));
     RequestHead {
         http_minor: u8::from(head.version() == Version::Http11),
-        secure: false,
+        secure: facts.secure,
         has_body: facts.has_body,
         request_body: handles.request_body(),
         response_body: handles.response_body(),

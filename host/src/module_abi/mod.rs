@@ -1,4 +1,5 @@
-//! The host's side of the module ABI: what `tidegate_v1`, `tidegate_fetch_v1` and WASI preview 1 offer to a guest.
+//! The host's side of the module ABI: what `tidegate_v1`, `tidegate_fetch_v1`, `tidegate_kv_v1` and WASI preview 1 offer to
+//! a guest.
 //!
 //! Every pointer, length, handle and state is checked before anything is done. A pointer that leaves memory is a trap;
 //! everything else that a guest gets wrong is an error number. Every call does a bounded amount of work, and spends it
@@ -8,6 +9,7 @@ mod body;
 mod fetch;
 mod forward;
 mod head;
+mod kv;
 mod memory;
 mod misc;
 mod opened;
@@ -33,6 +35,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<GuestState>) -> Result<()> {
     misc::add_to_linker(linker)?;
     sockets::add_to_linker(linker)?;
     fetch::add_to_linker(linker)?;
+    kv::add_to_linker(linker)?;
     wasi::add_to_linker(linker)
 }
 

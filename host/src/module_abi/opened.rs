@@ -14,7 +14,7 @@ use tidegate_abi::socket::{ENTRY_BYTES, entry};
 use wasmtime::Result;
 
 use super::head::field_list;
-use super::{Done, answer, fetch, system_errno};
+use super::{Done, answer, fetch, kv, system_errno};
 use crate::clock::Nanos;
 use crate::guest::cost::{moved, spend};
 use crate::guest::module::Opened;
@@ -36,6 +36,7 @@ pub(super) fn read(state: &mut GuestState, place: usize, into: &mut [u8]) -> Res
         }
         Some(Opened::Names(names)) => read_names(names, into),
         Some(Opened::Fetch(fetch)) => fetch::read(fetch, into),
+        Some(Opened::Stored(stored)) => kv::read(stored, into),
         None => Err(EBADF),
     };
     spend(state, moved(*read.as_ref().unwrap_or(&0)))?;
@@ -64,7 +65,7 @@ pub(super) fn write(state: &mut GuestState, place: usize, from: &[u8]) -> Result
             sent.map(|()| from.len()).map_err(system_errno)
         }
         Some(Opened::Fetch(fetch)) => fetch::write(fetch, from.get(..MOVED_BYTES_MAX).unwrap_or(from)),
-        Some(Opened::Names(_)) | None => Err(EBADF),
+        Some(Opened::Names(_) | Opened::Stored(_)) | None => Err(EBADF),
     };
     spend(state, moved(*written.as_ref().unwrap_or(&0)))?;
     Ok(answer(written))
@@ -78,7 +79,7 @@ pub(super) fn finish(state: &mut GuestState, place: usize, trailers: &[u8]) -> R
         (Some(Opened::Tcp(tcp)), _) => tcp.finish().map_err(system_errno),
         (Some(Opened::Fetch(fetch)), fields) => fields.and_then(|fields| fetch::finish(fetch, fields)),
         (Some(Opened::Udp(_)), _) => Err(ENOTSUP),
-        (Some(Opened::Names(_)) | None, _) => Err(EBADF),
+        (Some(Opened::Names(_) | Opened::Stored(_)) | None, _) => Err(EBADF),
     };
     Ok(answer(finished.map(|()| 0)))
 }
@@ -101,6 +102,7 @@ pub(super) fn fault(opened: &mut Opened) -> Option<Errno> {
         Opened::Udp(udp) => udp.now().err().map(system_errno),
         Opened::Names(names) => names.take(0).err().map(system_errno),
         Opened::Fetch(fetch) => fetch::fault(fetch),
+        Opened::Stored(stored) => kv::fault(stored),
     }
     .filter(|errno| *errno != EAGAIN)
 }
@@ -122,6 +124,7 @@ pub(super) fn readiness(
             Poll::Ready(Err(_)) => failed(interest),
         },
         Opened::Fetch(fetch) => fetch::readiness(fetch, interest, cx),
+        Opened::Stored(stored) => kv::readiness(stored, interest, cx),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod fetch;
 mod forwarding;
+mod kv;
 mod sockets;
 
 use std::sync::Arc;
@@ -55,6 +56,13 @@ fn guest(calls: &str) -> String {
         (import "tidegate_fetch_v1" "request" (func $fetch (param i32 i32 i32 i32) (result i32)))
         (import "tidegate_fetch_v1" "head" (func $head (param i32 i32 i32) (result i32)))
         (import "tidegate_fetch_v1" "reason" (func $reason (param i32 i32 i32) (result i32)))
+        (import "tidegate_kv_v1" "get" (func $kv_get (param i32 i32) (result i32)))
+        (import "tidegate_kv_v1" "set" (func $kv_set (param i32 i32 i32 i32) (result i32)))
+        (import "tidegate_kv_v1" "delete" (func $kv_delete (param i32 i32) (result i32)))
+        (import "tidegate_kv_v1" "exists" (func $kv_exists (param i32 i32) (result i32)))
+        (import "tidegate_kv_v1" "increment" (func $kv_increment (param i32 i32 i64) (result i32)))
+        (import "tidegate_kv_v1" "swap" (func $kv_swap (param i32 i32 i32 i32 i32 i32 i32) (result i32)))
+        (import "tidegate_kv_v1" "list" (func $kv_list (param i32 i32 i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "random_get" (func $random_get (param i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "clock_time_get" (func $clock (param i32 i64 i32) (result i32)))
         (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
@@ -81,6 +89,8 @@ struct Bench {
     poll: mio::Poll,
     outside: Outside,
     tally: Arc<Tally>,
+    /// What the app keeps in the key-value store.
+    kv: Option<Arc<crate::kv::Access>>,
 }
 
 impl Bench {
@@ -101,7 +111,8 @@ impl Bench {
         let clock = Clock::start();
         let compiler = Compiler::this_binary(engine::Mode::Production).unwrap();
         let (cache, file_threads) = (Cache::none(), FileThreads::default());
-        let loader = Loader { engine, linkers, compiler, cache, clock, file_threads };
+        let residency = Arc::default();
+        let loader = Loader { engine, linkers, compiler, cache, clock, file_threads, residency };
         let poll = mio::Poll::new().unwrap();
         let hub = Hub::new(poll.registry().try_clone().unwrap(), clock, Resolver::new(&[]));
         let connect = rules.iter().map(|rule| Rule::parse(rule).unwrap()).collect();
@@ -109,7 +120,7 @@ impl Bench {
         let policy = Policy::new(&settings, OwnAddresses::default());
         let tally = Arc::new(Tally::default());
         let access = Access::new("test".into(), 1, policy, limits, Arc::clone(&tally));
-        Self { loader, exchange: Exchange::new(clock), poll, outside: Outside { hub, access }, tally }
+        Self { loader, exchange: Exchange::new(clock), poll, outside: Outside { hub, access }, tally, kv: None }
     }
 
     /// A fresh request whose body is `body`, complete or not.
@@ -135,6 +146,7 @@ impl Bench {
             instances,
             env: vec![("KEY".into(), "value".into())],
             mounts: Vec::new(),
+            kv: self.kv.clone(),
             wants: Wants { http: true, ..Wants::default() },
         };
         let compiled = self.loader.deserialize(Kind::Module, &code).unwrap();
@@ -152,7 +164,8 @@ impl Bench {
 
     fn job(&self, program: Arc<Program>) -> Job {
         let (exchange, outside) = (Arc::clone(&self.exchange), self.outside.clone());
-        Job { program, exchange, outside, call: Call::Request, place: None }
+        let code = program.code();
+        Job { program, exchange, outside, call: Call::Request, code, place: None }
     }
 
     /// Runs the calls to their end; a guest that parks for ever is a failure.

@@ -38,10 +38,48 @@ impl Ceiling {
     }
 }
 
+/// What several apps may have open together.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    sockets: AtomicU32,
+    sockets_max: AtomicU32,
+    connects: Window,
+    lookups: Window,
+    connects_per_s: AtomicU32,
+}
+
+impl Default for Allowance {
+    /// Without bounds.
+    fn default() -> Self {
+        Self {
+            sockets: AtomicU32::new(0),
+            sockets_max: AtomicU32::new(u32::MAX),
+            connects: Window::default(),
+            lookups: Window::default(),
+            connects_per_s: AtomicU32::new(u32::MAX),
+        }
+    }
+}
+
+impl Allowance {
+    /// Other bounds from now on. What is open stays.
+    pub(crate) fn set(&self, sockets: Option<u32>, connects_per_s: Option<u32>) {
+        self.sockets_max.store(sockets.unwrap_or(u32::MAX), Relaxed);
+        self.connects_per_s.store(connects_per_s.unwrap_or(u32::MAX), Relaxed);
+    }
+
+    fn count(&self, window: &Window, now: Nanos) -> bool {
+        let most = self.connects_per_s.load(Relaxed);
+        most == u32::MAX || window.count(now, most)
+    }
+}
+
 /// What all calls of an app have open, whatever its version and on whichever worker.
 #[derive(Debug)]
 pub(crate) struct Tally {
     ceiling: Arc<Ceiling>,
+    /// Of its tenant, if it has one.
+    above: Option<Arc<Allowance>>,
     sockets: AtomicU32,
     connects: Window,
     lookups: Window,
@@ -69,6 +107,8 @@ impl Window {
 pub(crate) enum Full {
     /// The app has as many as it may.
     App,
+    /// The apps of its tenant have, together.
+    Tenant,
     /// All apps together have.
     Process,
 }
@@ -79,8 +119,9 @@ fn add_below(count: &AtomicU32, most: u32) -> bool {
 }
 
 impl Tally {
-    pub(crate) fn new(ceiling: Arc<Ceiling>) -> Self {
-        Self { ceiling, sockets: AtomicU32::new(0), connects: Window::default(), lookups: Window::default() }
+    pub(crate) fn new(ceiling: Arc<Ceiling>, above: Option<Arc<Allowance>>) -> Self {
+        let (connects, lookups) = Default::default();
+        Self { ceiling, above, sockets: AtomicU32::new(0), connects, lookups }
     }
 
     /// Sockets that are open now.
@@ -94,11 +135,23 @@ impl Tally {
         if !add_below(&self.sockets, most) {
             return Err(Full::App);
         }
-        if !add_below(&self.ceiling.open, self.ceiling.most) {
+        let above = |above: &Arc<Allowance>| add_below(&above.sockets, above.sockets_max.load(Relaxed));
+        if !self.above.as_ref().is_none_or(above) {
             self.sockets.fetch_sub(1, AcqRel);
+            return Err(Full::Tenant);
+        }
+        if !add_below(&self.ceiling.open, self.ceiling.most) {
+            self.release();
             return Err(Full::Process);
         }
         Ok(Lease { tally: Arc::clone(self) })
+    }
+
+    fn release(&self) {
+        self.sockets.fetch_sub(1, AcqRel);
+        if let Some(above) = &self.above {
+            above.sockets.fetch_sub(1, AcqRel);
+        }
     }
 }
 
@@ -110,15 +163,22 @@ pub(crate) struct Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.tally.sockets.fetch_sub(1, AcqRel);
+        self.tally.release();
         self.tally.ceiling.open.fetch_sub(1, AcqRel);
+    }
+}
+
+#[cfg(test)]
+impl Default for Ceiling {
+    fn default() -> Self {
+        Self { open: AtomicU32::new(0), most: u32::MAX }
     }
 }
 
 #[cfg(test)]
 impl Default for Tally {
     fn default() -> Self {
-        Self::new(Arc::new(Ceiling { open: AtomicU32::new(0), most: u32::MAX }))
+        Self::new(Arc::default(), None)
     }
 }
 
@@ -176,12 +236,16 @@ impl Access {
 
     /// Counts a connect. False: the app makes too many.
     pub(super) fn connect(&self, now: Nanos) -> bool {
-        self.tally.connects.count(now, self.limits.connects_per_s)
+        let tally = &self.tally;
+        tally.connects.count(now, self.limits.connects_per_s)
+            && tally.above.as_ref().is_none_or(|above| above.count(&above.connects, now))
     }
 
     /// Counts a lookup. False: the app makes too many.
     pub(super) fn lookup(&self, now: Nanos) -> bool {
-        self.tally.lookups.count(now, self.limits.connects_per_s)
+        let tally = &self.tally;
+        tally.lookups.count(now, self.limits.connects_per_s)
+            && tally.above.as_ref().is_none_or(|above| above.count(&above.lookups, now))
     }
 }
 
@@ -205,13 +269,36 @@ mod tests {
     #[test]
     fn apps_share_what_the_process_has() {
         let ceiling = Arc::new(Ceiling { open: AtomicU32::new(0), most: 2 });
-        let [one, other] = [(); 2].map(|()| Arc::new(Tally::new(Arc::clone(&ceiling))));
+        let [one, other] = [(); 2].map(|()| Arc::new(Tally::new(Arc::clone(&ceiling), None)));
         let _kept = one.lease(9).unwrap();
         let second = one.lease(9).unwrap();
         assert_eq!(other.lease(9).err(), Some(Full::Process));
         assert_eq!(other.sockets(), 0, "what was refused is not counted");
         drop(second);
         assert!(other.lease(9).is_ok());
+    }
+
+    #[test]
+    fn the_apps_of_a_tenant_share_what_it_has() {
+        let above = Arc::new(Allowance::default());
+        let ceiling = Arc::new(Ceiling { open: AtomicU32::new(0), most: 3 });
+        let [one, other] =
+            [(); 2].map(|()| Arc::new(Tally::new(Arc::clone(&ceiling), Some(Arc::clone(&above)))));
+        above.set(Some(2), Some(1));
+        let first = one.lease(9).unwrap();
+        let second = other.lease(9).unwrap();
+        assert_eq!(one.lease(9).err(), Some(Full::Tenant));
+        assert_eq!(one.lease(1).err(), Some(Full::App));
+        assert_eq!((one.sockets(), ceiling.open.load(Relaxed)), (1, 2), "what was refused is not counted");
+        above.set(None, None);
+        let third = one.lease(9).unwrap();
+        assert_eq!(one.lease(9).err(), Some(Full::Process));
+        drop((first, second, third));
+        assert_eq!((above.sockets.load(Relaxed), ceiling.open.load(Relaxed)), (0, 0));
+
+        above.set(None, Some(1));
+        assert!(above.count(&above.connects, 5 * WINDOW) && !above.count(&above.connects, 5 * WINDOW + 1));
+        assert!(above.count(&above.lookups, 5 * WINDOW), "lookups are counted by themselves");
     }
 
     #[test]

@@ -160,6 +160,10 @@ impl Network {
     pub(crate) fn lease(&self) -> Result<Lease, Errno> {
         self.access.lease().map_err(|full| match full {
             Full::App => self.limited("the app has too many sockets", "a higher `limits.sockets`"),
+            Full::Tenant => self.limited(
+                "the tenant's apps have too many sockets together",
+                "a higher `limits.sockets` of the tenant",
+            ),
             Full::Process => self.limited(
                 "all apps together have as many sockets as a quarter of the process's descriptors",
                 "more descriptors (`ulimit -n`)",

@@ -13,7 +13,7 @@ mod ranges;
 use std::fmt;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 pub(crate) use crate::config::sockets::Protocol;
 use crate::config::sockets::{Cidr, Host, Ports, Rule, SocketSettings, is_name};
@@ -32,10 +32,10 @@ pub(crate) struct Policy {
     own: OwnAddresses,
 }
 
-/// Where the server itself listens, its admin interface included. Apps are made before that is known, and serve after.
+/// Where the server itself listens, its admin side included. Apps are made before that is known, and serve after.
 #[derive(Clone, Debug)]
 pub(crate) struct OwnAddresses {
-    addresses: Arc<OnceLock<Box<[SocketAddr]>>>,
+    addresses: Arc<RwLock<Vec<SocketAddr>>>,
     /// Whether this machine has an address.
     is_ours: fn(IpAddr) -> bool,
 }
@@ -169,11 +169,10 @@ impl Default for OwnAddresses {
 }
 
 impl OwnAddresses {
-    /// `addresses` as they are bound, with the ports that the system chose. They are told once.
+    /// Adds addresses as they are bound, with the ports that the system chose.
     pub(crate) fn set(&self, addresses: impl IntoIterator<Item = SocketAddr>) {
-        let addresses = addresses.into_iter().map(canonical).collect();
-        let told = self.addresses.set(addresses);
-        debug_assert!(told.is_ok(), "the server's own addresses were told twice");
+        let addresses = addresses.into_iter().map(canonical);
+        self.addresses.write().unwrap_or_else(PoisonError::into_inner).extend(addresses);
     }
 
     /// Whether a connection to an address would reach the server. It listens to TCP alone.
@@ -196,9 +195,10 @@ impl OwnAddresses {
         protocol == Protocol::Tcp && own.any(|own| own == ip || own.is_unspecified() || ip.is_unspecified())
     }
 
-    fn with_port(&self, addr: SocketAddr) -> impl Iterator<Item = IpAddr> {
-        let addresses = self.addresses.get().map(|all| &**all).unwrap_or_default();
-        addresses.iter().filter(move |own| own.port() == addr.port()).map(SocketAddr::ip)
+    fn with_port(&self, addr: SocketAddr) -> impl Iterator<Item = IpAddr> + use<> {
+        let addresses = self.addresses.read().unwrap_or_else(PoisonError::into_inner);
+        let same = addresses.iter().filter(|own| own.port() == addr.port()).map(SocketAddr::ip);
+        same.collect::<Vec<_>>().into_iter()
     }
 }
 

@@ -38,6 +38,7 @@ pub(crate) struct Record<'a> {
 pub(crate) struct AccessLog {
     sink: Sink,
     format: LogFormat,
+    target: LogTarget,
 }
 
 /// Writes what is left when it is dropped, for as long as a moment, and tells of what was lost.
@@ -66,16 +67,20 @@ impl AccessLog {
     /// # Errors
     /// The file can not be opened for appending; the error names it.
     pub(crate) fn open(target: &LogTarget, format: LogFormat) -> io::Result<(Self, Guard)> {
-        let file = match target {
-            // A descriptor of its own: the stream's lock is for whoever prints.
-            LogTarget::Stdout => File::from(io::stdout().as_fd().try_clone_to_owned()?),
-            LogTarget::File(path) => {
-                let named = |e: io::Error| io::Error::new(e.kind(), format!("`{}`: {e}", path.display()));
-                OpenOptions::new().create(true).append(true).open(path).map_err(named)?
-            }
-        };
+        let file = file(target)?;
         let (sink, queue) = Sink::start(file, "access-log")?;
-        Ok((Self { sink: sink.clone(), format }, Guard { sink, queue }))
+        Ok((Self { sink: sink.clone(), format, target: target.clone() }, Guard { sink, queue }))
+    }
+
+    /// Opens the file again by its name, which somebody may have moved away. Lines go to it from here on; none is lost.
+    ///
+    /// # Errors
+    /// It can not be opened; then lines go where they went.
+    pub(crate) fn reopen(&self) -> io::Result<()> {
+        if let LogTarget::File(_) = self.target {
+            self.sink.write_to(file(&self.target)?);
+        }
+        Ok(())
     }
 
     /// Says what was lost since it was said last.
@@ -95,6 +100,17 @@ impl AccessLog {
         }
         line.push(b'\n');
         self.sink.push(&line);
+    }
+}
+
+fn file(target: &LogTarget) -> io::Result<File> {
+    match target {
+        // A descriptor of its own: the stream's lock is for whoever prints.
+        LogTarget::Stdout => Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
+        LogTarget::File(path) => {
+            let named = |e: io::Error| io::Error::new(e.kind(), format!("`{}`: {e}", path.display()));
+            OpenOptions::new().create(true).append(true).open(path).map_err(named)
+        }
     }
 }
 
@@ -158,6 +174,23 @@ mod tests {
         );
         let json: serde_json::Value = serde_json::to_value(&record).unwrap();
         assert_eq!((&json["status"], &json["request"]), (&200.into(), &"r-1".into()));
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_opened_again_and_no_line_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("log"), folder.path().join("log.1"));
+        let (log, guard) = AccessLog::open(&LogTarget::File(path.clone()), LogFormat::Text).unwrap();
+        log.sink.push(b"one\n");
+        guard.queue.drain(Instant::now() + FAREWELL);
+        std::fs::rename(&path, &moved).unwrap();
+        log.sink.push(b"two\n");
+        guard.queue.drain(Instant::now() + FAREWELL);
+        log.reopen().unwrap();
+        log.sink.push(b"three\n");
+        drop(guard);
+        assert_eq!(std::fs::read_to_string(&moved).unwrap(), "one\ntwo\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "three\n");
     }
 
     #[test]

@@ -36,6 +36,13 @@ impl DenialLog {
         }
     }
 
+    /// One line: the app may keep nothing in the key-value store.
+    pub(crate) fn tell_store(&self, app: &str, request: &str) {
+        if self.rate.admit(LINE_BYTES) {
+            tracing::warn!(target: "tidegate", app, request, allow = "kv = true", "key-value store denied");
+        }
+    }
+
     /// Says how many lines were dropped since it was said last.
     pub(crate) fn report(&self, app: &str) {
         let dropped = self.rate.take_dropped();

@@ -3,7 +3,11 @@
 //! Clients can make requests fail as fast as they can send them: each app has a window of its own for these lines, and
 //! one more is for requests that found no app. What is over it is counted, and the count is told.
 
+use std::sync::{Arc, OnceLock};
+
+use super::app_logs::AppLog;
 use super::guest_log::Level;
+use super::metrics::AppMetrics;
 use super::rate::Rate;
 use crate::exchange::RequestId;
 
@@ -30,27 +34,52 @@ pub(crate) struct Failed<'a> {
 #[derive(Debug)]
 pub(crate) struct FailureLog {
     rate: Rate,
+    tee: OnceLock<Tee>,
+}
+
+/// Where else what is said of an app goes, and where what is dropped is counted.
+#[derive(Debug)]
+pub(super) struct Tee {
+    pub(super) log: Option<AppLog>,
+    pub(super) metrics: Arc<AppMetrics>,
+    pub(super) version: u64,
 }
 
 impl FailureLog {
     pub(crate) const fn new() -> Self {
-        Self { rate: Rate::new(BYTES_PER_S_MAX) }
+        Self { rate: Rate::new(BYTES_PER_S_MAX), tee: OnceLock::new() }
+    }
+
+    /// Every line goes to the app's own log, too. Once is enough.
+    pub(super) fn tee(&self, tee: Tee) {
+        // A version that serves again has its own already.
+        let _ = self.tee.set(tee);
+    }
+
+    /// Where else what is said of the app goes.
+    pub(super) fn teed(&self) -> Option<&Tee> {
+        self.tee.get()
     }
 
     /// One line. Over the rate it is dropped, and counted; one that nobody would see uses nothing up.
     pub(crate) fn tell(&self, level: Level, failed: &Failed<'_>) {
         let Failed { app, request, code, status, detail } = *failed;
+        // Clients that go away are no failures of the app.
+        let quiet = matches!(level, Level::Debug | Level::Trace);
+        let own = self.tee.get().filter(|_| !quiet).and_then(|tee| Some((tee.log.as_ref()?, tee.version)));
         macro_rules! line {
-            ($level:ident) => {
-                if tracing::enabled!(target: "tidegate", tracing::Level::$level)
-                    && self.rate.admit(LINE_BYTES + detail.len() as u64)
-                {
+            ($level:ident) => {{
+                let seen = tracing::enabled!(target: "tidegate", tracing::Level::$level);
+                if (seen || own.is_some()) && self.rate.admit(LINE_BYTES + detail.len() as u64) {
+                    if let Some((log, version)) = own {
+                        log.fail(level, request, version, (code, status), detail);
+                    }
                     tracing::event!(
                         target: "tidegate", tracing::Level::$level,
                         app, %request, error = code, status, detail, "request failed"
                     );
                 }
-            };
+            }};
         }
         match level {
             Level::Error => line!(ERROR),
@@ -66,6 +95,9 @@ impl FailureLog {
         let dropped = self.rate.take_dropped();
         if dropped > 0 {
             tracing::warn!(target: "tidegate", app, dropped, "failed requests without a line: over the rate");
+            if let Some(log) = self.teed().and_then(|tee| tee.log.as_ref()) {
+                log.tell(Level::Warn, 0, &format!("{dropped} failed requests have no line: they were over the rate"));
+            }
         }
     }
 }

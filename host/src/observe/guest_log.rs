@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use memchr::{memchr, memchr_iter, memrchr};
 
-use super::failures::FailureLog;
+use super::app_logs::AppLog;
+use super::failures::{FailureLog, Tee};
+use super::metrics::AppMetrics;
 use super::rate::Rate;
 use crate::exchange::RequestId;
 
@@ -19,7 +21,7 @@ const RECORD_BYTES: u64 = 64;
 #[derive(Debug)]
 pub(crate) struct GuestLog {
     app: Arc<str>,
-    rate: Rate,
+    rate: Arc<Rate>,
     pub(crate) failures: FailureLog,
 }
 
@@ -53,11 +55,31 @@ impl Level {
             _ => return None,
         })
     }
+
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
 }
 
 impl GuestLog {
+    /// What is said goes to the app's own log, too, as said by that version, and what is dropped is counted. Once is enough.
+    pub(crate) fn tee(&self, log: Option<&AppLog>, metrics: &Arc<AppMetrics>, version: u64) {
+        self.failures.tee(Tee { log: log.cloned(), metrics: Arc::clone(metrics), version });
+    }
+
     pub(crate) fn new(app: Arc<str>, bytes_per_s_max: u64) -> Self {
-        Self { app, rate: Rate::new(bytes_per_s_max), failures: FailureLog::new() }
+        Self { app, rate: Arc::new(Rate::new(bytes_per_s_max)), failures: FailureLog::new() }
+    }
+
+    /// From now on it is `rate` that bounds it, together with whatever else that bounds.
+    pub(crate) fn share(&mut self, rate: Arc<Rate>) {
+        self.rate = rate;
     }
 
     /// One record. Over the app's rate it is dropped, and counted; then the answer is false. The text is a field of its
@@ -68,6 +90,9 @@ impl GuestLog {
             return false;
         }
         let text = &*String::from_utf8_lossy(text);
+        if let Some(Tee { log: Some(log), version, .. }) = self.failures.teed() {
+            log.say(level, id, *version, text);
+        }
         let app = &*self.app;
         match level {
             Level::Error => tracing::error!(target: TARGET, app, request = %id, text),
@@ -85,6 +110,12 @@ impl GuestLog {
         let dropped = self.rate.take_dropped();
         if dropped > 0 {
             tracing::warn!(app = &*self.app, dropped, "log records dropped: over the app's rate");
+            if let Some(Tee { log, metrics, .. }) = self.failures.teed() {
+                metrics.log_dropped.add(dropped);
+                if let Some(log) = log {
+                    log.tell(Level::Warn, 0, &format!("{dropped} log records are missing: they were over the app's rate"));
+                }
+            }
         }
         self.failures.report(&self.app);
     }

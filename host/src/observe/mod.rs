@@ -1,10 +1,13 @@
 //! What the server tells about itself.
 
 pub(crate) mod access_log;
+pub(crate) mod app_logs;
 pub(crate) mod denials;
 mod dev_log;
+pub(crate) mod edge;
 pub(crate) mod failures;
 pub(crate) mod guest_log;
 pub mod log;
-mod rate;
+pub(crate) mod metrics;
+pub(crate) mod rate;
 mod sink;

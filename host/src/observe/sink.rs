@@ -47,6 +47,8 @@ struct Queue {
     /// The thread waits for a record.
     idle: bool,
     ended: bool,
+    /// Where to write from here on.
+    reopened: Option<File>,
 }
 
 #[derive(Debug, Default)]
@@ -88,7 +90,7 @@ impl Sink {
     pub(super) fn start(file: File, thread: &str) -> io::Result<(Self, SinkGuard)> {
         let sink = Self { shared: Arc::default() };
         let shared = Arc::clone(&sink.shared);
-        thread::Builder::new().name(thread.to_owned()).spawn(move || shared.write_all_to(&file))?;
+        thread::Builder::new().name(thread.to_owned()).spawn(move || shared.write_all_to(file))?;
         let guard = SinkGuard { sink: sink.clone() };
         Ok((sink, guard))
     }
@@ -102,6 +104,17 @@ impl Sink {
             return;
         }
         queue.append(record);
+        if std::mem::take(&mut queue.idle) {
+            self.shared.filled.notify_one();
+        }
+    }
+
+    /// What is not written yet goes to `file`, and what comes later. The one before is closed soon.
+    pub(super) fn write_to(&self, file: File) {
+        let mut queue = self.shared.lock();
+        queue.reopened = Some(file);
+        // That the one before could not be written says nothing of this one.
+        queue.has_failed = false;
         if std::mem::take(&mut queue.idle) {
             self.shared.filled.notify_one();
         }
@@ -192,14 +205,17 @@ impl Shared {
     }
 
     /// The thread: writes until the end has come and nothing is left.
-    fn write_all_to(&self, file: &File) {
+    fn write_all_to(&self, mut file: File) {
         let mut torn = false;
-        while let Some(chunk) = self.next() {
+        while let Some((chunk, reopened)) = self.next() {
+            if let Some(other) = reopened {
+                (file, torn) = (other, false);
+            }
             // What follows half a line would be read as its end.
-            if torn && write_all(file, b"\n").is_ok() {
+            if torn && write_all(&file, b"\n").is_ok() {
                 torn = false;
             }
-            let result = write_all(file, &chunk.bytes);
+            let result = write_all(&file, &chunk.bytes);
             if let Err((written, _)) = &result
                 && let Some((_, last)) = chunk.bytes.get(..*written).and_then(<[u8]>::split_last_chunk::<1>)
             {
@@ -209,12 +225,15 @@ impl Shared {
         }
     }
 
-    /// The next chunk, waited for. None: the end has come.
-    fn next(&self) -> Option<Chunk> {
+    /// The next chunk, waited for, and the file from it on if that is another. None: the end has come.
+    fn next(&self) -> Option<(Chunk, Option<File>)> {
         let mut queue = self.lock();
         loop {
             if let Some(chunk) = queue.chunks.pop_front() {
-                return Some(chunk);
+                return Some((chunk, queue.reopened.take()));
+            }
+            if let Some(file) = queue.reopened.take() {
+                return Some((Chunk::default(), Some(file)));
             }
             if queue.ended {
                 return None;
@@ -298,6 +317,22 @@ mod tests {
         let all = reading.join().unwrap();
         let expected: String = (0..20_000).map(|i| format!("line {i}\n")).collect();
         assert!(all == expected + &large);
+    }
+
+    #[test]
+    fn what_follows_a_reopening_goes_to_the_other_file() {
+        let ((mut before, file), (mut after, other)) = (pipe(), pipe());
+        let (sink, guard) = Sink::start(file, "test").unwrap();
+        sink.push(b"one\n");
+        guard.drain(Instant::now() + 10 * FAREWELL);
+        sink.write_to(other);
+        let mut text = String::new();
+        // The end of the pipe says that it was closed, though nothing was written since.
+        before.read_to_string(&mut text).unwrap();
+        sink.push(b"two\n");
+        drop(guard);
+        after.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "one\ntwo\n");
     }
 
     #[test]

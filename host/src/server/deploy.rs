@@ -4,29 +4,36 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use anyhow::{Context, Result};
+use mio::Waker;
+use rustix::process::{Resource, getrlimit};
 use wasmtime::Engine;
 
 use super::plain;
 use crate::clock::Clock;
 use crate::config::sockets::TcpListen;
-use crate::config::{AppSettings, ServerSettings};
+use crate::config::{AppSettings, ServerSettings, TenantSettings};
 use crate::guest::cache::Cache;
 use crate::guest::compile::Compiler;
+use crate::guest::loading::{Loading, loaded_max};
 use crate::guest::mounts::FileThreads;
 use crate::guest::places::Places;
-use crate::guest::program::{self, Linkers, Loader, Program, Spec, Wants};
+use crate::guest::program::{self, CodeSource, Facts, FileSource, Linkers, Loader, Program, Spec, Wants};
 use crate::guest::task::Reaper;
+use crate::kv;
 use crate::module_abi;
-use crate::net::access::{Ceiling, Tally};
+use crate::net::access::Ceiling;
 use crate::net::policy::OwnAddresses;
+use crate::observe::app_logs::AppLogs;
+use crate::observe::metrics::Metrics;
 use crate::shared::Shared;
-use crate::tenants::admission::Gate;
 use crate::tenants::notice::Notice;
-use crate::tenants::registry::{App, Origin, Registry, Seat};
-use crate::{wasi, wasi_http};
+use crate::tenants::quota::Tenants;
+use crate::tenants::registry::{App, Entry, Origin, Registry, Seat};
+use crate::{wasi, wasi_http, wasi_keyvalue};
 
 /// Apps that can not be loaded: all of them, so that they can be put right in one go.
 #[derive(Debug)]
@@ -47,8 +54,8 @@ impl std::error::Error for LoadFailures {}
 /// Puts other apps in the place of those that are served. Clones do so for the same server, one at a time.
 #[derive(Clone)]
 pub(crate) struct Deployer {
-    stock: Arc<Stock>,
-    shared: Arc<Shared>,
+    pub(super) stock: Arc<Stock>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl fmt::Debug for Deployer {
@@ -92,6 +99,15 @@ impl Deployer {
     }
 }
 
+impl Deployer {
+    /// These are the tenants, and their limits hold from now on.
+    pub(crate) fn set_tenants(&self, tenants: &[TenantSettings]) {
+        self.stock.set_tenants(tenants);
+        // Who waits may go now.
+        self.shared.wake_all();
+    }
+}
+
 #[cfg(test)]
 impl Deployer {
     /// What is served now.
@@ -102,8 +118,9 @@ impl Deployer {
 
 /// The seats of apps that live, served or not, how many versions there were, and where those that are served are reached.
 #[derive(Debug, Default)]
-struct Seats {
+pub(super) struct Seats {
     by_name: HashMap<String, Weak<Seat>>,
+    tenants: Tenants,
     versions: u64,
     routes: Vec<Vec<String>>,
 }
@@ -128,13 +145,17 @@ fn is_served(parts: &[(Part, Vec<String>)], seats: &Seats, served: &Registry) ->
 }
 
 /// What apps are made of.
-pub(super) struct Stock {
-    loader: Loader,
+pub(crate) struct Stock {
+    pub(super) loader: Arc<Loader>,
     places: Arc<Places>,
     reaper: Reaper,
     own: OwnAddresses,
     /// Of all apps' sockets.
     ceiling: Arc<Ceiling>,
+    metrics: Arc<Metrics>,
+    app_logs: OnceLock<AppLogs>,
+    /// In memory, unless a place for it was named before the first app was made.
+    kv: OnceLock<Arc<kv::Service>>,
     /// Apps that raw connections lead to.
     raw: Vec<String>,
     seats: Mutex<Seats>,
@@ -156,13 +177,45 @@ impl Stock {
         module_abi::add_to_linker(&mut linkers.module).map_err(plain)?;
         wasi::add_to_linker(&mut linkers.component).map_err(plain)?;
         wasi_http::add_to_linker(&mut linkers.component).map_err(plain)?;
+        wasi_keyvalue::add_to_linker(&mut linkers.component).map_err(plain)?;
         let cache = Cache::of(settings);
         let file_threads = FileThreads::default();
-        let loader = Loader { engine: engine.clone(), linkers, compiler, cache, clock, file_threads };
+        let residency = Arc::default();
+        let loader =
+            Loader { engine: engine.clone(), linkers, compiler, cache, clock, file_threads, residency };
+        let loader = Arc::new(loader);
         let raw = tcp.iter().map(|listen| listen.app.clone()).collect();
         let own = OwnAddresses::default();
         let ceiling = Arc::new(Ceiling::of_this_process());
-        Ok(Self { loader, places, reaper, own, ceiling, raw, seats: Mutex::default() })
+        let (metrics, app_logs, kv) = (Metrics::new(settings.workers), OnceLock::new(), OnceLock::new());
+        Ok(Self { loader, places, reaper, own, ceiling, metrics, app_logs, kv, raw, seats: Mutex::default() })
+    }
+
+    /// These are the tenants, and their limits hold from now on. For one who is not among them there are none.
+    pub(super) fn set_tenants(&self, tenants: &[TenantSettings]) {
+        self.seats().tenants.set(tenants);
+    }
+
+    /// What loads the code of programs when it is needed, and evicts it when there is too much.
+    pub(super) fn loading(&self, settings: &ServerSettings, wakers: &[Arc<Waker>]) -> Loading {
+        let descriptors = getrlimit(Resource::Nofile).current;
+        let most = settings.loaded_max.unwrap_or_else(|| loaded_max(descriptors, settings.connections_max));
+        self.loader.residency.set_max(most);
+        let (one, all) = (wakers.to_vec(), wakers.to_vec());
+        // A wake fails only if the worker is gone, and then there is nobody to wake.
+        let wake = move |worker: u16| drop(one.get(usize::from(worker)).map(|waker| waker.wake()));
+        let wake_all = move || all.iter().for_each(|waker| drop(waker.wake()));
+        Loading::new(Arc::clone(&self.loader), self.reaper.clone(), wake, wake_all)
+    }
+
+    /// The numbers of the server that this makes apps for.
+    pub(super) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Apps have logs of their own, there. To be said before there are any.
+    pub(super) fn set_app_logs(&self, logs: AppLogs) {
+        let _ = self.app_logs.set(logs);
     }
 
     /// Where the server itself listens: no guest is to connect there unless it is told to.
@@ -170,7 +223,7 @@ impl Stock {
         &self.own
     }
 
-    fn seats(&self) -> MutexGuard<'_, Seats> {
+    pub(super) fn seats(&self) -> MutexGuard<'_, Seats> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -199,24 +252,77 @@ impl Stock {
     }
 
     fn load_app(&self, settings: &AppSettings, served: &Registry) -> Result<Part> {
-        let (name, shown) = (&settings.name, settings.source.display());
+        let name = &settings.name;
         let wasm = program::read(&settings.source).with_context(|| format!("app `{name}`"))?;
         let hash = blake3::hash(&wasm);
         let origin = Origin { settings: settings.clone(), hash };
         if let Some(same) = served.apps().iter().find(|app| app.is_made_from(&origin)) {
             return Ok(Part::Kept(Arc::clone(same)));
         }
-        let spec = Spec {
-            name: name.as_str().into(),
+        let program = self.program(settings, &wasm, &hash)?;
+        Ok(Part::New(Box::new((program, origin))))
+    }
+
+    /// Loads an app's guest: from the cache, or compiled in a child.
+    ///
+    /// # Errors
+    /// It can not be loaded, or a secret not be read.
+    pub(super) fn program(&self, settings: &AppSettings, wasm: &[u8], hash: &blake3::Hash) -> Result<Program> {
+        let (name, shown) = (&settings.name, settings.source.display());
+        let spec = self.spec(settings).with_context(|| format!("app `{name}`"))?;
+        let source = Arc::new(FileSource(settings.source.clone()));
+        self.loader.load_from(wasm, hash, spec, source).with_context(|| format!("app `{name}`: `{shown}`"))
+    }
+
+    /// An app's guest whose code is loaded when a request needs it.
+    ///
+    /// # Errors
+    /// What the guest is does not fit what its app wants of it, or a secret or a folder can not be opened.
+    pub(crate) fn cold(
+        &self,
+        settings: &AppSettings,
+        hash: blake3::Hash,
+        facts: Facts,
+        source: Arc<dyn CodeSource>,
+    ) -> Result<Program> {
+        let spec = self.spec(settings).with_context(|| format!("app `{}`", settings.name))?;
+        self.loader.cold(&hash, facts, source, spec).with_context(|| format!("app `{}`", settings.name))
+    }
+
+    pub(super) fn spec(&self, settings: &AppSettings) -> Result<Spec> {
+        let mut env = settings.env.clone();
+        for (name, source) in &settings.secrets {
+            let secret = source.read().map_err(|error| anyhow::anyhow!("`secrets`: {name}: {}", error.message))?;
+            env.push((name.clone(), secret));
+        }
+        let name = Arc::from(settings.name.as_str());
+        Ok(Spec {
+            name: Arc::clone(&name),
             limits: settings.limits,
             instances: settings.instances,
-            env: settings.env.clone(),
+            env,
             mounts: settings.mounts.clone(),
+            kv: settings.kv.map(|may| self.kv().access(&name, settings.tenant.as_deref(), may)),
             wants: self.wants(settings),
-        };
-        let program =
-            self.loader.load(&wasm, &hash, spec).with_context(|| format!("app `{name}`: `{shown}`"))?;
-        Ok(Part::New(Box::new((program, origin))))
+        })
+    }
+
+    /// Guests' key-value data is kept in this file. To be called before any app is made.
+    #[allow(dead_code, reason = "for hosting")]
+    pub(crate) fn keep_kv_in(&self, path: &Path) {
+        let _ = self.kv.set(kv::Service::in_file(path));
+    }
+
+    /// What keeps guests' key-value data.
+    pub(super) fn kv(&self) -> &Arc<kv::Service> {
+        self.kv.get_or_init(kv::Service::in_memory)
+    }
+
+    /// The data of a tenant's apps counts together.
+    fn settle_kv(&self, registry: &Registry) {
+        if let Some(kv) = self.kv.get() {
+            kv.settle(registry.apps().iter().map(|app| (&app.program.name, app.seat.quota.tenant.as_deref())));
+        }
     }
 
     fn wants(&self, app: &AppSettings) -> Wants {
@@ -229,48 +335,55 @@ impl Stock {
     }
 
     fn assemble(&self, seats: &mut Seats, parts: Vec<(Part, Vec<String>)>) -> Result<Registry> {
-        let mut apps = Vec::new();
+        let mut entries = Vec::new();
         let reached = parts.iter().map(|(_, routes)| routes.clone()).collect();
         for (part, routes) in parts {
             let app = match part {
                 Part::Kept(app) => app,
                 Part::New(new) => {
                     let (program, origin) = *new;
-                    seats.versions += 1;
-                    let seat = self.seat(seats, &origin.settings);
-                    Arc::new(App::new(seats.versions, program, seat, origin, &self.own, self.reaper.clone()))
+                    Arc::new(self.app(seats, program, origin))
                 }
             };
-            apps.push((app, routes));
+            entries.push(Entry { app, canary: None, routes });
         }
-        let registry = Registry::new(apps)?;
+        let registry = Registry::new(entries)?;
         seats.routes = reached;
         Ok(registry)
+    }
+
+    /// A version of an app, in its app's seat.
+    pub(super) fn app(&self, seats: &mut Seats, program: Program, origin: Origin) -> App {
+        seats.versions += 1;
+        let seat = self.seat(seats, &origin.settings);
+        App::new(seats.versions, program, seat, origin, &self.own, self.reaper.clone())
     }
 
     /// The seat of an app that has one as long as any version of it lives.
     fn seat(&self, seats: &mut Seats, app: &AppSettings) -> Arc<Seat> {
         seats.by_name.retain(|_, seat| seat.strong_count() > 0);
-        if let Some(seat) = seats.by_name.get(&app.name).and_then(Weak::upgrade) {
+        let known = seats.by_name.get(&app.name).and_then(Weak::upgrade);
+        if let Some(seat) = known.filter(|seat| seat.tenant() == app.tenant.as_deref()) {
             return seat;
         }
-        let gate = Gate::new(app.limits.concurrency, app.limits.queue);
-        // They wait in the kernel.
-        let raw = Gate::new(app.limits.concurrency, 0);
-        let sockets = Arc::new(Tally::new(Arc::clone(&self.ceiling)));
-        let seat = Arc::new(Seat { share: self.places.join(), gate, raw, sockets });
+        let tenant = app.tenant.as_ref().map(|name| seats.tenants.get(name));
+        let log = self.app_logs.get().map(|logs| logs.of(&app.name));
+        let seat = Arc::new(Seat::new(&self.places, Arc::clone(&self.ceiling), tenant, &self.metrics, log));
+        seat.set_limits(&app.limits);
         seats.by_name.insert(app.name.clone(), Arc::downgrade(&seat));
         seat
     }
 
     /// These apps are about to be served: their limits hold from now on.
-    fn settle(&self, registry: &Registry) {
+    pub(super) fn settle(&self, registry: &Registry) {
         for app in registry.apps() {
-            let limits = &app.program.limits;
-            app.seat.gate.set_limits(limits.concurrency, limits.queue);
-            app.seat.raw.set_limits(limits.concurrency, 0);
+            // Those of a canary do not: it is one app with the version that serves.
+            if registry.named(&app.program.name).is_some_and(|serves| Arc::ptr_eq(serves, app)) {
+                app.seat.set_limits(&app.program.limits);
+            }
         }
         let ids: Vec<_> = registry.apps().iter().map(|app| app.id).collect();
         self.places.guarantee(&ids);
+        self.settle_kv(registry);
     }
 }

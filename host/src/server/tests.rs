@@ -64,7 +64,8 @@ fn start(apps: Vec<AppSettings>, notice: Option<Notice>) -> Server {
         ..ServerSettings::default()
     };
     let compiler = Compiler::in_process(Mode::Production);
-    Server::start_with(Settings { server, apps, tcp: Vec::new() }, notice, compiler).unwrap()
+    let first = notice.map_or(First::Apps, First::Notice);
+    Server::start_with(Settings { server, apps, tcp: Vec::new(), tenants: Vec::new() }, first, compiler).unwrap()
 }
 
 /// One app called `app`, in its first version, everywhere.

@@ -12,19 +12,21 @@ use super::report::Report;
 use super::{Fate, Session};
 use crate::exchange::{Fault, Inner, RequestId};
 use crate::guest::crash::Crash;
-use crate::guest::outcome::{CPU_LIMIT, Failure, OVERLOADED, Outcome};
+use crate::guest::loading::LoadFailure;
+use crate::guest::outcome::{CPU_LIMIT, Failure, LOAD_FAILED, OVERLOADED, Outcome};
 use crate::local::{Local, Progress};
 use crate::observe::access_log::{Record, timestamp};
 use crate::observe::failures::{Failed, WITHOUT_APP};
 use crate::observe::guest_log::Level;
+use crate::observe::metrics::Request;
 
 /// How a request can end that neither its guest nor a broken rule ends.
 #[derive(Debug)]
 pub(super) struct Ending {
     /// What the access log calls it.
-    word: &'static str,
-    level: Level,
-    detail: &'static str,
+    pub(super) word: &'static str,
+    pub(super) level: Level,
+    pub(super) detail: &'static str,
 }
 
 /// Clients go away all the time: nothing is wrong.
@@ -141,7 +143,7 @@ impl Session {
         }
     }
 
-    fn queue_problem(
+    pub(super) fn queue_problem(
         &mut self,
         local: &mut Local,
         inner: &Inner,
@@ -215,6 +217,14 @@ impl Session {
         Fate::Keep
     }
 
+    /// Its app's code can not be had.
+    pub(super) fn fail_to_load(&mut self, local: &mut Local, failure: &LoadFailure) {
+        if let Some(exchange) = self.active(local).exchange().map(Arc::clone) {
+            let LoadFailure { reason, retry_after_s } = failure;
+            self.fail(local, &exchange.lock(), LOAD_FAILED, reason, Some(*retry_after_s));
+        }
+    }
+
     /// The request ends before its answer has left, for a reason that is not its guest's.
     pub(super) fn cut_short(&mut self, ending: &Ending) {
         let Some(active) = self.active.as_ref().filter(|active| active.arrived != 0) else { return };
@@ -259,14 +269,21 @@ impl Session {
         }
     }
 
-    /// A line in the access log, for a request whose head had come or that was refused.
+    /// Counts a request whose head had come or that was refused, and writes its line in the access log.
     pub(super) fn log_request(&self, local: &Local) {
-        let (Some(log), Some(active)) = (&local.shared.access_log, &self.active) else { return };
+        self.count_for_canary();
+        let Some(active) = &self.active else { return };
         let Some(exchange) = active.exchange() else { return };
         if active.arrived == 0 && active.status == 0 {
             return;
         }
         let inner = exchange.lock();
+        let took = if active.arrived == 0 { 0 } else { local.now.saturating_sub(active.arrived) };
+        let (bytes_in, bytes_out) = (inner.request.pipe.total_in(), inner.response.written());
+        let metrics = active.app.as_ref().map_or(&local.shared.metrics.without_app, |app| &app.seat.metrics);
+        let (status, outcome, queued) = (active.status, active.outcome, active.queued);
+        metrics.shard(local.worker).request(&Request { status, outcome, took, queued, bytes_in, bytes_out });
+        let Some(log) = &local.shared.access_log else { return };
         let peer = inner.facts.ends.peer.map_or_else(|| "unix".to_owned(), |a| a.to_string());
         let dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
         let us = |ns: u64| ns / 1000;
@@ -278,13 +295,31 @@ impl Session {
             method: &dash(inner.head.method()),
             target: &dash(inner.head.target()),
             status: active.status,
-            bytes_in: inner.request.pipe.total_in(),
-            bytes_out: inner.response.written(),
+            bytes_in,
+            bytes_out,
             queue_us: us(active.queued),
             cpu_us: us(exchange.slice.used()),
-            wall_us: if active.arrived == 0 { 0 } else { us(local.now.saturating_sub(active.arrived)) },
+            wall_us: us(took),
             outcome: active.outcome.unwrap_or("ok"),
         });
+    }
+}
+
+impl Session {
+    /// A version that may be rolled back by itself learns how its requests go. What its clients did wrong is not its
+    /// fault, nor that there were too many.
+    fn count_for_canary(&self) {
+        let Some(active) = &self.active else { return };
+        let Some(app) = active.app.as_ref().filter(|_| active.status != 0 || active.outcome.is_some()) else {
+            return;
+        };
+        let Some(tally) = &app.tally else { return };
+        let failed = match active.outcome {
+            None => active.status >= 500,
+            Some("cancelled" | "slow-reader" | "drained" | "overloaded" | "rate-limited") => false,
+            Some(_) => active.status >= 500 || active.cut,
+        };
+        tally.count(failed);
     }
 }
 

@@ -7,11 +7,14 @@ use tidegate_proto::conn::{Eof, Receiving, Taken};
 use tidegate_proto::pipe::{Pipe, Watermarks};
 
 use super::answer::CANCELLED;
+use super::edge::{Standing, identify};
 use super::{Fate, Session};
+use crate::clock::{MS, Nanos};
 use crate::exchange::{Fault, Inner, RequestId};
-use crate::guest::outcome::{NO_SUCH_APP, OVERLOADED};
+use crate::guest::outcome::{NO_SUCH_APP, OVERLOADED, RATE_LIMITED};
 use crate::local::{Begin, Local, Progress};
 use crate::reactor::transport::Received;
+use crate::tenants::quota::Crowded;
 use crate::tenants::registry::{App, Registry};
 
 /// Reads that one look is worth.
@@ -22,6 +25,9 @@ const DIRECT_BYTES_MAX: usize = 64 * 1024;
 impl Session {
     /// Reads until the socket is empty, nothing more is wanted, or it has had its share.
     pub(super) fn receive(&mut self, local: &mut Local) -> Fate {
+        if self.standing == Standing::Refused {
+            return Fate::Close;
+        }
         self.resume_if_drained(local);
         if !self.take_kept(local) {
             return Fate::Keep;
@@ -36,7 +42,7 @@ impl Session {
             } else {
                 self.receive_scratch(local)
             };
-            if fate == Fate::Close {
+            if fate == Fate::Close || self.standing == Standing::Refused {
                 return Fate::Close;
             }
         }
@@ -133,6 +139,13 @@ impl Session {
     /// Gives bytes to the protocol core for as long as it takes them. Returns how many it took.
     fn feed(&mut self, local: &mut Local, input: &[u8]) -> usize {
         let mut at = 0;
+        if self.standing == Standing::Announcing {
+            let Some(len) = self.take_preamble(local, input) else { return 0 };
+            if len == input.len() {
+                return len;
+            }
+            at = len;
+        }
         let Some(exchange) = self.active(local).exchange().map(Arc::clone) else { return input.len() };
         loop {
             let rest = input.get(at..).unwrap_or(&[]);
@@ -246,7 +259,7 @@ impl Session {
     /// A head is complete: finds its app and hands it over.
     fn dispatch(&mut self, local: &mut Local) {
         let now = local.now;
-        let ends = self.ends;
+        let (ends, standing, secure) = (self.ends, self.standing, self.secure);
         let has_body = !self.conn.request_ended();
         let declared = self.conn.declared_body();
         let head_request = self.conn.context().head_request;
@@ -254,15 +267,18 @@ impl Session {
             self.conn.close_after();
         }
         let made = local.make_id();
+        let trusts_id = standing == Standing::Proxy || local.shared.settings.trust_request_id;
         let slot = self.slot;
         let active = self.active(local);
         active.arrived = now;
         let Some(exchange) = active.exchange().map(Arc::clone) else { return };
         let mut inner = exchange.lock();
         inner.facts.ends = ends;
+        inner.facts.secure = secure;
+        identify(standing, &local.shared.settings.edge, &mut inner);
         inner.facts.has_body = has_body;
         inner.facts.id = match inner.head.fields().get("x-request-id") {
-            Some(given) if local.shared.settings.trust_request_id => RequestId::given(given).unwrap_or(made),
+            Some(given) if trusts_id => RequestId::given(given).unwrap_or(made),
             _ => made,
         };
         if inner.head.path() == "*" {
@@ -272,7 +288,7 @@ impl Session {
         if local.registry.notice().is_some() {
             return self.show_notice(local, &inner);
         }
-        let Some(app) = find_app(&local.registry, &mut inner) else {
+        let Some(app) = find_app(&local.registry, &mut inner, local.request_count()) else {
             return self.fail(local, &inner, NO_SUCH_APP, NO_SUCH_APP.title, None);
         };
         let limits = &app.program.limits;
@@ -280,6 +296,7 @@ impl Session {
         let due = now.saturating_add(wall);
         inner.facts.deadline = due;
         inner.begin(head_request, watermarks(&app));
+        inner.response.set_limit(limits.response_bytes.unwrap_or(u64::MAX));
         if !has_body {
             // A guest that reads all the same is at the end, and does not wait for what never comes.
             inner.request.pipe.end();
@@ -291,9 +308,21 @@ impl Session {
         if declared.is_some_and(|n| n > body_max) {
             return self.refuse(local, tidegate_proto::error::PeerError::BodyTooLarge);
         }
+        if let Err(wait) = app.seat.quota.take_request(now) {
+            let detail = "the app, or all of its tenant's together, gets more requests than `requests` allows";
+            return self.fail(local, &exchange.lock(), RATE_LIMITED, detail, Some(whole_seconds(wait)));
+        }
+        match app.seat.connect() {
+            Ok(busy) => self.active(local).busy = busy,
+            Err(Crowded) => {
+                let detail = "as many connections as `connections` allows are busy";
+                return self.fail(local, &exchange.lock(), OVERLOADED, detail, Some(1));
+            }
+        }
         let progress = match local.arrive(slot, &app, &exchange, due) {
             Begin::Running(task) => Progress::Running(task),
             Begin::Waiting(ticket) => Progress::Waiting(ticket),
+            Begin::Failed(failure) => return self.fail_to_load(local, &failure),
             Begin::Shed { retry_after_s } => {
                 let detail = "as many requests as may wait do so, or it would have been due before its turn";
                 return self.fail(local, &exchange.lock(), OVERLOADED, detail, Some(retry_after_s));
@@ -303,10 +332,16 @@ impl Session {
     }
 }
 
-fn find_app(registry: &Registry, inner: &mut Inner) -> Option<Arc<App>> {
+/// The version that a request is for. `draw` is another number for each.
+fn find_app(registry: &Registry, inner: &mut Inner, draw: u64) -> Option<Arc<App>> {
     let found = registry.find(inner.head.host(), inner.head.path(), &mut inner.facts.params)?;
     inner.facts.mount_len = found.mount_len;
-    Some(Arc::clone(found.value))
+    Some(Arc::clone(found.value.choose(inner.head.fields(), draw)))
+}
+
+/// Rounded up: whoever comes again then does not come too early.
+fn whole_seconds(wait: Nanos) -> u32 {
+    u32::try_from(wait.div_ceil(1_000 * MS)).unwrap_or(u32::MAX).max(1)
 }
 
 fn watermarks(app: &App) -> Watermarks {

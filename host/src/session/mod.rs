@@ -7,7 +7,9 @@
 //! or waits for a writable edge; what the guest's direction waits for is looked at after every change to a pipe.
 
 mod answer;
+mod edge;
 mod input;
+mod operator;
 mod output;
 mod page;
 mod report;
@@ -20,7 +22,9 @@ use tidegate_proto::error::PeerError;
 use tidegate_proto::timers::TimerId;
 
 use self::answer::{CANCELLED, DRAINED, SLOW_READER, limit_text};
+use self::edge::Standing;
 use crate::exchange::{Ends, Exchange, Fault};
+use crate::guest::loading::LoadFailure;
 use crate::guest::outcome::WALL_LIMIT;
 use crate::local::{Active, Local, Progress, TimerKey};
 use crate::reactor::token::Slot;
@@ -44,7 +48,11 @@ pub(crate) struct Session {
     slot: Slot,
     transport: Transport,
     conn: Connection,
+    /// The peer's, or those that its preamble names.
     ends: Ends,
+    standing: Standing,
+    /// A preamble says that the client came over TLS.
+    secure: bool,
     active: Option<Box<Active>>,
     /// The timer that is set, and when it fires: never later than the deadline, perhaps earlier.
     timer: Option<(TimerId, u64)>,
@@ -55,7 +63,8 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn new(slot: Slot, transport: Transport, ends: Ends, local: &Local) -> Self {
         let conn = Connection::new(local.now_ms(), &local.shared.settings.http);
-        Self { slot, transport, conn, ends, active: None, timer: None, listed: false }
+        let standing = Standing::of(ends, &local.shared.settings.edge);
+        Self { slot, transport, conn, ends, standing, secure: false, active: None, timer: None, listed: false }
     }
 
     pub(crate) fn transport(&mut self) -> &mut Transport {
@@ -122,7 +131,7 @@ impl Session {
             }
             After::Next => {
                 self.end_request(local);
-                if local.is_draining() || self.conn.next(now_ms, &local.shared.settings.http).is_err() {
+                if local.closes_idle() || self.conn.next(now_ms, &local.shared.settings.http).is_err() {
                     return Settled::Close;
                 }
                 if self.active.is_none() && !self.transport.is_readable() {
@@ -218,6 +227,7 @@ impl Session {
                 self.arm_timer(local);
                 Fate::Keep
             }
+            Some(Timeout::Head) if self.standing == Standing::Announcing => self.give_up_preamble(),
             Some(Timeout::Head | Timeout::Body) => {
                 self.refuse(local, PeerError::Timeout);
                 self.drive(local)
@@ -256,6 +266,15 @@ impl Session {
             active.progress = Progress::Running(task);
             active.queued = local.now.saturating_sub(active.arrived);
         }
+    }
+
+    /// The request waited for its app's code, which can not be had.
+    pub(crate) fn not_loaded(&mut self, local: &mut Local, failure: &LoadFailure) -> Fate {
+        let Some(active) = &mut self.active else { return Fate::Keep };
+        active.progress = Progress::Returned;
+        active.queued = local.now.saturating_sub(active.arrived);
+        self.fail_to_load(local, failure);
+        self.drive(local)
     }
 
     /// The server ends: what is idle closes, what runs finishes.

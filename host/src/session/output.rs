@@ -7,9 +7,10 @@ use tidegate_proto::conn::state::Send;
 use tidegate_proto::conn::{Body, Connection, OutBuf};
 
 use super::{Fate, Session};
+use crate::config::Given;
 use crate::exchange::{Inner, Response, Stage};
 use crate::guest::crash::Crash;
-use crate::guest::outcome::Outcome;
+use crate::guest::outcome::{Outcome, RESPONSE_TOO_LARGE};
 use crate::local::{Local, Progress};
 use crate::observe::guest_log::Level;
 
@@ -35,6 +36,10 @@ impl Session {
             active.progress = Progress::Returned;
         }
         let Some(exchange) = active.exchange().map(Arc::clone) else { return };
+        if self.conn.send() == Send::Await && exchange.lock().response.exceeded() && self.refuse_too_large(local, outcome) {
+            return;
+        }
+        let Some(active) = &mut self.active else { return };
         let inner = &mut *exchange.lock();
         send_hints(&mut self.conn, &mut inner.response, &mut active.out, HINTS_PENDING_MAX);
         if inner.request.is_wanted() {
@@ -64,6 +69,10 @@ impl Session {
         }
         if inner.response.stage() == Stage::Cut && !active.cut {
             active.cut = true;
+            if inner.response.exceeded() {
+                let detail = self.too_large_text();
+                return self.end_badly(Level::Warn, inner, RESPONSE_TOO_LARGE.code, &detail);
+            }
             let detail = failed.map(|failed| self.explain(failed, inner));
             let detail = detail.as_deref().unwrap_or(
                 "the handler dropped the body without finishing it, or sent another length than it declared: the \
@@ -75,6 +84,28 @@ impl Session {
             let detail = format!("after the response had ended: {}", self.explain(failed, inner));
             self.log_failure(Level::Warn, inner, failed.word(), &detail);
         }
+    }
+
+    /// Nothing has left of an answer that is larger than it may be. False: the guest may still give another one.
+    fn refuse_too_large(&mut self, local: &mut Local, outcome: Option<&Outcome>) -> bool {
+        let exchange = self.active.as_ref().and_then(|active| active.exchange());
+        let cut = exchange.is_some_and(|exchange| exchange.lock().response.stage() == Stage::Cut);
+        let given_up = matches!(
+            outcome,
+            Some(Outcome::Returned(_) | Outcome::Reported(_) | Outcome::Trapped(_))
+        );
+        if cut || given_up {
+            self.stop_guest(local);
+            let detail = self.too_large_text();
+            self.fail_guest(local, RESPONSE_TOO_LARGE, &detail);
+        }
+        cut || given_up
+    }
+
+    fn too_large_text(&self) -> String {
+        let app = self.active.as_ref().and_then(|active| active.app.as_ref());
+        let limit = app.and_then(|app| app.program.limits.response_bytes).unwrap_or(0);
+        format!("the answer is larger than the limit of {} (`response`)", Given::size_told(limit))
     }
 
     /// Sends what is queued, for as long as the socket takes it.

@@ -26,6 +26,7 @@ use wasmtime_wasi_io::bytes::Bytes;
 
 use super::Wasi;
 use crate::clock::Nanos;
+use crate::exchange::waits::{Wait, waiting};
 use crate::guest::cost::{copied, parsed, spend};
 use crate::guest::mounts::{Call, OpenStream};
 
@@ -40,7 +41,7 @@ impl Wasi<'_> {
         self.work(bytes)?;
         let program = Arc::clone(&self.state.program);
         let Some(mounts) = &program.mounts else { return Err(ErrorCode::BadDescriptor.into()) };
-        mounts.call().await.ok_or_else(|| ErrorCode::Io.into())
+        waiting(Wait::File, mounts.call()).await.ok_or_else(|| ErrorCode::Io.into())
     }
 
     /// Spends what work of another thread costs, and looking through so many bytes.
@@ -67,7 +68,7 @@ macro_rules! files {
 macro_rules! work {
     ($self:ident, $bytes:expr, $call:ident $arguments:tt) => {{
         let call = $self.call($bytes).await?;
-        let done = files!($self, HostDescriptor::$call $arguments).await;
+        let done = waiting(Wait::File, files!($self, HostDescriptor::$call $arguments)).await;
         call.over();
         done
     }};
@@ -79,8 +80,8 @@ macro_rules! change {
         let call = $self.call($bytes).await?;
         let program = Arc::clone(&$self.state.program);
         let Some(mounts) = &program.mounts else { return Err(ErrorCode::BadDescriptor.into()) };
-        let _paths = mounts.change_paths().await;
-        let done = files!($self, HostDescriptor::$call $arguments).await;
+        let _paths = waiting(Wait::File, mounts.change_paths()).await;
+        let done = waiting(Wait::File, files!($self, HostDescriptor::$call $arguments)).await;
         call.over();
         done
     }};
@@ -243,7 +244,7 @@ impl HostDescriptor for Wasi<'_> {
     ) -> FsResult<Resource<DirectoryEntryStream>> {
         let call = self.call(0).await?;
         let borrowed = Resource::new_borrow(folder.rep());
-        let size = files!(self, HostDescriptor::stat(borrowed)).await?.size;
+        let size = waiting(Wait::File, files!(self, HostDescriptor::stat(borrowed))).await?.size;
         let Some(mounts) = &self.state.program.mounts else { return Err(ErrorCode::BadDescriptor.into()) };
         let permit = self.state.side.open_files.permit_listing(mounts, size).ok_or(TOO_MANY)?;
         let listing = files!(self, HostDescriptor::read_directory(folder)).await;
@@ -413,7 +414,7 @@ impl InputStream for Reader {
     }
 
     async fn blocking_read(&mut self, size: usize) -> Result<Bytes, StreamError> {
-        self.inner.blocking_read(size).await
+        waiting(Wait::File, self.inner.blocking_read(size)).await
     }
 
     fn skip(&mut self, count: usize) -> Result<usize, StreamError> {
@@ -421,7 +422,7 @@ impl InputStream for Reader {
     }
 
     async fn blocking_skip(&mut self, count: usize) -> Result<usize, StreamError> {
-        self.inner.blocking_skip(count).await
+        waiting(Wait::File, self.inner.blocking_skip(count)).await
     }
 
     async fn cancel(&mut self) {
@@ -432,7 +433,7 @@ impl InputStream for Reader {
 #[async_trait]
 impl Pollable for Reader {
     async fn ready(&mut self) {
-        self.inner.ready().await;
+        waiting(Wait::File, self.inner.ready()).await;
     }
 }
 
@@ -453,7 +454,7 @@ impl OutputStream for Writer {
     }
 
     async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> Result<(), StreamError> {
-        self.inner.blocking_write_and_flush(bytes).await
+        waiting(Wait::File, self.inner.blocking_write_and_flush(bytes)).await
     }
 
     fn flush(&mut self) -> Result<(), StreamError> {
@@ -472,6 +473,6 @@ impl OutputStream for Writer {
 #[async_trait]
 impl Pollable for Writer {
     async fn ready(&mut self) {
-        self.inner.ready().await;
+        waiting(Wait::File, self.inner.ready()).await;
     }
 }

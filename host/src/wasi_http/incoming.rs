@@ -87,8 +87,8 @@ impl HostIncomingRequest for Http<'_> {
     }
 
     fn scheme(&mut self, request: Resource<IncomingRequest>) -> Result<Option<Scheme>> {
-        self.request(&request)?;
-        Ok(Some(Scheme::Http))
+        let secure = self.request(&request)?.lock().facts.secure;
+        Ok(Some(if secure { Scheme::Https } else { Scheme::Http }))
     }
 
     fn authority(&mut self, request: Resource<IncomingRequest>) -> Result<Option<String>> {

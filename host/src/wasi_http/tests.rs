@@ -48,13 +48,29 @@ fn state(high: usize) -> ComponentState {
 
 /// Likewise, with a net around it.
 pub(crate) fn state_in(high: usize, outside: Outside) -> ComponentState {
+    state_of(high, outside, None)
+}
+
+/// Likewise, of an app that keeps data.
+pub(crate) fn state_with(kv: Option<Arc<crate::kv::Access>>) -> ComponentState {
+    state_of(1024, Outside::nothing(), kv)
+}
+
+fn state_of(high: usize, outside: Outside, kv: Option<Arc<crate::kv::Access>>) -> ComponentState {
     let engine = engine::serving(Mode::Production).unwrap();
     let mut linkers = Linkers::new(&engine);
     add_to_linker(&mut linkers.component).unwrap();
     let clock = Clock::start();
     let compiler = Compiler::in_process(Mode::Production);
-    let loader =
-        Loader { engine, linkers, compiler, cache: Cache::none(), clock, file_threads: Default::default() };
+    let loader = Loader {
+        engine,
+        linkers,
+        compiler,
+        cache: Cache::none(),
+        clock,
+        file_threads: Default::default(),
+        residency: Arc::default(),
+    };
     let wasm = wat::parse_str(IDLE).unwrap();
     let spec = Spec {
         name: "test".into(),
@@ -62,6 +78,7 @@ pub(crate) fn state_in(high: usize, outside: Outside) -> ComponentState {
         instances: Instances::Fresh,
         env: Vec::new(),
         mounts: Vec::new(),
+        kv,
         wants: Wants { http: true, ..Wants::default() },
     };
     let program = Arc::new(loader.load(&wasm, &blake3::hash(&wasm), spec).unwrap());

@@ -4,8 +4,13 @@
 pub mod args;
 pub mod baseline;
 pub mod big_proxy;
+pub mod density;
 pub mod hangups;
+pub mod hosting_fuzz;
+pub mod hosting_kill;
 pub mod load;
+pub mod noisy;
+pub mod random;
 pub mod readers;
 pub mod soak;
 pub mod stalled;

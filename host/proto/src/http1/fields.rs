@@ -50,7 +50,7 @@ impl Fields {
     }
 
     /// All fields in the order in which they came, as (name, value).
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> + Clone {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> + DoubleEndedIterator + Clone {
         self.spans.iter().map(|span| (self.slice(span.start, span.middle), self.slice(span.middle, span.end)))
     }
 
@@ -63,6 +63,30 @@ impl Fields {
     /// All values of a name, which is given in lower case, in order.
     pub fn get_all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.iter().filter(move |(have, _)| *have == name.as_bytes()).map(|(_, value)| value)
+    }
+
+    /// Takes out the fields whose names, in lower case, are not to stay. Gives their number.
+    pub fn retain(&mut self, mut stays: impl FnMut(&[u8]) -> bool) -> usize {
+        let before = self.spans.len();
+        let (mut spans, mut end) = (core::mem::take(&mut self.spans), 0_u32);
+        spans.retain_mut(|span| {
+            let stay = stays(self.slice(span.start, span.middle));
+            if stay {
+                // What stays closes the gap before it, if there is one.
+                let gap = span.start.saturating_sub(end);
+                if gap > 0 {
+                    self.bytes.copy_within(span.start as usize..span.end as usize, end as usize);
+                }
+                span.start = end;
+                span.middle = span.middle.saturating_sub(gap);
+                span.end = span.end.saturating_sub(gap);
+                end = span.end;
+            }
+            stay
+        });
+        self.spans = spans;
+        self.bytes.truncate(end as usize);
+        before.saturating_sub(self.spans.len())
     }
 
     /// Number of fields.
@@ -258,6 +282,28 @@ mod tests {
         fields.push(b"b", b"1");
         fields.shrink(0);
         assert_eq!(fields.get("b"), Some(&b"1"[..]), "what is held survives");
+    }
+
+    #[test]
+    fn what_is_taken_out_leaves_nothing() {
+        let all = ["a", "bb", "a", "ccc", "a", "bb"];
+        for mask in 0..8_u32 {
+            let stays = |name: &[u8]| mask >> (name.len() - 1) & 1 == 1;
+            let (mut fields, mut expected) = (Fields::default(), Fields::default());
+            for (number, name) in all.iter().enumerate() {
+                let value = "v".repeat(number * 3);
+                fields.push(name.as_bytes(), value.as_bytes());
+                if stays(name.as_bytes()) {
+                    expected.push(name.as_bytes(), value.as_bytes());
+                }
+            }
+            let taken = fields.retain(stays);
+            assert_eq!(taken, all.len() - expected.len(), "{mask}");
+            assert!(fields.iter().eq(expected.iter()), "{mask}");
+            assert_eq!(fields.bytes, expected.bytes, "{mask}");
+            fields.push(b"d", b"behind");
+            assert_eq!(fields.get("d"), Some(&b"behind"[..]), "{mask}");
+        }
     }
 
     #[test]

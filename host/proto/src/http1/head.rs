@@ -250,6 +250,11 @@ impl RequestHead {
         &self.fields
     }
 
+    /// Takes out the fields whose names, in lower case, are not to stay. Gives their number.
+    pub fn retain_fields(&mut self, stays: impl FnMut(&[u8]) -> bool) -> usize {
+        self.fields.retain(stays)
+    }
+
     /// Whether the method is HEAD: its answer has no body (RFC 9110 9.3.2).
     #[must_use]
     pub fn is_head(&self) -> bool {

@@ -11,6 +11,7 @@
 //!
 //! The router knows no request: the caller brings a host without port or trailing dot, and a path without query.
 
+mod claim;
 mod pattern;
 mod tree;
 
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+pub use claim::Claim;
 use pattern::{HostPattern, Pattern};
 use tree::{Slot, Tree};
 

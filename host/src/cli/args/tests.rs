@@ -17,7 +17,7 @@ fn flags(line: &str) -> Flags {
 
 fn one_app() -> Settings {
     let app = AppSettings::new("x".into(), "x.wasm".into());
-    Settings { server: ServerSettings::default(), apps: vec![app], tcp: Vec::new() }
+    Settings { server: ServerSettings::default(), apps: vec![app], tcp: Vec::new(), tenants: Vec::new() }
 }
 
 #[test]
@@ -58,6 +58,29 @@ fn every_setting_has_a_flag() {
     assert_eq!(mounts, [("/all", false), ("/here", true)]);
     assert_eq!(app.limits.cpu, Duration::from_secs(1));
     assert_eq!((app.limits.high_watermark, app.limits.low_watermark), (8192, 1024));
+}
+
+#[test]
+fn proxies_have_flags() {
+    use tidegate_proto::edge::forwarded::Family;
+
+    let mut settings = one_app();
+    settings.server.edge.proxies.add("192.0.2.1").unwrap();
+    flags("--trust-request-id").apply(&mut settings).unwrap();
+    assert_eq!(settings.server.edge.proxies.to_string(), "192.0.2.1");
+    let line = "--proxy 10.0.0.0/8 --proxy unix --forwarded Forwarded --proxy-protocol";
+    flags(line).apply(&mut settings).unwrap();
+    let edge = &settings.server.edge;
+    assert_eq!(edge.proxies.to_string(), "10.0.0.0/8, unix", "instead of the manifest's");
+    assert_eq!((edge.forwarded, edge.proxy_protocol), (Family::Forwarded, true));
+    for (line, expected) in [
+        ("--proxy ::1 --proxy ::1", "error: --proxy: `::1` is there twice"),
+        ("--forwarded via", "error: --forwarded: `via` is not a field that is read"),
+        ("--proxy-protocol", "error: --proxy-protocol: the PROXY protocol is taken from proxies alone"),
+    ] {
+        let told = flags(line).apply(&mut one_app()).unwrap_err().to_string();
+        assert!(told.starts_with(expected), "{told}");
+    }
 }
 
 #[test]

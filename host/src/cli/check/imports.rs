@@ -2,6 +2,7 @@
 //! uses, of components the list that is held to it.
 
 use serde::Serialize;
+use tidegate_abi::KV_MODULE;
 use wasmparser::{FuncType, ValType};
 use wasmtime::{Engine, Linker, Module};
 
@@ -34,6 +35,7 @@ const REFUSING: [&str; 14] = [
     "proc_raise",
 ];
 
+const NO_KV: &str = "the app keeps no data: `kv = true` (`--kv`)";
 const NO_CONNECT: &str = "no rule lets it connect: `sockets.connect`";
 
 /// What becomes of an import.
@@ -66,6 +68,7 @@ impl Verdict {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Means {
     mounts: bool,
+    kv: bool,
     connect: bool,
     listen: bool,
 }
@@ -74,6 +77,7 @@ impl Means {
     pub(super) fn of(app: &AppSettings) -> Self {
         Self {
             mounts: !app.mounts.is_empty(),
+            kv: app.kv.is_some(),
             connect: !app.sockets.connect.is_empty(),
             listen: !app.sockets.listen.is_empty(),
         }
@@ -105,6 +109,7 @@ fn missing(interface: &str, means: Means) -> Option<&'static str> {
         name if name.starts_with("wasi:filesystem/") && !means.mounts => {
             Some("no folder is given to it: `mounts`")
         }
+        name if name.starts_with("wasi:keyvalue/") && !means.kv => Some(NO_KV),
         "wasi:http/outgoing-handler" | "wasi:sockets/ip-name-lookup" if !means.connect => Some(NO_CONNECT),
         name if name.starts_with("wasi:sockets/") && !sockets => {
             Some("no rule lets it connect or listen: `sockets`")
@@ -160,6 +165,9 @@ fn granted(import: &Import, means: Means) -> Verdict {
     if connects && !means.connect {
         return Verdict::new(Grant::Denied, NO_CONNECT);
     }
+    if import.module == KV_MODULE && !means.kv {
+        return Verdict::new(Grant::Denied, NO_KV);
+    }
     let refuses = import.name.starts_with("path_")
         || import.name.starts_with("sock_")
         || REFUSING.contains(&import.name.as_str());
@@ -192,7 +200,9 @@ fn how_to_get(import: &Import) -> String {
         }
         "wasi_unstable" => format!("WASI as it was before preview 1: {target} with a newer compiler"),
         WASI => "preview 1 has no such function".to_owned(),
-        "tidegate_v1" => "this version does not have it: use a newer tidegate".to_owned(),
+        "tidegate_v1" | "tidegate_fetch_v1" | KV_MODULE => {
+            "this version does not have it: use a newer tidegate".to_owned()
+        }
         module if module.starts_with("tidegate_v") => {
             "another version of the ABI: this one serves version 1".to_owned()
         }
@@ -268,6 +278,12 @@ mod tests {
             (r#""tidegate_v1" "poll" (func (param i32 i32 i64) (result i32))"#, Grant::Granted, ""),
             (r#""tidegate_v1" "poll" (func (param i32))"#, Grant::Unknown, "another type than (i32) -> ()"),
             (r#""tidegate_v1" "teleport" (func)"#, Grant::Unknown, "a newer tidegate"),
+            (
+                r#""tidegate_kv_v1" "get" (func (param i32 i32) (result i32))"#,
+                Grant::Denied,
+                "`kv = true`",
+            ),
+            (r#""tidegate_kv_v1" "clear" (func)"#, Grant::Unknown, "a newer tidegate"),
             (r#""tidegate_v2" "respond" (func)"#, Grant::Unknown, "serves version 1"),
             (
                 r#""wasi_snapshot_preview1" "random_get" (func (param i32 i32) (result i32))"#,
@@ -307,6 +323,8 @@ mod tests {
             ("wasi:io/poll@0.2.7", "pollable", "resource", Grant::Granted, ""),
             ("wasi:sockets/network@0.2.0", "network", "resource", Grant::Denied, "no rule lets it"),
             ("wasi:filesystem/preopens@0.2.0", "get-directories", "function", Grant::Denied, "`mounts`"),
+            ("wasi:keyvalue/store@0.2.0-draft2", "open", "function", Grant::Denied, "`kv = true`"),
+            ("wasi:keyvalue/store@0.2.0-draft", "open", "function", Grant::Unknown, "build it for that one"),
             ("wasi:io/poll@0.3.0", "poll", "function", Grant::Unknown, "0.3 is not served yet"),
             ("wasi:io/poll@0.2.0", "pool", "function", Grant::Unknown, "use a newer tidegate"),
             ("a:b/c", "", "types", Grant::Granted, ""),
@@ -325,6 +343,8 @@ mod tests {
             shape: "function".into(),
             function: None,
         };
+        let kept = Means { kv: true, ..Means::default() };
+        assert_eq!(missing("wasi:keyvalue/batch", kept), None);
         let mounts = Means { mounts: true, ..Means::default() };
         assert_eq!(of_component(&files, mounts).grant, Grant::Granted);
     }

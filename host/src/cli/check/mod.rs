@@ -30,7 +30,7 @@ use report::{Allowed, Objection, Report};
 const MODULE_BYTES_MAX: u64 = 1 << 30;
 
 pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
-    let Settings { server, apps, tcp } = settings(&args.subject, args.target)?;
+    let Settings { server, apps, tcp, .. } = settings(&args.subject, args.target)?;
     // Loading may have something to say: that it takes long, or that what it compiles can not be kept.
     let _log = serve::open_log(&server)?;
     let judge = Judge::new().map_err(|error| anyhow::anyhow!("{error:#}"))?;

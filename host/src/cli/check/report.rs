@@ -45,6 +45,8 @@ pub(super) struct Allowed {
     pub(super) env: Vec<String>,
     /// `HOST:GUEST:ro`, as the flag takes them.
     pub(super) mounts: Vec<String>,
+    /// What it may keep in the key-value store.
+    pub(super) kv: Option<String>,
     /// Rules of where it may connect, as the manifest has them.
     pub(super) connect: Vec<String>,
     /// And of where it may listen.
@@ -66,6 +68,7 @@ impl Allowed {
         Self {
             env: app.env.iter().map(|(name, _)| name.clone()).collect(),
             mounts: app.mounts.iter().map(mount).collect(),
+            kv: app.kv.map(|kv| format!("{} keys, {}", kv.keys, size(kv.bytes))),
             connect: rules(&app.sockets.connect),
             listen: rules(&app.sockets.listen),
             ca: app.sockets.ca.iter().map(|path| path.display().to_string()).collect(),
@@ -89,6 +92,12 @@ pub(super) struct Limits {
     /// None is unlimited.
     pub(super) socket_bytes: Option<u64>,
     pub(super) connects_per_s: u32,
+    /// None is unlimited, here and below.
+    pub(super) requests_per_s: Option<u32>,
+    pub(super) connections: Option<u32>,
+    pub(super) response_bytes: Option<u64>,
+    pub(super) log_lines_per_s: Option<u32>,
+    pub(super) cpu_percent: Option<u32>,
 }
 
 impl From<&AppLimits> for Limits {
@@ -105,6 +114,11 @@ impl From<&AppLimits> for Limits {
             sockets: limits.sockets_max,
             socket_bytes: Some(limits.socket_bytes_max).filter(|bytes| *bytes != u64::MAX),
             connects_per_s: limits.connects_per_s,
+            requests_per_s: limits.requests_per_s,
+            connections: limits.connections_max,
+            response_bytes: limits.response_bytes,
+            log_lines_per_s: limits.log_lines_per_s,
+            cpu_percent: limits.cpu_percent,
         }
     }
 }
@@ -186,6 +200,7 @@ impl Report {
         row("limits", &self.limits())?;
         row("env", &self.allowed.env.join(", "))?;
         row("mounts", &self.allowed.mounts.join(", "))?;
+        row("kv", self.allowed.kv.as_deref().unwrap_or_default())?;
         row("connect", &self.allowed.connect.join(", "))?;
         row("listen", &self.allowed.listen.join(", "))?;
         row("ca", &self.allowed.ca.join(", "))?;
@@ -379,6 +394,7 @@ mod tests {
             allowed: Allowed {
                 env: vec!["A\r".into()],
                 mounts: vec!["\u{1b}:/x:ro".into()],
+                kv: None,
                 ca: vec!["\u{1b}.pem".into()],
                 ..Allowed::default()
             },

@@ -6,14 +6,28 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use super::walk::{Value, Walk};
-use super::{Purpose, mounts, sockets};
+use super::{Purpose, hosting, kv, mounts, sockets};
 use crate::config::keys::{APP_KEYS, WATERMARK_KEYS};
 use crate::config::problem::ValueError;
 use crate::config::settings::{AppSettings, Instances, check_app_name, check_env};
 use crate::config::units::Given;
 
-const KEYS: &[&str] =
-    &["name", "source", "routes", "instances", "weight", "env", "mounts", "sockets", "limits", "watermarks"];
+const KEYS: &[&str] = &[
+    "name",
+    "source",
+    "routes",
+    "instances",
+    "weight",
+    "env",
+    "mounts",
+    "kv",
+    "sockets",
+    "limits",
+    "watermarks",
+    "tenant",
+    "secrets",
+    "health",
+];
 
 /// An app, and the places that checks between apps need.
 pub(super) struct ReadApp {
@@ -22,6 +36,8 @@ pub(super) struct ReadApp {
     pub(super) name_span: Option<Range<usize>>,
     /// One for each route.
     pub(super) route_spans: Vec<Range<usize>>,
+    /// Where its tenant is named.
+    pub(super) tenant_span: Option<Range<usize>>,
 }
 
 /// What stands around an app, and decides what it may leave out.
@@ -43,7 +59,8 @@ pub(super) fn read(walk: &mut Walk<'_>, value: &Value<'_>, around: Around<'_>) -
     }
     for key in ["name", "source", "routes"] {
         let goes_without = match key {
-            "source" => around.built.is_some() || around.purpose == Purpose::Build,
+            "name" => around.purpose == Purpose::Version,
+            "source" => around.built.is_some() || around.purpose != Purpose::Serve,
             // Raw connections lead to it, or it runs by itself.
             "routes" => {
                 let name = table.get("name").and_then(|name| name.get_ref().as_str());
@@ -91,11 +108,24 @@ pub(super) fn read(walk: &mut Walk<'_>, value: &Value<'_>, around: Around<'_>) -
     if let Some(value) = table.get("env") {
         app.env = env(walk, value);
     }
+    app.tenant = walk.read(table, "tenant", |given| given.text().map(str::to_owned));
+    if let Some(value) = table.get("secrets") {
+        app.secrets = hosting::secrets(walk, value);
+    }
+    if let Some((name, _)) =
+        app.secrets.iter().find(|(name, _)| app.env.iter().any(|(known, _)| known == name))
+    {
+        let error = ValueError::new(format!("`{name}` is in `env` and in `secrets`"));
+        walk.problem(value.span(), error.help("take it out of one of them"));
+    }
+    app.health = hosting::health(walk, table);
     if let Some(value) = table.get("mounts") {
         app.mounts = mounts::read(walk, value, around.purpose);
     }
+    app.kv = table.get("kv").and_then(|value| kv::read(walk, value));
     limits(walk, table, &mut app);
-    Some(ReadApp { settings: app, name_span, route_spans })
+    let tenant_span = table.get("tenant").map(Value::span);
+    Some(ReadApp { settings: app, name_span, route_spans, tenant_span })
 }
 
 fn source(

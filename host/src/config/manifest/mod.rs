@@ -6,13 +6,17 @@
 
 mod app;
 mod build;
+mod edge;
+mod hosting;
+mod kv;
 mod listen;
 mod mounts;
 mod sockets;
+mod tenant;
 mod walk;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tidegate_proto::router::RouteError;
 use toml::de::DeTable;
@@ -24,31 +28,42 @@ use super::settings::{
 };
 use super::sockets::{add_dns, parse_dns};
 use super::state::StateFolder;
+use super::tenants::TenantSettings;
 use build::Build;
 pub use build::{BuildCommand, BuildSettings, BuildTarget};
+pub(crate) use hosting::check_health;
 use walk::{Value, Walk};
 
 /// What a folder's manifest is called.
 pub(crate) const MANIFEST: &str = "tidegate.toml";
 
-const TOP_KEYS: &[&str] = &["server", "app", "listen", "build"];
+const TOP_KEYS: &[&str] = &["server", "app", "tenant", "listen", "build"];
 const SERVER_KEYS: &[&str] = &[
     "listen",
     "workers",
     "access_log",
+    "app_logs",
+    "app_log_bytes",
+    "app_log_files",
     "log_format",
     "limits",
     "drain",
     "trust_request_id",
+    "proxies",
+    "forwarded",
+    "proxy_protocol",
     "backlog",
     "connections",
     "memory_budget",
+    "loaded",
     "state",
     "cache",
     "dns",
+    "admin",
+    "tokens",
+    "module_bytes",
+    "keep",
 ];
-/// Settings of the design that this version has no use for yet. Taking them silently would promise a protection.
-const SERVER_KEYS_LATER: &[&str] = &["admin"];
 
 /// What a manifest is read for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +73,8 @@ enum Purpose {
     /// To build what is to be served: sources need not exist yet or be named, and the only app need not be written
     /// down.
     Build,
+    /// For a version of an app that is hosted: its name and its module stand elsewhere.
+    Version,
 }
 
 /// A project as its manifest describes it, before it is built.
@@ -99,6 +116,46 @@ pub fn parse(text: &str, file: &str, folder: &Path) -> Result<Settings, ConfigEr
     parse_for(Purpose::Serve, text, file, folder).map(|project| project.settings)
 }
 
+/// Checks the settings of one version of an app that is hosted: a manifest with one `[[app]]`, without name and source.
+pub(crate) fn parse_version(
+    text: &str,
+    file: &str,
+    name: &str,
+    source: &Path,
+) -> Result<AppSettings, ConfigError> {
+    let mut walk = Walk::new(text, file, Path::new(""));
+    let (root, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        let message = format!("not valid TOML: {}", error.message());
+        walk.problem(error.span().unwrap_or_default(), ValueError::new(message));
+    }
+    let apps = root.get_ref().get("app").and_then(|value| value.get_ref().as_array());
+    let one = apps.filter(|apps| apps.len() == 1).and_then(|apps| apps.iter().next());
+    let read = one.and_then(|value| {
+        for key in ["name", "source"] {
+            if value.get_ref().as_table().is_some_and(|table| table.contains_key(key)) {
+                let error = ValueError::new(format!("`{key}` is not one of a version's settings"));
+                walk.problem(value.span(), error);
+            }
+        }
+        let around = app::Around { purpose: Purpose::Version, built: None, listen: &[name] };
+        app::read(&mut walk, value, around)
+    });
+    if let Some(read) = &read {
+        routes(&mut walk, std::slice::from_ref(read));
+    }
+    match read {
+        Some(read) if !walk.has_problems() => {
+            Ok(AppSettings { name: name.to_owned(), source: source.to_owned(), ..read.settings })
+        }
+        Some(_) => Err(walk.finish()),
+        None => {
+            walk.problem(0..0, ValueError::new("the settings of a version are one table"));
+            Err(walk.finish())
+        }
+    }
+}
+
 fn parse_for(purpose: Purpose, text: &str, file: &str, folder: &Path) -> Result<Project, ConfigError> {
     let mut walk = Walk::new(text, file, folder);
     let (root, errors) = DeTable::parse_recoverable(text);
@@ -125,9 +182,11 @@ fn parse_for(purpose: Purpose, text: &str, file: &str, folder: &Path) -> Result<
         built: build.as_ref().map(|build| build.output.as_path()),
         listen: &listen::apps(root),
     };
+    let tenants = tenant::read(&mut walk, root);
     let apps = match root.get("app") {
-        None if purpose == Purpose::Build => Vec::new(),
-        value => apps(&mut walk, value, around),
+        // A server that hosts apps may begin with none.
+        None if purpose == Purpose::Build || server.admin.is_some() => Vec::new(),
+        value => apps(&mut walk, value, around, &tenants),
     };
     let tcp = match root.get("listen") {
         Some(value) => listen::read(&mut walk, value, &apps, &server.listen),
@@ -136,13 +195,13 @@ fn parse_for(purpose: Purpose, text: &str, file: &str, folder: &Path) -> Result<
     if walk.has_problems() {
         return Err(walk.finish());
     }
-    Ok(Project { settings: Settings { server, apps, tcp }, build, target })
+    Ok(Project { settings: Settings { server, apps, tcp, tenants }, build, target })
 }
 
 fn server(walk: &mut Walk<'_>, value: &Value<'_>) -> ServerSettings {
     let mut server = ServerSettings::default();
     let Some(table) = walk.table(value) else { return server };
-    walk.check_keys(table, SERVER_KEYS, SERVER_KEYS_LATER);
+    walk.check_keys(table, SERVER_KEYS, &[]);
     if let Some(value) = table.get("listen") {
         server.listen = listen(walk, value);
     }
@@ -150,6 +209,13 @@ fn server(walk: &mut Walk<'_>, value: &Value<'_>) -> ServerSettings {
     if let Some(target) = walk.read(table, "access_log", |given| LogTarget::parse(given.text()?)) {
         server.access_log = Some(target.relative_to(walk.folder()));
     }
+    if let Some(folder) = walk.read(table, "app_logs", |given| path(given.text()?)) {
+        server.app_logs = Some(walk.folder().join(folder));
+    }
+    walk.set(table, "app_log_bytes", |given| {
+        given.bytes(64 << 10..=1 << 40).map(|bytes| server.app_log_bytes_max = bytes)
+    });
+    walk.set(table, "app_log_files", |given| given.count(0..=100).map(|count| server.app_log_files = count));
     let format = walk.read(table, "log_format", |given| match given.text()? {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
@@ -163,6 +229,9 @@ fn server(walk: &mut Walk<'_>, value: &Value<'_>) -> ServerSettings {
     });
     walk.set(table, "memory_budget", |given| {
         given.bytes((1 << 20)..=u64::MAX).map(|bytes| server.memory_budget_bytes = Some(bytes))
+    });
+    walk.set(table, "loaded", |given| {
+        given.count(1..=1_000_000).map(|count| server.loaded_max = Some(count as usize))
     });
     if let Some(state) = walk.read(table, "state", |given| StateFolder::parse(given.text()?)) {
         server.state = state.relative_to(walk.folder());
@@ -181,10 +250,19 @@ fn server(walk: &mut Walk<'_>, value: &Value<'_>) -> ServerSettings {
             None => walk.problem(value.span(), ValueError::new("`true` or `false` is expected here")),
         }
     }
+    server.edge = edge::read(walk, table);
     if let Some(value) = table.get("limits") {
         walk.keys(value, &HTTP_KEYS, &mut server.http);
     }
+    hosting::read(walk, table, &mut server);
     server
+}
+
+fn path(text: &str) -> Result<PathBuf, ValueError> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(ValueError::new("the path of a folder is missing"));
+    }
+    Ok(PathBuf::from(text))
 }
 
 fn listen(walk: &mut Walk<'_>, value: &Value<'_>) -> Vec<ListenAddr> {
@@ -198,7 +276,12 @@ fn listen(walk: &mut Walk<'_>, value: &Value<'_>) -> Vec<ListenAddr> {
     addrs
 }
 
-fn apps(walk: &mut Walk<'_>, value: Option<&Value<'_>>, around: app::Around<'_>) -> Vec<AppSettings> {
+fn apps(
+    walk: &mut Walk<'_>,
+    value: Option<&Value<'_>>,
+    around: app::Around<'_>,
+    tenants: &[TenantSettings],
+) -> Vec<AppSettings> {
     let help = "an app is a section `[[app]]` with `name`, `source` and `routes`";
     let Some(value) = value else {
         walk.problem(0..0, ValueError::new("there is no app").help(help));
@@ -217,6 +300,7 @@ fn apps(walk: &mut Walk<'_>, value: Option<&Value<'_>>, around: app::Around<'_>)
     }
     names(walk, &read);
     routes(walk, &read);
+    tenant::check_apps(walk, &read, tenants);
     read.into_iter().map(|read| read.settings).collect()
 }
 

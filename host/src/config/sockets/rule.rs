@@ -362,7 +362,8 @@ fn v6(text: &str, inside: &str) -> Result<Cidr, ValueError> {
     prefix.map_or(Ok(Cidr::one(parsed.into())), |prefix| block(parsed.into(), prefix))
 }
 
-fn block(addr: IpAddr, prefix: &str) -> Result<Cidr, ValueError> {
+/// The block of an address and the digits behind its slash.
+pub(crate) fn block(addr: IpAddr, prefix: &str) -> Result<Cidr, ValueError> {
     let most = Cidr::one(addr).prefix();
     let digits = !prefix.is_empty() && prefix.bytes().all(|byte| byte.is_ascii_digit());
     let number = prefix.parse().ok().filter(|number| digits && *number <= most);

@@ -12,7 +12,7 @@ mod tests;
 
 use std::rc::Rc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use wasmparser::{BinaryReaderError, ComponentExternalKind};
 
 use super::engine::{MEMORIES_PER_MODULE_MAX, TABLES_PER_MODULE_MAX};
@@ -20,7 +20,7 @@ use super::limiter::CORE_INSTANCES_MAX;
 use super::program::Kind;
 
 /// What an instance takes: what all its core instances have together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Needs {
     pub(crate) core_instances: u64,
     pub(crate) memories: u64,

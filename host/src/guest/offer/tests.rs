@@ -13,6 +13,7 @@ fn linker() -> (Engine, Linker<ComponentState>) {
     let mut linker = Linker::new(&engine);
     crate::wasi::add_to_linker(&mut linker).unwrap();
     crate::wasi_http::add_to_linker(&mut linker).unwrap();
+    crate::wasi_keyvalue::add_to_linker(&mut linker).unwrap();
     (engine, linker)
 }
 
@@ -64,7 +65,8 @@ fn what_is_listed_is_linked() {
     let (engine, linker) = linker();
     for interface in INTERFACES {
         // The oldest that was released, and one that is still to come.
-        for version in ["0.2.0", "0.2.99"] {
+        let released = ["0.2.0", "0.2.99"].as_slice();
+        for version in interface.draft.as_ref().map_or(released, std::slice::from_ref) {
             let name = format!("{}@{version}", interface.name);
             for function in interface.functions() {
                 let wasm = importing(&name, ItemKind::Function, function);
@@ -96,7 +98,8 @@ fn what_is_linked_is_listed() {
     // What the standard has and we do not.
     functions.extend(["display", "utc-offset", "run"]);
     for name in interfaces {
-        let versioned = format!("{name}@0.2.12");
+        let draft = INTERFACES.iter().find(|known| known.name == name).and_then(|known| known.draft);
+        let versioned = format!("{name}@{}", draft.unwrap_or("0.2.12"));
         let offered = interface(&versioned);
         for function in &functions {
             let item = Item { name: function, kind: ItemKind::Function };
@@ -114,7 +117,8 @@ fn what_is_linked_is_listed() {
 fn what_is_bound_is_listed() {
     let http = include_str!("../../../wit/deps/http.wit");
     let sockets = include_str!("../../../wit/deps/sockets.wit");
-    for (package, shapes) in [("wasi:http", http), ("wasi:sockets", sockets)] {
+    let keyvalue = include_str!("../../../wit/deps/keyvalue.wit");
+    for (package, shapes) in [("wasi:http", http), ("wasi:sockets", sockets), ("wasi:keyvalue", keyvalue)] {
         for (name, functions) in functions_of(shapes) {
             let name = format!("{package}/{name}");
             let listed = INTERFACES.iter().find(|interface| interface.name == name);
@@ -203,8 +207,12 @@ fn what_is_missing_is_named_with_a_way_out() {
         (
             "wasi:keyvalue/store@0.2.0-draft",
             "open",
-            "wasi:keyvalue/store@0.2.0-draft (the whole interface) - not served yet",
+            "wasi:keyvalue/store@0.2.0-draft (the whole interface) - of its drafts 0.2.0-draft2 is served",
         ),
+        ("wasi:keyvalue/store@0.2.0", "open", "of its drafts 0.2.0-draft2 is served"),
+        ("wasi:keyvalue/store@0.2.0-draft2", "close", "store@0.2.0-draft2: close - this server knows the draft"),
+        ("wasi:keyvalue/watcher@0.2.0-draft2", "on-set", "not among the interfaces of it"),
+        ("wasi:blobstore/blobstore@0.2.0-draft", "x", "not served yet"),
         (
             "wasi:http/types@0.2.12",
             "frobnicate",

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use slab::Slab;
 
 use super::Answer;
+use crate::exchange::waits::{Wait, note};
 
 #[derive(Default)]
 struct State {
@@ -32,6 +33,9 @@ impl Flight {
         let mut state = self.lock();
         if let Some(answer) = &state.answer {
             return Poll::Ready(answer.clone());
+        }
+        if !cx.waker().will_wake(Waker::noop()) {
+            note(Wait::Name);
         }
         match place.and_then(|at| state.wakers.get_mut(at)) {
             Some(waker) => waker.clone_from(cx.waker()),

@@ -1,0 +1,139 @@
+//! `tidegate serve` with an admin side: apps are hosted.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context;
+
+use super::super::Failure;
+use super::super::args::Flags;
+use super::{of_target, open_log};
+use crate::admin::{self, Admin, Door, Keys};
+use crate::config::{ListenAddr, ServerSettings, Settings, StateFolder, TokenSettings, manifest};
+use crate::hosting::{Hosting, ManifestSource, Operator};
+use crate::server::reload::Started;
+use crate::server::{StateHolder, birth};
+
+/// The admin side's socket in the state folder.
+pub(crate) const SOCKET: &str = "admin.sock";
+
+/// Hosts what `target` names, if anything, and what was deployed before.
+pub(super) fn run(target: Option<&Path>, flags: &Flags) -> Result<(), Failure> {
+    let settings = settings(target, flags)?;
+    let source = target.map(|target| source(target, &settings, flags)).transpose()?;
+    let addr = settings.server.admin.clone().context("there is no admin side")?;
+    admin::check(&addr, settings.server.tokens.len())?;
+    let _log = open_log(&settings.server)?;
+    let tokens = settings.server.tokens.clone();
+    Keys::read(&tokens)?;
+    // Another server may have the folder, which this one is to follow.
+    birth::claim_state()?;
+    let started = Started::new(&settings.server, &settings.tcp);
+    let Hosting { server, operator } = Hosting::start(settings, source)?;
+    let side = Arc::new(Side { addr, tokens, operator: operator.clone(), admin: Mutex::new(None) });
+    let opened = side.open();
+    if let Ok(admin) = &opened {
+        if let Some(addr) = admin.tcp {
+            server.own_address(addr);
+        }
+        server.announce(Some(&admin.url))?;
+    }
+    if let Err(error) = opened {
+        server.stop();
+        let _ = server.join();
+        return Err(error.into());
+    }
+    server.holds(Arc::clone(&side) as Arc<dyn StateHolder>);
+    let (target, flags) = (target.map(Path::to_owned), flags.clone());
+    server.reloads(Arc::new(move || {
+        let settings = self::settings(target.as_deref(), &flags).map_err(|failure| failure.problems())?;
+        started.tell_of_restart(&settings.server, &settings.tcp);
+        let done = operator.reload_quietly();
+        done.map(|done| !done.is_empty()).map_err(|refusal| vec![refusal.to_string()])
+    }));
+    server.ready()?;
+    let done = server.join();
+    side.close();
+    Ok(done?)
+}
+
+/// The settings, with flags, and what hosting fills in.
+fn settings(target: Option<&Path>, flags: &Flags) -> Result<Settings, Failure> {
+    let mut settings = match target {
+        Some(target) => of_target(target)?,
+        None => {
+            let (server, apps) = (ServerSettings::default(), Vec::new());
+            Settings { server, apps, tcp: Vec::new(), tenants: Vec::new() }
+        }
+    };
+    flags.apply(&mut settings)?;
+    let folder = settings.server.hosting_folder().context(
+        "there is no folder for the apps: neither XDG_STATE_HOME nor HOME names one; `--state DIR` does",
+    )?;
+    let folder = std::path::absolute(folder).context("cannot find the state folder")?;
+    let server = &mut settings.server;
+    server.admin.get_or_insert_with(|| ListenAddr::Unix(folder.join(SOCKET)));
+    server.app_logs.get_or_insert_with(|| folder.join("logs"));
+    server.state = StateFolder::At(folder);
+    Ok(settings)
+}
+
+/// The admin side of this process: closed while another one has the state folder.
+struct Side {
+    addr: ListenAddr,
+    tokens: Vec<TokenSettings>,
+    operator: Operator,
+    admin: Mutex<Option<Admin>>,
+}
+
+/// Where it listens.
+struct Opened {
+    url: String,
+    tcp: Option<std::net::SocketAddr>,
+}
+
+impl Side {
+    fn open(&self) -> anyhow::Result<Opened> {
+        let keys = Keys::read(&self.tokens).map_err(|error| anyhow::anyhow!("{}", error.message))?;
+        let door = Door::claim(&self.addr)?;
+        let opened = Opened { url: door.url().to_owned(), tcp: door.tcp_addr() };
+        let admin = door.serve(keys, Arc::new(self.operator.clone()))?;
+        *self.admin.lock().unwrap_or_else(PoisonError::into_inner) = Some(admin);
+        Ok(opened)
+    }
+
+    fn close(&self) {
+        let admin = self.admin.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(admin) = admin {
+            admin.stop();
+        }
+    }
+}
+
+impl StateHolder for Side {
+    fn release(&self) {
+        self.close();
+        self.operator.release();
+    }
+
+    fn take_back(&self) -> anyhow::Result<()> {
+        self.operator.take_back()?;
+        self.open().map(drop)
+    }
+}
+
+/// What is applied when the server starts and reloads.
+fn source(target: &Path, settings: &Settings, flags: &Flags) -> Result<ManifestSource, Failure> {
+    let inside = target.join(manifest::MANIFEST);
+    let path = if target.is_dir() { inside } else { target.to_owned() };
+    let is_manifest = path.extension().is_some_and(|extension| extension == "toml") && !is_module(&path);
+    let module = if is_manifest { None } else { settings.apps.first().map(|app| app.name.clone()) };
+    let name = flags.app_name().map(str::to_owned);
+    Ok(ManifestSource { path, module, flags: flags.app_map()?, name })
+}
+
+pub(crate) fn is_module(path: &Path) -> bool {
+    let mut start = [0; 4];
+    let read = std::fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut start));
+    read.is_ok() && start == *b"\0asm"
+}

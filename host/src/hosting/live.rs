@@ -1,0 +1,119 @@
+//! What goes on: requests, logs, numbers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::operator::{Operator, find, operator_only};
+use super::types::{Actor, Refusal, RefusalKind, RequestView};
+use crate::local::commands::Allowed;
+use crate::observe::app_logs::LogReader;
+use crate::observe::metrics::{self, CanaryFacts, Facts, ServerFacts};
+
+/// How long a worker may take to say what it is at.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The apps that an actor may know of.
+fn whose(actor: &Actor) -> Allowed {
+    let tenant = actor.tenant.clone();
+    Arc::new(move |app| tenant.is_none() || app.tenant() == tenant.as_deref())
+}
+
+impl Operator {
+    /// The live requests of the apps that an actor may see, the oldest first.
+    ///
+    /// # Errors
+    /// No worker answers.
+    pub(crate) fn requests(&self, actor: &Actor) -> Result<Vec<RequestView>, Refusal> {
+        let answers = self.deployer().shared().commands.list(whose(actor), PATIENCE);
+        if !answers.silent.is_empty() {
+            tracing::warn!(workers = ?answers.silent, "workers did not say in time what they are at");
+        }
+        Ok(answers.rows)
+    }
+
+    /// Ends a request, a raw connection or a resident.
+    ///
+    /// # Errors
+    /// There is none of that id, of an app that the actor may see.
+    pub(crate) fn cancel(&self, actor: &Actor, id: &str) -> Result<(), Refusal> {
+        let answers = self.deployer().shared().commands.cancel(id, whose(actor), PATIENCE);
+        let done = match (answers.ended, answers.silent.is_empty()) {
+            (0, true) => {
+                let message = format!("there is no live request `{}`", id.escape_default());
+                Err(Refusal::new(RefusalKind::NotFound, message).help("`tidegate ps` lists them"))
+            }
+            (0, false) => {
+                let message = format!("workers did not answer in time: {:?}", answers.silent);
+                Err(Refusal::new(RefusalKind::Unavailable, message))
+            }
+            _ => Ok(()),
+        };
+        self.note(actor, "cancel", None, None, &done);
+        done
+    }
+
+    /// An app's log: the last lines, and then what comes.
+    ///
+    /// # Errors
+    /// There is no such app, or no logs are kept.
+    pub(crate) fn follow_logs(&self, actor: &Actor, app: &str, lines: usize) -> Result<LogReader, Refusal> {
+        find(&self.apps_lock(), actor, app)?;
+        let logs = self.deployer().shared().app_logs.as_ref().ok_or_else(|| {
+            Refusal::new(RefusalKind::Unavailable, "this server keeps no logs of its apps")
+                .help("`app_logs` in `[server]` names a folder for them")
+        })?;
+        logs.follow(app, lines).map_err(|error| Refusal::new(RefusalKind::Internal, error.to_string()))
+    }
+
+    /// Forgets what an app that is gone has left behind.
+    pub(super) fn forget(&self, app: &str) {
+        if let Some(logs) = &self.deployer().shared().app_logs {
+            logs.forget(app);
+        }
+        self.deployer().stock().forget(app);
+    }
+
+    /// All numbers, as OpenMetrics text.
+    pub(crate) fn metrics(&self) -> String {
+        let apps = self.apps_lock();
+        let canary = |hosted: &super::operator::Hosted| {
+            let canary = hosted.canary.as_ref()?;
+            let (requests, failures) = canary.tally();
+            let (app, version) = (hosted.record.name.clone(), canary.app.number);
+            Some(CanaryFacts { app, version, requests, failures })
+        };
+        let canaries = apps.values().filter_map(canary).collect();
+        drop(apps);
+        metrics::encode(self.deployer().shared(), Facts { ready: self.is_ready().is_ok(), canaries })
+    }
+
+    /// Whether requests that begin now are served.
+    ///
+    /// # Errors
+    /// Why they are not.
+    pub(crate) fn is_ready(&self) -> Result<(), String> {
+        if self.deployer().shared().is_draining() {
+            return Err("the server drains".to_owned());
+        }
+        if self.deployer().shared().current.registry().notice().is_some() {
+            return Err("the server starts".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Somebody was turned away at the door of the admin side.
+    pub(crate) fn note_refused(&self, peer: &str, why: &str, times: u64) {
+        let who = Actor { name: peer.to_owned(), tenant: None };
+        let why = if times > 1 { format!("{why} ({times} times)") } else { why.to_owned() };
+        self.note(&who, "authenticate", None, None, &Err::<(), _>(Refusal::new(RefusalKind::Forbidden, why)));
+    }
+
+    /// Facts about the server.
+    ///
+    /// # Errors
+    /// The actor is a tenant's.
+    pub(crate) fn server(&self, actor: &Actor) -> Result<ServerFacts, Refusal> {
+        operator_only(actor)?;
+        Ok(ServerFacts::of(self.deployer().shared()))
+    }
+}

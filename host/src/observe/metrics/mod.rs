@@ -1,0 +1,23 @@
+//! Numbers about the server and its apps, for whoever watches many servers at once.
+//!
+//! What is counted for an app is kept as long as the app has a [seat](crate::tenants::registry::Seat), whatever its
+//! version. Nothing here knows HTTP, and no label comes from a request: the classes of statuses and the outcomes are fixed,
+//! and apps have series of their own up to [`APPS_MAX`].
+//!
+//! On the way of a request nothing is locked and nothing shared is written: each worker has a shard of every app that it
+//! has served, which it alone writes to.
+
+mod app;
+mod count;
+mod encode;
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::app::{AppMetrics, Request};
+pub(crate) use self::encode::{CanaryFacts, Facts, encode};
+pub(crate) use self::server::{Metrics, PauseReason, ServerFacts};
+
+/// So many apps have series of their own: those with the smallest numbers, which are given to apps as they come. The
+/// others are summed up.
+pub(crate) const APPS_MAX: u32 = 1000;

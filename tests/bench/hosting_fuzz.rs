@@ -1,0 +1,28 @@
+//! 100,000 damaged modules and components through deploy: each is refused with its reason or serves, the server lives, and
+//! another app beside them never fails.
+
+use anyhow::ensure;
+use tidegate_tests::bench::args::Args;
+use tidegate_tests::bench::hosting_fuzz::{Plan, run};
+use tidegate_tests::bench::random::Random;
+use tidegate_tests::bench::{finish, judge, warn_if_unoptimised};
+
+fn main() -> anyhow::Result<()> {
+    let mut args = Args::parse()?;
+    let plan = Plan {
+        modules: args.get("modules", 100_000)?,
+        seed: args.get("seed", Random::seed())?,
+        first: args.get("first", 0)?,
+    };
+    args.done()?;
+    warn_if_unoptimised();
+    println!("--modules {} --seed {}", plan.modules, plan.seed);
+    let report = run(&plan);
+    println!("{report:#?}");
+    ensure!(report.served > 0, "the other app was never asked");
+    let mut good = judge("answers that should not be", report.wrong.len() as f64, "", 0.0);
+    good &= judge("requests to another app that failed", report.failed as f64, "", 0.0);
+    // The wall time of a compilation, and what else there is to a deploy.
+    good &= judge("the longest deploy", report.longest.as_secs_f64(), "s", 185.0);
+    finish(good)
+}

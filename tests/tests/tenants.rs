@@ -1,0 +1,179 @@
+//! What all the apps of a tenant may use together, and that its apps share it fairly.
+
+use std::thread;
+use std::time::Duration;
+
+use tidegate_tests::check::{logged_problem, problem, success};
+use tidegate_tests::wait::{self, PATIENCE};
+use tidegate_tests::{App, Client, Server};
+
+fn tenant(limits: &str) -> String {
+    format!("[[tenant]]\nname = \"acme\"\nlimits = {{ {limits} }}\n")
+}
+
+fn of_acme(guest: &str, name: &str) -> App {
+    App::guest(guest).named(name).line("tenant = \"acme\"")
+}
+
+fn two(guest: &str, limits: &str) -> Server {
+    Server::builder()
+        .manifest(tenant(limits))
+        .app(of_acme(guest, "one"))
+        .app(of_acme(guest, "two"))
+        .app(App::guest("hello"))
+        .option("--workers", "1")
+        .start()
+}
+
+#[test]
+fn concurrency_and_queue_hold_for_all_apps_together() {
+    let server = two("slow", "concurrency = 1, queue = 1");
+    let mut clients: Vec<Client> = (0..3).map(|_| server.client()).collect();
+    for (client, host) in clients.iter_mut().zip(["one.test", "two.test", "one.test"]) {
+        client.send_get(host, "/500").unwrap();
+    }
+    let answers: Vec<_> = clients.iter_mut().map(|client| client.response().unwrap()).collect();
+    let shed: Vec<_> = answers.iter().filter(|answer| answer.status() == 503).collect();
+    assert_eq!(shed.len(), 1, "{answers:?}");
+    logged_problem(&server, shed[0], 503, "overloaded");
+    // Others are not concerned.
+    success(&server.get("hello.test", "/"));
+}
+
+/// One app keeps a long line, the other asks now and then: it is not behind all of that.
+#[test]
+fn the_apps_of_a_tenant_take_turns() {
+    let server = two("slow", "concurrency = 1");
+    let mut many: Vec<Client> = (0..30).map(|_| server.client()).collect();
+    for client in &mut many {
+        client.send_get("one.test", "/100").unwrap();
+    }
+    let mut waits: Vec<Client> = (0..3).map(|_| server.client()).collect();
+    for client in &mut waits {
+        client.send_get("two.test", "/100").unwrap();
+        success(&client.response().unwrap());
+    }
+    // Three of theirs took six turns or so, and thirty of the others' take more than twenty more.
+    for client in &mut many[..2] {
+        success(&client.response().unwrap());
+    }
+    let last = many.last_mut().unwrap();
+    last.set_patience(Duration::from_millis(200));
+    assert!(last.response().is_err(), "the line of the other app went first");
+}
+
+#[test]
+fn a_place_that_one_app_leaves_is_the_others() {
+    let server = two("slow", "concurrency = 2");
+    for round in 0..5 {
+        let mut clients: Vec<Client> = (0..8).map(|_| server.client()).collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            let host = if (number + round) % 2 == 0 { "one.test" } else { "two.test" };
+            client.send_get(host, "/20").unwrap();
+        }
+        // Who goes away while it waits, or runs, takes nothing along.
+        drop(clients.pop());
+        for client in &mut clients {
+            success(&client.response().unwrap());
+        }
+    }
+}
+
+#[test]
+fn rates_and_connections_are_counted_together() {
+    let server = two("hello", "requests = \"10/s\", connections = 100");
+    let mut client = server.client();
+    let mut limited = Vec::new();
+    wait::until("both are refused", || {
+        for host in ["one.test", "two.test"] {
+            let answer = client.get(host, "/").unwrap();
+            if answer.status() == 429 {
+                problem(&answer, 429, "rate-limited");
+                limited.push(host);
+            }
+        }
+        limited.contains(&"one.test") && limited.contains(&"two.test")
+    });
+    success(&client.get("hello.test", "/").unwrap());
+}
+
+#[test]
+fn memory_is_counted_over_all_instances() {
+    let server = Server::builder()
+        .manifest(tenant("memory = \"24MiB\""))
+        .app(of_acme("bomb", "one").limit("memory", "64MiB"))
+        .app(of_acme("slow", "two"))
+        .app(App::guest("bomb").named("other").limit("memory", "64MiB"))
+        .option("--workers", "1")
+        .start();
+    let refused = server.get("one.test", "/");
+    logged_problem(&server, &refused, 500, "guest-memory");
+    assert!(server.wait_for_log(|line| line.contains("24 MiB of all apps of the tenant `acme`")).is_some());
+    // It is given back: the others of the tenant go on, again and again.
+    for _ in 0..20 {
+        problem(&server.get("one.test", "/"), 500, "guest-memory");
+        success(&server.get("two.test", "/1"));
+    }
+    problem(&server.get("other.test", "/"), 500, "guest-memory");
+    assert!(server.wait_for_log(|line| line.contains("memory limit of 64 MiB is reached")).is_some());
+}
+
+#[test]
+fn idle_instances_make_room_for_others_of_their_tenant() {
+    let server = Server::builder()
+        .manifest(tenant("memory = \"1280KiB\""))
+        .app(of_acme("hello", "one").line("instances = { reuse = 1000 }"))
+        .app(of_acme("hello", "two").line("instances = { reuse = 1000 }"))
+        .option("--workers", "1")
+        .start();
+    // An instance takes about a megabyte: there is room for one, and each app keeps its own once it has it.
+    for _ in 0..10 {
+        success(&server.get("one.test", "/"));
+        success(&server.get("two.test", "/"));
+    }
+}
+
+#[test]
+fn log_lines_are_counted_together() {
+    let server = two("chatty", "log_lines = \"20/s\"");
+    let began = std::time::Instant::now();
+    success(&server.get("one.test", "/500"));
+    success(&server.get("two.test", "/500"));
+    let seconds = began.elapsed().as_secs() as usize + 2;
+    assert!(server.wait_for_log(|line| line.contains("log records dropped")).is_some());
+    let lines = server.stderr().count(|line| line.contains("still talking"));
+    assert!(lines <= 20 * seconds, "{lines} lines in {seconds} s");
+}
+
+#[test]
+fn cpu_time_is_shared_by_all_apps_of_a_tenant() {
+    let spin = |name: &str| of_acme("spin", name).limit("cpu", "60s").limit("wall", "120s");
+    let server = Server::builder()
+        .manifest(tenant("cpu_share = \"20%\""))
+        .app(spin("one"))
+        .app(spin("two"))
+        .option("--workers", "2")
+        .start();
+    let mut spins: Vec<Client> = (0..4).map(|_| server.client()).collect();
+    let before = server.cpu_time();
+    for (client, host) in spins.iter_mut().zip(["one.test", "two.test", "one.test", "two.test"]) {
+        client.send_get(host, "/").unwrap();
+    }
+    wait::until("the loops run", || server.cpu_time() - before > Duration::from_millis(150));
+    let before = server.cpu_time();
+    thread::sleep(Duration::from_secs(3));
+    let used = (server.cpu_time() - before).as_secs_f64() / 3.0;
+    assert!((0.1..0.4).contains(&used), "{used} of a core");
+}
+
+#[test]
+fn an_unknown_tenant_is_told_with_its_place() {
+    let (status, told) = Server::builder()
+        .manifest(tenant("concurrency = 1"))
+        .app(App::guest("hello").line("tenant = \"acne\""))
+        .start_refused();
+    assert!(!status.success());
+    assert!(told.contains("there is no tenant `acne`") && told.contains("did you mean `acme`?"), "{told}");
+    assert!(told.contains("tidegate.toml:"), "{told}");
+    let _ = PATIENCE;
+}

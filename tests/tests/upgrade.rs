@@ -1,0 +1,253 @@
+//! SIGUSR2: another process of the binary takes over, and nobody notices.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tidegate_tests::check::success;
+use tidegate_tests::wait::until;
+use tidegate_tests::{Addr, App, Client, Server, Successor, artifacts, guest};
+
+const SOON: Duration = Duration::from_secs(30);
+/// Requests of one client at most.
+const REQUESTS_MAX: usize = 200_000;
+
+/// Clients that ask all the time, and what came of it.
+#[derive(Default)]
+struct Load {
+    done: AtomicBool,
+    answered: AtomicUsize,
+}
+
+impl Load {
+    /// True until the load is over.
+    fn goes_on(&self, requests: usize) -> bool {
+        !self.done.load(Ordering::Acquire) && requests < REQUESTS_MAX
+    }
+
+    fn count(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection for each request.
+    fn fresh(&self, addr: &Addr) {
+        for n in (0..).take_while(|n| self.goes_on(*n)) {
+            let mut client =
+                Client::connect(addr).unwrap_or_else(|error| panic!("connection {n} to {addr}: {error}"));
+            let response = client.get("hello.test", "/");
+            success(&response.unwrap_or_else(|error| panic!("request {n} to {addr}: {error}")));
+            self.count();
+        }
+    }
+
+    /// One connection, for as long as the server does not say that it ends.
+    fn kept(&self, addr: &Addr) {
+        let mut client = Client::connect(addr).unwrap();
+        for n in (0..).take_while(|n| self.goes_on(*n)) {
+            let response = client.get("hello.test", "/");
+            let response =
+                response.unwrap_or_else(|error| panic!("request {n} on a kept connection: {error}"));
+            success(&response);
+            if response.header("connection") == Some("close") {
+                client = Client::connect(addr).unwrap();
+            }
+            self.count();
+        }
+    }
+
+    /// Waits until so many more were answered.
+    fn wait(&self, more: usize) {
+        let before = self.answered.load(Ordering::Relaxed);
+        until("requests are answered", || {
+            self.done.load(Ordering::Acquire) || self.answered.load(Ordering::Relaxed) >= before + more
+        });
+    }
+}
+
+/// Ends the load also when what goes on meanwhile fails.
+struct Over<'l>(&'l Load);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.done.store(true, Ordering::Release);
+    }
+}
+
+fn manifest(workers: usize) -> String {
+    let (hello, slow) = (guest("hello"), guest("slow"));
+    format!(
+        "[server]\nworkers = {workers}\n\
+         [[app]]\nname = \"hello\"\nsource = {hello:?}\nroutes = [\"hello.test/*\"]\n\
+         [[app]]\nname = \"slow\"\nsource = {slow:?}\nroutes = [\"slow.test/*\"]\nlimits = {{ wall = \"60s\" }}\n"
+    )
+}
+
+#[test]
+fn no_request_fails_through_three_upgrades_with_more_and_fewer_workers() {
+    let builder = Server::builder().manifest(manifest(2)).listen("127.0.0.1:0").listen("unix:web.sock");
+    let mut server = builder.start();
+    let [tcp, unix] = [0, 1].map(|at| server.addrs()[at].clone());
+    let load = Load::default();
+    let mut last = None;
+    thread::scope(|scope| {
+        let over = Over(&load);
+        let (tcp, unix, load) = (&tcp, &unix, &load);
+        for _ in 0..2 {
+            scope.spawn(move || load.fresh(tcp));
+            scope.spawn(move || load.kept(tcp));
+        }
+        scope.spawn(move || load.fresh(unix));
+        scope.spawn(move || load.kept(unix));
+        load.wait(200);
+        for (round, workers) in [(1, 1), (2, 3), (3, 2)] {
+            fs::write(server.folder().join("tidegate.toml"), manifest(workers)).unwrap();
+            // It runs when the upgrade comes, and ends on the process it began with.
+            let mut running = Client::connect(tcp).unwrap();
+            running.send_get("slow.test", "/1000").unwrap();
+            load.wait(50);
+            let before: Option<Successor> = last.take();
+            match &before {
+                Some(before) => before.signal(Signal::USR2),
+                None => server.signal(Signal::USR2),
+            }
+            let next = Successor::wait(server.stderr(), round);
+            load.wait(200);
+            success(&running.response().unwrap());
+            match before {
+                Some(before) => assert!(before.ends(SOON), "round {round}: the old process does not end"),
+                None => assert_eq!(server.wait_exit(SOON).code(), Some(0)),
+            }
+            last = Some(next);
+        }
+        load.wait(200);
+        drop(over);
+    });
+    println!("{} requests", load.answered.load(Ordering::Relaxed));
+    let Addr::Unix(path) = &unix else { panic!("{unix}") };
+    assert!(path.exists(), "the path of the socket that is served");
+    let last = last.expect("three upgrades");
+    last.signal(Signal::TERM);
+    assert!(last.ends(SOON), "the last process does not end");
+    assert!(!path.exists(), "a path that leads nowhere");
+}
+
+/// The server's binary, under a name that can be made to lead elsewhere.
+fn link(folder: &Path) -> std::path::PathBuf {
+    let path = folder.join("tidegate");
+    symlink(artifacts::binary(), &path).unwrap();
+    path
+}
+
+/// Puts a script in the place of the binary.
+fn replace(path: &Path, script: &str) {
+    let aside = path.with_extension("new");
+    fs::write(&aside, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&aside, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(&aside, path).unwrap();
+}
+
+#[test]
+fn an_upgrade_that_fails_leaves_the_old_process_serving() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = link(folder.path());
+    let mut server = Server::builder().manifest(manifest(2)).program(&program).start();
+    let path = server.folder().join("tidegate.toml");
+    let mut kept = server.client();
+    let failed = |server: &Server| {
+        server.stderr().lines().iter().filter(|line| line.contains("the upgrade has failed")).count()
+    };
+    let mut fails = |server: &Server, why: &str| {
+        let before = failed(server);
+        server.signal(Signal::USR2);
+        until("the upgrade has failed", || failed(server) > before);
+        let told = server
+            .stderr()
+            .lines()
+            .iter()
+            .rev()
+            .find(|line| line.contains("the upgrade has failed"))
+            .cloned();
+        assert!(told.as_ref().is_some_and(|told| told.contains(why)), "{told:?}");
+        success(&kept.get("hello.test", "/").unwrap());
+        success(&server.get("hello.test", "/"));
+    };
+    // A manifest with a mistake: the new process ends, and says why.
+    fs::write(&path, "[server]\nworkerz = 2\n").unwrap();
+    fails(&server, "exit status: 2");
+    assert!(server.wait_for_log(|line| line.contains("workerz")).is_some());
+    fs::write(&path, manifest(2)).unwrap();
+    // A binary that ends, one that is none, and one that goes on without a word.
+    replace(&program, "exit 3");
+    fails(&server, "exit status: 3");
+    fs::write(&program, "this is no program").unwrap();
+    fails(&server, "can not be run");
+    replace(&program, "exec 0</dev/null; exec sleep 600");
+    fails(&server, "it hung up");
+    // One that is right.
+    fs::remove_file(&program).unwrap();
+    symlink(artifacts::binary(), &program).unwrap();
+    server.signal(Signal::USR2);
+    let next = Successor::wait(server.stderr(), 1);
+    assert_eq!(server.wait_exit(SOON).code(), Some(0));
+    success(&server.get("hello.test", "/"));
+    next.signal(Signal::TERM);
+    assert!(next.ends(SOON));
+}
+
+#[test]
+fn one_upgrade_at_a_time_and_the_end_comes_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = link(folder.path());
+    let mut server = Server::builder().guest("hello").program(&program).start();
+    let pid = folder.path().join("pid");
+    replace(&program, &format!("echo $$ > {}.new; mv {0}.new {0}; exec sleep 600", pid.display()));
+    server.signal(Signal::USR2);
+    until("the new process runs", || pid.exists());
+    server.signal(Signal::USR2);
+    assert!(server.wait_for_log(|line| line.contains("this one is refused")).is_some());
+    server.signal(Signal::HUP);
+    assert!(server.wait_for_log(|line| line.contains("an upgrade is under way")).is_some());
+    success(&server.get("a", "/"));
+    // The server is to end, and with it what it has started.
+    let new = fs::read_to_string(&pid).unwrap().trim().to_owned();
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait_exit(SOON).code(), Some(0));
+    until("the new process is gone", || !Path::new("/proc").join(&new).exists());
+}
+
+#[test]
+fn sockets_of_a_service_manager_are_handed_on_and_it_is_told_who_serves() {
+    let notify = tempfile::tempdir().unwrap();
+    let manager = std::os::unix::net::UnixDatagram::bind(notify.path().join("s")).unwrap();
+    manager.set_read_timeout(Some(SOON)).unwrap();
+    let told = || {
+        let mut bytes = [0; 4096];
+        let n = manager.recv(&mut bytes).expect("a message for the service manager");
+        String::from_utf8_lossy(&bytes[..n]).into_owned()
+    };
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let builder = Server::builder().app(App::guest("hello")).socket(socket).option("--workers", "2");
+    let mut server = builder.env("NOTIFY_SOCKET", notify.path().join("s").to_str().unwrap()).start();
+    assert!(told().starts_with("READY=1"));
+    server.signal(Signal::USR2);
+    let next = Successor::wait(server.stderr(), 1);
+    let mut main = told();
+    while !main.starts_with("MAINPID=") {
+        main = told();
+    }
+    assert_eq!(main.trim(), format!("MAINPID={}", next.pid()));
+    assert!(told().starts_with("READY=1"), "the new process is ready, and says so when it is listened to");
+    assert_eq!(server.wait_exit(SOON).code(), Some(0));
+    success(&server.get("hello.test", "/"));
+    // Neither is for a child of the new process.
+    let environment = fs::read(format!("/proc/{}/environ", next.pid())).unwrap();
+    let environment = String::from_utf8_lossy(&environment);
+    assert!(!environment.contains("LISTEN_"), "{environment}");
+    next.signal(Signal::TERM);
+    assert!(told().starts_with("STOPPING=1"));
+    assert!(next.ends(SOON));
+}
