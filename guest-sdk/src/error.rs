@@ -9,7 +9,7 @@ use tidegate_abi::{errno, names};
 
 use crate::response::{IntoResponse, Response};
 use crate::sys::HostError;
-use crate::{fetch, net};
+use crate::{fetch, kv, net};
 
 /// What handlers return; the error defaults to [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -344,7 +344,10 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Error {
         let any = &source as &dyn Any;
         let blame = match any.downcast_ref::<fetch::Error>() {
             Some(error) => Some(blame_of_upstream(error)),
-            None => any.downcast_ref().and_then(blame_of_peer),
+            None => match any.downcast_ref::<kv::Error>() {
+                Some(error) => error.blame(),
+                None => any.downcast_ref().and_then(blame_of_peer),
+            },
         };
         match blame {
             Some((status, message)) => Self::status(status, message).with_source(source),

@@ -52,7 +52,7 @@
 //! `?` turns any error into a 500 whose detail goes to the log and not to the client; [`Error::status`] chooses what
 //! the client sees. Natively (not on wasm) the same code runs against a fake host: see `test`.
 //!
-//! A handler reaches others by [`http::fetch`] and, where the protocol is another, by [`net`]; one that serves
+//! A handler keeps data in [`kv`]. It reaches others by [`http::fetch`] and, where the protocol is another, by [`net`]; one that serves
 //! connections itself is marked with [`macro@connection`].
 //!
 //! Built for `wasm32-wasip1` a handler is a module for tidegate; built for `wasm32-wasip2`, the same source is a
@@ -79,6 +79,7 @@ mod handler;
 pub mod http;
 #[cfg(feature = "json")]
 mod json;
+pub mod kv;
 pub mod log;
 pub mod middleware;
 pub mod net;

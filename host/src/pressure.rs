@@ -49,16 +49,13 @@ impl Short {
     }
 }
 
-/// What the last look found, for workers and for the metrics.
+/// What the last look found, for workers.
 #[derive(Debug, Default)]
 pub(crate) struct Pressure {
     /// 0: nothing is short.
     short: AtomicU8,
     /// Moves when idle instances are to be given up.
     calls: AtomicU64,
-    memory_bytes: AtomicU64,
-    descriptors: AtomicU64,
-    times: AtomicU64,
 }
 
 impl Pressure {
@@ -74,16 +71,6 @@ impl Pressure {
     /// Workers that have seen another number give up their idle instances.
     pub(crate) fn calls(&self) -> u64 {
         self.calls.load(Ordering::Acquire)
-    }
-
-    /// Resident memory in bytes, and open descriptors, as of the last look.
-    pub(crate) fn used(&self) -> (u64, u64) {
-        (self.memory_bytes.load(Ordering::Relaxed), self.descriptors.load(Ordering::Relaxed))
-    }
-
-    /// How often something became short.
-    pub(crate) fn times(&self) -> u64 {
-        self.times.load(Ordering::Relaxed)
     }
 }
 
@@ -134,8 +121,6 @@ fn look(shared: &Shared) {
     let high = if most < DESCRIPTORS_MIN { u64::MAX } else { most - most / DESCRIPTORS_RESERVE };
     let descriptors = Gauge { used: open_descriptors(shared), high };
     shared.loading.tidy();
-    pressure.memory_bytes.store(memory.used, Ordering::Relaxed);
-    pressure.descriptors.store(descriptors.used, Ordering::Relaxed);
     let short = if memory.is_short(before == Some(Short::Memory)) {
         Some(Short::Memory)
     } else if descriptors.is_short(before == Some(Short::Descriptors)) {
@@ -146,7 +131,6 @@ fn look(shared: &Shared) {
     pressure.short.store(short.map_or(0, |short| short as u8), Ordering::Relaxed);
     if short != before {
         tell(short, memory, descriptors);
-        pressure.times.fetch_add(u64::from(short.is_some()), Ordering::Relaxed);
     }
     if short.is_some() {
         give_up(shared);
@@ -161,7 +145,11 @@ fn tell(short: Option<Short>, memory: Gauge, descriptors: Gauge) {
             tracing::warn!(used, budget, "memory is short: what is idle is given up, nobody else is let in");
         }
         Some(Short::Descriptors) => {
-            tracing::warn!(used, high, "descriptors are short: what is idle is given up, nobody else is let in");
+            tracing::warn!(
+                used,
+                high,
+                "descriptors are short: what is idle is given up, nobody else is let in"
+            );
         }
         None => {
             let memory = about_bytes(memory.used);

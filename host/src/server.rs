@@ -26,7 +26,8 @@ use wasmtime::Engine;
 pub(crate) use self::deploy::{Deployer, LoadFailures, Stock};
 pub(crate) use self::host::registry;
 pub(crate) use self::handover::StateHolder;
-use self::health::{Health, Phase};
+pub(crate) use self::health::Health;
+use self::health::Phase;
 use self::reload::{Reread, Started};
 use self::signals::Control;
 pub(crate) use self::signals::Reload;
@@ -167,7 +168,7 @@ impl Server {
         let (access_log, guard) = log.context("cannot open the access log")?.unzip();
         let (polls, wakers) = event_queues(server.workers)?;
         let resolver = Resolver::new(&server.dns);
-        let loading = stock.loading(&server, &wakers);
+        let loading = stock.loading(&wakers);
         let shared = Arc::new(Shared {
             current: Current::new(registry, server.workers),
             pulse: Pulse::new(server.workers),

@@ -210,6 +210,20 @@ fn every_import_is_there_with_its_type() {
     expected.sort_unstable();
     assert_eq!(fetch.keys().map(String::as_str).collect::<Vec<_>>(), expected);
     link("abi_page_fetch", tidegate_abi::FETCH_MODULE, &fetch);
+
+    let kv = functions("Key-value data");
+    let mut expected = [
+        names::kv::GET,
+        names::kv::SET,
+        names::kv::DELETE,
+        names::kv::EXISTS,
+        names::kv::INCREMENT,
+        names::kv::SWAP,
+        names::kv::LIST,
+    ];
+    expected.sort_unstable();
+    assert_eq!(kv.keys().map(String::as_str).collect::<Vec<_>>(), expected);
+    link("abi_page_kv", tidegate_abi::KV_MODULE, &kv);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
-use tidegate_tests::admin::{hosting_manifest, number_of, numbered};
+use tidegate_tests::admin::{Admin, hosting_manifest, number_of, numbered};
 use tidegate_tests::artifacts::{guest, wat_guest};
 use tidegate_tests::project::Said;
 use tidegate_tests::wait::until;
@@ -236,6 +236,56 @@ fn requests_are_listed_and_cancelled() {
     assert!(client.response().unwrap().status() >= 400);
 }
 
+/// What a schema of the description says of the keys of an object, and what there is.
+#[track_caller]
+fn fits(description: &Value, name: &str, value: &Value) {
+    let schema = &description["components"]["schemas"][name];
+    let keys: Vec<&str> =
+        value.as_object().unwrap_or_else(|| panic!("{name}: {value}")).keys().map(String::as_str).collect();
+    for required in schema["required"].as_array().unwrap() {
+        assert!(keys.contains(&required.as_str().unwrap()), "{name}: {required} is not in {value}");
+    }
+    for key in keys {
+        assert!(schema["properties"].get(key).is_some(), "{name}: `{key}` is not described");
+    }
+}
+
+#[test]
+fn what_the_server_says_is_what_it_describes() {
+    let desk = Desk::new();
+    desk.run(&["deploy", guest("slow").to_str().unwrap(), "--note", "n"]).ends_with(0);
+    desk.run(&["deploy", guest("slow").to_str().unwrap(), "--env", "A=1", "--canary", "1"]).ends_with(0);
+    let mut client = desk.server.client();
+    client.send_get("slow.test", "/60000").unwrap();
+    let admin = Admin::of(desk.state.path());
+    let get = |path: &str| admin.ask("GET", path, &Value::Null).unwrap().unwrap();
+    let description = get("/openapi.json");
+    until("the request is listed", || get("/v1/requests").as_array().is_some_and(|all| !all.is_empty()));
+    for (path, name) in [
+        ("/v1/apps", "App"),
+        ("/v1/apps/slow/versions", "Version"),
+        ("/v1/requests", "Request"),
+        ("/v1/audit", "AuditRecord"),
+    ] {
+        let all = get(path);
+        assert!(!all.as_array().unwrap().is_empty(), "{path}");
+        all.as_array().unwrap().iter().for_each(|value| fits(&description, name, value));
+    }
+    let app = get("/v1/apps/slow");
+    fits(&description, "App", &app);
+    fits(&description, "CanaryView", &app["canary"]);
+    fits(&description, "CanaryRule", &app["canary"]["rule"]);
+    fits(&description, "Server", &get("/v1/server"));
+    fits(&description, "Status", &get("/health/ready"));
+    let changed =
+        admin.ask("PATCH", "/v1/apps/slow/limits", &serde_json::json!({ "queue": 5 })).unwrap().unwrap();
+    fits(&description, "Deployed", &changed);
+    let metrics = admin.send("GET", "/metrics", b"").unwrap();
+    let described = &description["paths"]["/metrics"]["get"]["responses"]["200"]["content"];
+    let media_type = metrics.header("content-type").unwrap().split(';').next().unwrap().to_owned();
+    assert!(described.get(&media_type).is_some(), "{media_type}");
+}
+
 #[test]
 fn logs_are_shown_and_followed_until_nobody_reads() {
     let desk = Desk::new();
@@ -343,12 +393,12 @@ fn over_tcp_it_takes_a_token_and_a_tenants_is_for_its_own() {
 #[test]
 fn following_ends_quietly_when_it_is_interrupted() {
     let desk = Desk::new();
-    desk.module(1);
-    desk.run(&["deploy", "shop.wasm"]).ends_with(0);
-    let mut command = desk.command(&["logs", "shop", "-f"]);
+    desk.run(&["deploy", guest("chatty").to_str().unwrap()]).ends_with(0);
+    assert_eq!(desk.server.get("chatty.test", "/5").status(), 200);
+    until("the lines are there", || !desk.run(&["logs", "chatty"]).ends_with(0).out.is_empty());
+    let mut command = desk.command(&["logs", "chatty", "-f"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
-    // The deploy itself is in the log.
     out.read_line(&mut String::new()).unwrap();
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let mut rest = String::new();

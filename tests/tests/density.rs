@@ -107,7 +107,8 @@ fn what_runs_keeps_its_code() {
 #[test]
 fn idle_instances_go_before_their_code_does() {
     let crowd = Crowd::new(3, 1);
-    let reused = App::file("reused", &crowd.folder.path().join("0.wasm")).line("instances = \"reuse:1000\"");
+    let reused =
+        App::file("reused", &crowd.folder.path().join("0.wasm")).line("instances = { reuse = 1000 }");
     let server = crowd.builder().app(reused).start();
     success(&server.get("reused.test", "/"));
     let first = crowd.entries();
@@ -116,7 +117,8 @@ fn idle_instances_go_before_their_code_does() {
     until("the idle instance's code has gone and come back", || {
         success(&server.get(&host(1), "/"));
         success(&server.get(&host(2), "/"));
-        let loaded = server.stderr().count(|line| line.contains(": loaded ") && line.contains("app=\"reused\""));
+        let loaded =
+            server.stderr().count(|line| line.contains(": loaded ") && line.contains("app=\"reused\""));
         if loaded == 0 {
             success(&server.get("reused.test", "/"));
             std::thread::sleep(Duration::from_millis(20));
@@ -186,8 +188,14 @@ fn damaged_code_is_made_again_and_what_can_not_be_is_told() {
     fs::write(&crowd.paths[0], b"\0asm\x01\0\0\0").unwrap();
     let refused = server.get(&host(0), "/");
     assert_eq!((refused.status(), refused.header("retry-after")), (503, Some("1")));
-    assert!(refused.text().contains("load-failed") && !refused.text().contains(".wasm"), "{}", refused.text());
-    assert!(server.wait_for_log(|line| line.contains("can not be loaded") && line.contains("app-0")).is_some());
+    assert!(
+        refused.text().contains("load-failed") && !refused.text().contains(".wasm"),
+        "{}",
+        refused.text()
+    );
+    assert!(
+        server.wait_for_log(|line| line.contains("can not be loaded") && line.contains("app-0")).is_some()
+    );
     success(&server.get(&host(1), "/"));
     fs::write(&crowd.paths[0], module).unwrap();
     until("it is tried again", || server.get(&host(0), "/").status() == 200);
@@ -209,7 +217,9 @@ fn a_cold_app_answers_its_first_client_soon() {
 fn nobody_is_let_in_while_memory_is_short() {
     // What may be used fits the budget, which is looked at first: the server itself comes on top.
     let server = Server::builder()
-        .manifest("[server]\nmemory_budget = \"208MiB\"\nconnections = 8\nlimits = { head_bytes = \"4KiB\" }\n")
+        .manifest(
+            "[server]\nmemory_budget = \"208MiB\"\nconnections = 8\nlimits = { head_bytes = \"4KiB\" }\n",
+        )
         .app(App::wat("hold_memory").limit("memory", "50MiB").limit("concurrency", "4"))
         .app(App::guest("hello").limit("memory", "2MiB").limit("concurrency", "1"))
         .option("--workers", "1")

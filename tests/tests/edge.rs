@@ -72,7 +72,7 @@ fn strangers_are_not_believed_and_their_fields_do_not_reach_a_guest() {
             assert_ne!(seen["id"], "from-outside");
         }
         assert!(server.wait_for_log(|line| line.contains("forwarding fields are taken out")).is_some());
-        until("the access log", || server.stdout().count(|line| line.contains("\"GET / ")) == 3);
+        until("the access log", || server.stdout().count(|line| line.contains("\"GET /\" ")) == 3);
         assert_eq!(server.stdout().count(|line| line.contains("192.0.2.")), 0);
         assert_eq!(server.stderr().count(|line| line.contains("forwarding fields")), 1, "told once");
     }
@@ -91,14 +91,14 @@ fn a_proxy_is_believed_about_address_scheme_and_id() {
     let seen = ask(&mut client, &["Accept: a/b"]);
     assert!(is_loopback(&seen["peer"]) && seen["secure"] == false, "{seen}");
     assert_ne!(seen["id"], "from-outside");
-    let logged = |line: &str| line.contains(" from-outside mirror 192.0.2.1:0 \"GET / ");
+    let logged = |line: &str| line.contains(" from-outside mirror 192.0.2.1:0 \"GET /\" ");
     until("the access log", || server.stdout().count(logged) == 1);
     assert_eq!(server.stderr().count(|line| line.contains("forwarding fields")), 0);
 }
 
 #[test]
 fn a_proxy_that_writes_forwarded_is_believed_about_that_alone() {
-    let server = mirror(&["127.0.0.1"]).option("--forwarded", "forwarded").start();
+    let server = mirror(&["127.0.0.0/8"]).option("--forwarded", "forwarded").start();
     let seen = ask(&mut server.client(), &EVERYTHING);
     assert_eq!((&seen["peer"], &seen["secure"]), (&"192.0.2.2:0".into(), &true.into()));
     assert_eq!(told(&seen), ["forwarded", "x-request-id"]);
@@ -250,7 +250,7 @@ fn preambles_of_both_versions_name_the_client() {
         assert_eq!((&seen["peer"], &seen["local"]), (&text(peer), &text(local)));
         assert_eq!(seen["secure"], secure);
     }
-    let logged = |line: &str| line.contains(" mirror 192.0.2.1:56324 \"GET / ");
+    let logged = |line: &str| line.contains(" mirror 192.0.2.1:56324 \"GET /\" ");
     until("the access log", || server.stdout().count(logged) == 4);
 }
 
@@ -418,9 +418,13 @@ fn a_preamble_that_does_not_come_in_time_ends_the_connection_without_a_word() {
     assert!(server.wait_for_log(|line| line.contains("did not come in time")).is_some());
     // The head behind a preamble has what is left of that time, and is told so.
     let mut client = server.client();
-    client.send(V1).unwrap();
+    client.send([V1, "GET / HT"].concat()).unwrap();
     assert_eq!(client.response().unwrap().status(), 408);
     closed(&mut client);
+    let mut client = server.client();
+    client.send(V1).unwrap();
+    closed(&mut client);
+    assert_eq!(server.stderr().count(|line| line.contains("did not come in time")), 3);
 }
 
 #[test]

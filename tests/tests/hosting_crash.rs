@@ -93,6 +93,32 @@ fn compiled_guests_with_flipped_bits_are_never_run() {
     assert_eq!(server.stderr().count(|line| line.contains(NOT_USED)), 0);
 }
 
+#[test]
+fn a_module_that_was_damaged_is_never_compiled_and_comes_back_with_an_upload() {
+    let state = state();
+    let server = hosting(state.path()).start();
+    let admin = Admin::of(state.path());
+    let mut hashes = Vec::new();
+    for number in 0..2 {
+        let (app, module) = (format!("app-{number}"), numbered(number));
+        hashes.push(admin.upload(&module).unwrap().unwrap());
+        admin.deploy_uploaded(&app, &hashes[number as usize], &settings(&app)).unwrap().unwrap();
+    }
+    stop(server);
+    // Another number, and a valid module all the same.
+    let path = state.path().join("wasm").join(&hashes[0]);
+    fs::write(&path, numbered(7)).unwrap();
+    entries(state.path()).iter().for_each(|entry| fs::remove_file(entry).unwrap());
+
+    let server = hosting(state.path()).start();
+    let response = server.get("app-0.test", "/");
+    assert!(response.status() >= 500, "{response:?}");
+    assert_eq!(number_of(&server.get("app-1.test", "/")), Some(1));
+    assert_eq!(admin.upload(&numbered(0)).unwrap().unwrap(), hashes[0]);
+    let served = poll_for(PATIENCE, || number_of(&server.get("app-0.test", "/")));
+    assert_eq!(served, Some(0));
+}
+
 /// A server whose state folder is a small file system of its own; ended with SIGKILL when dropped.
 struct Small {
     child: Child,
@@ -134,7 +160,9 @@ impl Small {
         };
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = LineLog::collect(child.stderr.take().unwrap());
-        let disk = PathBuf::from(format!("/proc/{}/root{}", child.id(), state.display()));
+        // The file system as the child sees it.
+        let its = Path::new("/proc").join(child.id().to_string()).join("root");
+        let disk = its.join(state.strip_prefix("/").unwrap());
         let small = Self { child, log, disk, folder };
         let listens = poll_for(PATIENCE, || small.client().is_ok().then_some(()));
         assert!(listens.is_some(), "it does not listen:\n{}", small.log.tail(20));

@@ -39,7 +39,7 @@ fn requests_are_counted_by_how_they_end() {
         .app(App::guest("spin").limit("cpu", "20ms"))
         .app(App::guest("echo"))
         .app(App::guest("slow").limit("concurrency", "1").limit("queue", "0"))
-        .app(App::guest("flood").limit("log_rate", "1KiB/s"))
+        .app(App::guest("chatty").limit("log_rate", "1KiB/s"))
         .option("--workers", "2")
         .start();
     let admin = Admin::of(state.path());
@@ -53,7 +53,7 @@ fn requests_are_counted_by_how_they_end() {
     problem(&server.get("spin.test", "/"), 504, "cpu-limit");
     problem(&server.get("nowhere.test", "/"), 404, "no-such-app");
     success(&client.post("echo.test", "/", &[b'x'; 1000]).unwrap());
-    success(&server.get("flood.test", "/"));
+    success(&server.get("chatty.test", "/"));
     let mut waiting = server.client();
     waiting.send_get("slow.test", "/50000").unwrap();
     until("it runs", || server.get("slow.test", "/1").status() == 503);
@@ -65,7 +65,9 @@ fn requests_are_counted_by_how_they_end() {
     until("all is counted", || {
         let samples = scrape(&admin);
         samples.get(&requests("echo", "2xx", "ok")) == Some(&1.0)
-            && samples.get("tidegate_log_records_dropped_total{app=\"flood\"}").is_some_and(|dropped| *dropped > 0.0)
+            && samples
+                .get("tidegate_log_records_dropped_total{app=\"chatty\"}")
+                .is_some_and(|dropped| *dropped > 0.0)
     });
     let samples = scrape(&admin);
     let of = |name: &str, app: &str| value(&samples, &format!("tidegate_{name}{{app=\"{app}\"}}"));
@@ -75,7 +77,10 @@ fn requests_are_counted_by_how_they_end() {
     assert_eq!(value(&samples, &requests("-", "4xx", "no-such-app")), 1.0);
     assert!(value(&samples, &requests("slow", "5xx", "overloaded")) >= 1.0);
     assert_eq!((of("requests_running", "slow"), of("requests_running", "hello")), (1.0, 0.0));
-    assert_eq!((of("request_body_bytes_total", "echo"), of("response_body_bytes_total", "echo")), (1000.0, 1000.0));
+    assert_eq!(
+        (of("request_body_bytes_total", "echo"), of("response_body_bytes_total", "echo")),
+        (1000.0, 1000.0)
+    );
     assert_eq!((of("instances_created_total", "hello"), of("instances_reused_total", "hello")), (1.0, 4.0));
     assert_eq!(of("instances_created_total", "trap"), 2.0);
     let cpu = of("cpu_seconds_total", "spin");
@@ -92,14 +97,18 @@ fn requests_are_counted_by_how_they_end() {
     assert!(value(&samples, "tidegate_descriptors") > 5.0);
     let accepted = |worker| value(&samples, &format!("tidegate_accepted_total{{worker=\"{worker}\"}}"));
     assert!(accepted(0) + accepted(1) >= 7.0);
-    let turns = |worker| value(&samples, &format!("tidegate_worker_turn_seconds_count{{worker=\"{worker}\"}}"));
+    let turns =
+        |worker| value(&samples, &format!("tidegate_worker_turn_seconds_count{{worker=\"{worker}\"}}"));
     assert!(turns(0) + turns(1) >= 10.0);
     assert!(samples.keys().any(|name| name.starts_with("tidegate_build{version=")));
     // Nothing that a request says is a label.
     assert!(samples.keys().all(|name| !name.contains("50000") && !name.contains(".test")), "{samples:#?}");
 
     let facts = admin.ask("GET", "/v1/server", &Value::Null).unwrap().unwrap();
-    assert_eq!((&facts["workers"], &facts["apps"], &facts["draining"]), (&2.into(), &6.into(), &false.into()));
+    assert_eq!(
+        (&facts["workers"], &facts["apps"], &facts["draining"]),
+        (&2.into(), &6.into(), &false.into())
+    );
     assert!(facts["uptime_ms"].as_u64() > Some(0) && facts["pid"].as_u64() > Some(0), "{facts}");
 }
 

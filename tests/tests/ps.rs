@@ -104,7 +104,8 @@ fn a_guest_that_waits_for_time_is_shown_and_cancelled() {
     assert!(row["worker"].as_u64().unwrap() < 2, "{row}");
     // Its version is the one that its app's list shows.
     assert_eq!(row["version"], 1, "{row}");
-    let later = ps.row("later", |later| later["id"] == row["id"] && later["age_ms"].as_u64() > row["age_ms"].as_u64());
+    let later = ps
+        .row("later", |later| later["id"] == row["id"] && later["age_ms"].as_u64() > row["age_ms"].as_u64());
     assert!(later["age_ms"].as_u64().unwrap() < 60_000, "{later}");
     ps.cancel(&row);
     told(client, &row, "hello.test");
@@ -112,7 +113,9 @@ fn a_guest_that_waits_for_time_is_shown_and_cancelled() {
     let id = row["id"].as_str().unwrap();
     let line = ps.server.stdout().wait_for(PATIENCE, |line| line.contains(id)).expect("an access log");
     assert!(line.contains(" 503 ") && line.ends_with(" cancelled"), "{line}");
-    assert!(ps.server.wait_for_log(|line| line.contains(id) && line.contains("an operator cancelled")).is_some());
+    assert!(
+        ps.server.wait_for_log(|line| line.contains(id) && line.contains("an operator cancelled")).is_some()
+    );
     // It was once.
     let again = ps.admin.send("DELETE", &format!("/v1/requests/{id}"), b"").unwrap();
     assert_eq!(again.status(), 404, "{again:?}");
@@ -122,7 +125,8 @@ fn a_guest_that_waits_for_time_is_shown_and_cancelled() {
 fn a_guest_that_computes_is_shown_with_what_it_used_and_cancelled() {
     let ps = start("", [patient(App::guest("spin")), App::guest("hello")]);
     let client = ps.send("spin", "/");
-    let row = ps.row("a spin with CPU time", |row| row["app"] == "spin" && row["cpu_us"].as_u64() > Some(20_000));
+    let row =
+        ps.row("a spin with CPU time", |row| row["app"] == "spin" && row["cpu_us"].as_u64() > Some(20_000));
     assert!(["running", "ready"].contains(&row["waits_for"].as_str().unwrap()), "{row}");
     ps.cancel(&row);
     told(client, &row, "hello.test");
@@ -219,35 +223,39 @@ fn a_guest_that_goes_on_after_its_answer_is_shown_and_ended() {
 
 #[test]
 fn raw_connections_and_residents_are_shown_and_ended() {
-    let listen = "[[listen]]\ntcp = \"127.0.0.1:0\"\napp = \"tcp-echo\"\n";
+    let listen = "[[listen]]\ntcp = \"127.0.0.1:0\"\napp = \"raw-echo\"\n";
     let addr = free_addr();
     let resident = App::guest("tcp_server").unrouted().env("LISTEN", addr).listen(addr);
-    let ps = start(listen, [App::guest("tcp_echo").unrouted(), resident, App::guest("hello")]);
+    let ps = start(listen, [App::wat("raw_echo"), resident, App::guest("hello")]);
     success(&ps.server.get("hello.test", "/"));
-    let raw = Stream::connect(&Addr::Tcp(ps.server.raw_addr("tcp-echo")), PATIENCE).unwrap();
-    let row = ps.waiting("tcp-echo", "socket");
+    let raw = Stream::connect(&Addr::Tcp(ps.server.raw_addr("raw-echo")), PATIENCE).unwrap();
+    let row = ps.waiting("raw-echo", "socket");
     assert_eq!((&row["kind"], &row["request"]), (&"connection".into(), &"".into()), "{row}");
     ps.cancel(&row);
     let mut ended = raw;
     let mut byte = [0];
     assert!(matches!(std::io::Read::read(&mut ended, &mut byte), Ok(0) | Err(_)));
-    ps.gone("tcp-echo");
+    ps.gone("raw-echo");
 
     let row = ps.row("the resident", |row| row["kind"] == "resident");
     assert!(row["waits_for"].as_str().unwrap().contains("socket"), "{row}");
     ps.cancel(&row);
-    let again = ps.row("the resident, started again", |other| {
-        other["kind"] == "resident" && other["id"] != row["id"]
-    });
+    let again = ps
+        .row("the resident, started again", |other| other["kind"] == "resident" && other["id"] != row["id"]);
     assert_eq!(again["app"], row["app"]);
-    assert!(ps.server.wait_for_log(|line| line.contains("started again") && line.contains("operator")).is_some());
+    assert!(
+        ps.server.wait_for_log(|line| line.contains("started again") && line.contains("operator")).is_some()
+    );
     until("the resident listens again", || Stream::connect(&Addr::Tcp(addr), PATIENCE).is_ok());
 }
 
 #[test]
 fn many_are_listed_without_holding_anybody_up() {
     const MANY: usize = 1500;
-    let ps = start("", [patient(App::guest("slow")).limit("concurrency", "100").limit("queue", "2000"), App::guest("hello")]);
+    let ps = start(
+        "",
+        [patient(App::guest("slow")).limit("concurrency", "100").limit("queue", "2000"), App::guest("hello")],
+    );
     let clients: Vec<Client> = (0..MANY).map(|_| ps.send("slow", "/50000")).collect();
     until("all are shown", || ps.rows().len() == MANY);
     let mut other = ps.server.client();

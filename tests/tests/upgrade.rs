@@ -8,6 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::json;
+use tidegate_tests::admin::{Admin, hosting, number_of, numbered};
 use tidegate_tests::check::success;
 use tidegate_tests::wait::until;
 use tidegate_tests::{Addr, App, Client, Server, Successor, artifacts, guest};
@@ -249,5 +251,48 @@ fn sockets_of_a_service_manager_are_handed_on_and_it_is_told_who_serves() {
     assert!(!environment.contains("LISTEN_"), "{environment}");
     next.signal(Signal::TERM);
     assert!(told().starts_with("STOPPING=1"));
+    assert!(next.ends(SOON));
+}
+
+#[test]
+fn what_was_deployed_goes_on_after_an_upgrade_and_after_one_that_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let program = link(folder.path());
+    let mut server = hosting(&state).program(&program).start();
+    let admin = Admin::of(&state);
+    let settings = json!({ "routes": ["/*"] });
+    let version = |server: &Server| number_of(&server.get("a.test", "/"));
+    for number in 1..=2 {
+        admin.deploy("a", &numbered(number), &settings).unwrap().unwrap();
+    }
+    assert_eq!(version(&server), Some(2));
+
+    // The new process takes the state and fails then: the old one takes it back.
+    let manifest = server.folder().join("tidegate.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let bad = server.folder().join("bad.wasm");
+    fs::write(&bad, b"\0asm\x01\0\0\0 this is none").unwrap();
+    fs::write(
+        &manifest,
+        format!("{text}\n[[app]]\nname = \"bad\"\nsource = {bad:?}\nroutes = [\"bad.test/*\"]\n"),
+    )
+    .unwrap();
+    server.signal(Signal::USR2);
+    let failed = server.wait_for_log(|line| line.contains("the upgrade has failed"));
+    assert!(failed.is_some(), "{}", server.stderr().tail(20));
+    admin.deploy("a", &numbered(3), &settings).unwrap().unwrap();
+    assert_eq!(version(&server), Some(3));
+
+    // It is put right.
+    fs::write(&manifest, text).unwrap();
+    server.signal(Signal::USR2);
+    let next = Successor::wait(server.stderr(), 1);
+    assert_eq!(server.wait_exit(SOON).code(), Some(0));
+    assert_eq!(version(&server), Some(3));
+    assert_eq!(admin.app("a").unwrap().unwrap()["active"], 3);
+    admin.rollback("a").unwrap().unwrap();
+    assert_eq!(version(&server), Some(2));
+    next.signal(Signal::TERM);
     assert!(next.ends(SOON));
 }

@@ -7,6 +7,7 @@
 //! checks of heads.
 
 mod forward;
+mod kv;
 pub(crate) mod sockets;
 pub(crate) mod upstreams;
 
@@ -287,6 +288,7 @@ impl Host {
         let end = match handle {
             _ if sockets::is_ours(handle) => return sockets::close(handle),
             _ if upstreams::is_ours(handle) => return self.fetches.close(handle),
+            _ if kv::is_ours(handle) => return kv::close(handle),
             REQUEST_BODY => &mut self.request_end,
             RESPONSE_BODY => &mut self.response_end,
             _ => return Err(errno::EBADF),
@@ -302,6 +304,7 @@ impl Host {
         match entry.handle {
             handle if sockets::is_ours(handle) => sockets::ready(entry),
             handle if upstreams::is_ours(handle) => self.fetches.ready(entry, self.now_ns),
+            handle if kv::is_ours(handle) => kv::ready(entry),
             REQUEST_BODY if self.request_end != End::Closed => {
                 let readable = !self.arrived.is_empty() || self.chunks.is_empty();
                 if readable { entry.interest & poll::READABLE } else { 0 }
@@ -533,6 +536,9 @@ pub(crate) mod calls {
         if super::upstreams::is_ours(handle) {
             return HOST.with_borrow_mut(|host| host.fetches.error(handle, host.now_ns));
         }
+        if super::kv::is_ours(handle) {
+            return super::kv::error(handle);
+        }
         if handle == super::REQUEST_BODY {
             return HOST.with_borrow(|host| host.body_failure().unwrap_or(0));
         }
@@ -554,6 +560,34 @@ pub(crate) mod calls {
 
     pub(crate) fn fetch_reason(handle: u32, buf: &mut [u8]) -> i32 {
         call("reason", |host| copy_out(host.fetches.reason(handle, host.now_ns)?.as_bytes(), buf))
+    }
+
+    pub(crate) fn kv_get(key: &[u8]) -> i32 {
+        call("get", |_| super::kv::get(key))
+    }
+
+    pub(crate) fn kv_set(key: &[u8], value: &[u8]) -> i32 {
+        call("set", |_| super::kv::set(key, value))
+    }
+
+    pub(crate) fn kv_delete(key: &[u8]) -> i32 {
+        call("delete", |_| super::kv::delete(key))
+    }
+
+    pub(crate) fn kv_exists(key: &[u8]) -> i32 {
+        call("exists", |_| super::kv::exists(key))
+    }
+
+    pub(crate) fn kv_increment(key: &[u8], delta: i64) -> i32 {
+        call("increment", |_| super::kv::increment(key, delta))
+    }
+
+    pub(crate) fn kv_swap(key: &[u8], old: &[u8], new: &[u8], flags: u32) -> i32 {
+        call("swap", |_| super::kv::swap(key, old, new, flags))
+    }
+
+    pub(crate) fn kv_list(prefix: &[u8], after: &[u8]) -> i32 {
+        call("list", |_| super::kv::list(prefix, after))
     }
 
     pub(crate) fn usage(buf: &mut [u8]) -> i32 {

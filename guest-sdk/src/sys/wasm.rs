@@ -45,6 +45,32 @@ mod raw {
         pub(super) fn reason(handle: u32, buf: *mut u8, cap: usize) -> i32;
     }
 
+    #[link(wasm_import_module = "tidegate_kv_v1")]
+    unsafe extern "C" {
+        #[link_name = "get"]
+        pub(super) fn kv_get(key: *const u8, len: usize) -> i32;
+        #[link_name = "set"]
+        pub(super) fn kv_set(key: *const u8, len: usize, value: *const u8, value_len: usize) -> i32;
+        #[link_name = "delete"]
+        pub(super) fn kv_delete(key: *const u8, len: usize) -> i32;
+        #[link_name = "exists"]
+        pub(super) fn kv_exists(key: *const u8, len: usize) -> i32;
+        #[link_name = "increment"]
+        pub(super) fn kv_increment(key: *const u8, len: usize, delta: i64) -> i32;
+        #[link_name = "swap"]
+        pub(super) fn kv_swap(
+            key: *const u8,
+            len: usize,
+            old: *const u8,
+            old_len: usize,
+            new: *const u8,
+            new_len: usize,
+            flags: u32,
+        ) -> i32;
+        #[link_name = "list"]
+        pub(super) fn kv_list(prefix: *const u8, len: usize, after: *const u8, after_len: usize) -> i32;
+    }
+
     #[link(wasm_import_module = "wasi_snapshot_preview1")]
     unsafe extern "C" {
         pub(super) fn clock_time_get(clock: u32, precision_ns: u64, time_ns: *mut u64) -> i32;
@@ -147,6 +173,43 @@ pub(crate) fn fetch_head(handle: u32, buf: &mut [u8]) -> i32 {
 pub(crate) fn fetch_reason(handle: u32, buf: &mut [u8]) -> i32 {
     // SAFETY: pointer and length are those of a slice that the host may write.
     unsafe { raw::reason(handle, buf.as_mut_ptr(), buf.len()) }
+}
+
+pub(crate) fn kv_get(key: &[u8]) -> i32 {
+    // SAFETY: pointer and length are those of a slice, only read.
+    unsafe { raw::kv_get(key.as_ptr(), key.len()) }
+}
+
+pub(crate) fn kv_set(key: &[u8], value: &[u8]) -> i32 {
+    // SAFETY: pointers and lengths are those of slices, only read.
+    unsafe { raw::kv_set(key.as_ptr(), key.len(), value.as_ptr(), value.len()) }
+}
+
+pub(crate) fn kv_delete(key: &[u8]) -> i32 {
+    // SAFETY: pointer and length are those of a slice, only read.
+    unsafe { raw::kv_delete(key.as_ptr(), key.len()) }
+}
+
+pub(crate) fn kv_exists(key: &[u8]) -> i32 {
+    // SAFETY: pointer and length are those of a slice, only read.
+    unsafe { raw::kv_exists(key.as_ptr(), key.len()) }
+}
+
+pub(crate) fn kv_increment(key: &[u8], delta: i64) -> i32 {
+    // SAFETY: pointer and length are those of a slice, only read.
+    unsafe { raw::kv_increment(key.as_ptr(), key.len(), delta) }
+}
+
+pub(crate) fn kv_swap(key: &[u8], old: &[u8], new: &[u8], flags: u32) -> i32 {
+    // SAFETY: pointers and lengths are those of slices, only read.
+    unsafe {
+        raw::kv_swap(key.as_ptr(), key.len(), old.as_ptr(), old.len(), new.as_ptr(), new.len(), flags)
+    }
+}
+
+pub(crate) fn kv_list(prefix: &[u8], after: &[u8]) -> i32 {
+    // SAFETY: pointers and lengths are those of slices, only read.
+    unsafe { raw::kv_list(prefix.as_ptr(), prefix.len(), after.as_ptr(), after.len()) }
 }
 
 /// The clock that deadlines count on, in nanoseconds.

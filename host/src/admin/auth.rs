@@ -208,7 +208,7 @@ impl std::hash::Hash for Peer {
 
 impl Peer {
     /// Whoever has one address of IPv6 has many: the upper half counts.
-    fn key(self) -> Self {
+    pub(super) fn key(self) -> Self {
         match self {
             Self::Address(IpAddr::V6(address)) if address.to_ipv4_mapped().is_none() => {
                 let network = u128::from(address) & !u128::from(u64::MAX);

@@ -13,8 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -33,6 +32,8 @@ use crate::server::birth;
 
 /// Connections that are served at once.
 const CONNECTIONS_MAX: usize = 32;
+/// Of them, those from one address of the network: no one keeps all others out.
+const ADDRESS_MAX: usize = 16;
 /// Connections beyond those that are told so. Others are closed without a word.
 const TOLD_MAX: usize = 8;
 /// How long nobody is let in when the system has no room for another connection.
@@ -234,33 +235,48 @@ impl Drop for Admin {
 /// Those who are being served.
 #[derive(Debug, Default)]
 struct Guests {
-    count: AtomicUsize,
-    left: Mutex<()>,
+    present: Mutex<Vec<Peer>>,
     leaving: Condvar,
 }
 
 impl Guests {
     fn wait_until_gone(&self, deadline: Instant) {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        while self.count.load(Relaxed) > 0 {
-            let within = deadline.saturating_duration_since(Instant::now());
-            if within.is_zero() {
-                return;
-            }
-            let waited = self.leaving.wait_timeout(left, within);
-            left = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let within = deadline.saturating_duration_since(Instant::now());
+        // Whoever is left after that goes with the process.
+        let _ = self.leaving.wait_timeout_while(self.lock(), within, |present| !present.is_empty());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Peer>> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many there are, and how many of them are from the same address of the network.
+    fn enter(&self, peer: Peer) -> (usize, usize) {
+        let mut present = self.lock();
+        let all = present.len();
+        let same = match peer {
+            Peer::User(_) => 0,
+            Peer::Address(_) => present.iter().filter(|other| other.key() == peer.key()).count(),
+        };
+        present.push(peer);
+        (all, same)
+    }
+
+    fn leave(&self, peer: Peer) {
+        let mut present = self.lock();
+        if let Some(at) = present.iter().position(|other| *other == peer) {
+            present.swap_remove(at);
         }
+        self.leaving.notify_all();
     }
 }
 
 /// One of them; leaves when it is dropped, also in a panic.
-struct Guest(Arc<Guests>);
+struct Guest(Arc<Guests>, Peer);
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        let _left = self.0.left.lock().unwrap_or_else(PoisonError::into_inner);
-        self.0.count.fetch_sub(1, Relaxed);
-        self.0.leaving.notify_all();
+        self.0.leave(self.1);
     }
 }
 
@@ -321,12 +337,12 @@ impl Hall {
 
     /// Gives a connection a thread of its own, or turns it away.
     fn receive(&self, socket: OwnedFd, peer: Peer) {
-        let number = self.guests.count.fetch_add(1, Relaxed);
-        let guest = Guest(Arc::clone(&self.guests));
-        if number >= CONNECTIONS_MAX + TOLD_MAX {
+        let (all, same) = self.guests.enter(peer);
+        let guest = Guest(Arc::clone(&self.guests), peer);
+        if all >= CONNECTIONS_MAX + TOLD_MAX || same >= ADDRESS_MAX + TOLD_MAX {
             return;
         }
-        let busy = number >= CONNECTIONS_MAX;
+        let busy = all >= CONNECTIONS_MAX || same >= ADDRESS_MAX;
         let (bell, desk) = (Arc::clone(&self.bell), Arc::clone(&self.desk));
         let serve = move || {
             let _guest = guest;

@@ -231,14 +231,11 @@ impl Wire {
         self.gone = true;
     }
 
-    /// Looks whether the client is still there.
+    /// Looks whether the client is still there, also where bytes of it wait to be read.
     pub(super) fn peer_is_gone(&self) -> bool {
-        let mut byte = [0; 1];
-        match recv(&self.socket, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-            Ok((n, _)) => n == 0,
-            Err(Errno::AGAIN | Errno::INTR) => false,
-            Err(_) => true,
-        }
+        let over = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        let mut fds = [PollFd::new(&self.socket, over)];
+        poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().intersects(over)
     }
 
     /// True if the admin side ends.

@@ -83,9 +83,13 @@ impl fmt::Display for Proxies {
 
 /// An address or a block of them. Brackets may stand around IPv6, as elsewhere in a manifest.
 fn peers(text: &str) -> Result<Cidr, ValueError> {
-    let plain = text.strip_prefix('[').map_or_else(|| text.to_owned(), |rest| rest.replacen(']', "", 1));
-    let (addr, prefix) = plain.split_once('/').map_or((&*plain, None), |(addr, prefix)| (addr, Some(prefix)));
-    let Ok(addr) = addr.parse::<IpAddr>() else {
+    let (addr, after) = match text.strip_prefix('[').and_then(|inside| inside.split_once(']')) {
+        Some((addr, after)) => (addr, after),
+        None => text.split_at(text.find('/').unwrap_or(text.len())),
+    };
+    let prefix = after.strip_prefix('/');
+    let is_whole = prefix.is_some() || after.is_empty();
+    let Some(addr) = addr.parse::<IpAddr>().ok().filter(|_| is_whole) else {
         let error = ValueError::new(format!("`{}` is not an address", text.escape_default()));
         return Err(if text.parse::<SocketAddr>().is_ok() {
             error.help("a proxy is told by its address alone, whatever its port")
@@ -98,8 +102,12 @@ fn peers(text: &str) -> Result<Cidr, ValueError> {
     if let IpAddr::V6(v6) = addr
         && let Some(mapped) = Ipv6Addr::to_ipv4_mapped(&v6)
     {
+        let plain = match prefix.map(str::parse::<u8>) {
+            Some(Ok(bits @ 96..=128)) => format!("{mapped}/{}", bits - 96),
+            _ => mapped.to_string(),
+        };
         return Err(ValueError::new(format!("`{v6}` is an IPv4 address that is mapped into IPv6"))
-            .help(format!("write `{mapped}`: it holds for both")));
+            .help(format!("write `{plain}`: it holds for both")));
     }
     prefix.map_or(Ok(Cidr::one(addr)), |prefix| block(addr, prefix))
 }
@@ -153,6 +161,9 @@ mod tests {
             ("[::1]:80", "whatever its port"),
             ("unix:web.sock", "`unix` is whoever"),
             ("::ffff:10.0.0.1", "write `10.0.0.1`"),
+            ("[::ffff:10.0.0.0]/104", "write `10.0.0.0/8`"),
+            ("[::1", "names are not resolved"),
+            ("[fd00::/8]", "names are not resolved"),
             ("10.0.0.1/8", "the block is `10.0.0.0/8`"),
             ("10.0.0.0/33", "0 to 32"),
             ("10.0.0.0/", "0 to 32"),

@@ -4,7 +4,7 @@
 //! A guest is polled on its worker's thread from beginning to end, so the note is that thread's.
 
 use std::cell::Cell;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 /// Something that other threads, or other machines, do for a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,12 +25,19 @@ thread_local! {
 }
 
 /// The guest that is polled now waits for this.
-pub(crate) fn note(wait: Wait) {
+fn note(wait: Wait) {
     NOTED.set(NOTED.get() | wait as u8);
 }
 
+/// The same, unless whoever polls only has a look and waits for nothing.
+pub(crate) fn note_for(wait: Wait, cx: &Context<'_>) {
+    if !cx.waker().will_wake(Waker::noop()) {
+        note(wait);
+    }
+}
+
 /// Notes it unless it is there.
-pub(crate) fn noted<T>(wait: Wait, poll: Poll<T>) -> Poll<T> {
+fn noted<T>(wait: Wait, poll: Poll<T>) -> Poll<T> {
     if poll.is_pending() {
         note(wait);
     }
@@ -51,15 +58,14 @@ pub(crate) fn take() -> Waits {
 impl Waits {
     /// The words for it.
     pub(crate) fn words(self) -> impl Iterator<Item = &'static str> {
-        let all = [(Wait::Socket, "socket"), (Wait::Name, "name"), (Wait::File, "file"), (Wait::Store, "store")];
+        let all =
+            [(Wait::Socket, "socket"), (Wait::Name, "name"), (Wait::File, "file"), (Wait::Store, "store")];
         all.into_iter().filter(move |(wait, _)| self.0 & *wait as u8 != 0).map(|(_, word)| word)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::task::{Context, Waker};
-
     use super::*;
 
     #[test]
@@ -76,6 +82,7 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         assert!(future.as_mut().poll(&mut cx).is_pending());
         note(Wait::Socket);
+        note_for(Wait::Store, &cx);
         assert_eq!(take().words().collect::<Vec<_>>(), ["socket", "file"]);
         assert_eq!(future.as_mut().poll(&mut cx), Poll::Ready(7));
         assert_eq!(take(), Waits::default());

@@ -5,7 +5,7 @@
 //! child, through a pipe, or from where the cache put it.
 
 use std::io::{self, Read, Write};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -63,9 +63,11 @@ impl Compiler {
     /// Compiles with the running binary, for engines of this mode.
     ///
     /// # Errors
-    /// The path of the running binary is not known.
+    /// There is no /proc to find the running binary by.
     pub(crate) fn this_binary(mode: Mode) -> io::Result<Self> {
-        Ok(Self { program: std::env::current_exe()?, mode })
+        // Not by its name, which may lead to another version by now; and another version's code is of no use here.
+        let program = PathBuf::from("/proc/self/exe");
+        program.symlink_metadata().map(|_| Self { program, mode })
     }
 
     /// Compiles in this process: the binary of a unit test is no compiler.
@@ -87,6 +89,7 @@ impl Compiler {
         }
         let _counted = Counted::new();
         let mut child = Command::new(&self.program)
+            .arg0("tidegate")
             .arg(VERB)
             .arg(std::process::id().to_string())
             .args((self.mode == Mode::Dev).then_some(DEV_FLAG))

@@ -36,9 +36,11 @@ impl MemoryBudget {
         self.most.store(most.unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// True if nothing is left: then an instance is not even begun.
-    pub(super) fn is_used_up(&self) -> bool {
-        let used_up = self.held.load(Acquire) >= self.most.load(Relaxed);
+    /// True if an instance that begins with so much has to wait until others let go. What would never fit is not to wait:
+    /// it is begun, and fails with a name.
+    pub(super) fn lacks(&self, bytes: u64) -> bool {
+        let held = self.held.load(Acquire);
+        let used_up = held > 0 && held.saturating_add(bytes.max(1)) > self.most.load(Relaxed);
         if used_up {
             self.wanted.store(true, Release);
         }
@@ -203,13 +205,15 @@ mod tests {
         assert!(other.exceeded() && other.memory_bytes() == 0);
         assert!(other.memory_growing(0, 40, None).unwrap());
         assert!(one.memory_growing(60, 91, None).is_err(), "its own limit");
-        assert!(budget.is_used_up() && budget.is_wanted());
+        assert!(budget.lacks(0) && budget.is_wanted());
         drop(one);
-        assert!(!budget.is_used_up() && !budget.is_wanted());
+        assert!(!budget.lacks(60) && !budget.is_wanted());
+        assert!(budget.lacks(61) && budget.is_wanted());
         // Held beyond a bound that was lowered: nothing more until it has gone.
         budget.set(Some(10));
-        assert!(budget.is_used_up() && other.memory_growing(40, 41, None).is_err());
+        assert!(budget.lacks(0) && other.memory_growing(40, 41, None).is_err());
         drop(other);
+        assert!(!budget.lacks(1_000), "what never fits does not wait");
         assert_eq!(budget.held.load(Relaxed), 0);
     }
 

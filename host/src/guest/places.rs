@@ -175,9 +175,9 @@ impl Share {
         Some(Place { share: Arc::clone(self), cost })
     }
 
-    /// True if no memory is left for another instance, whatever the places are.
-    pub(crate) fn lacks_memory(&self) -> bool {
-        self.memory.as_ref().is_some_and(|memory| memory.is_used_up())
+    /// True if there is no memory for an instance that begins with so much, whatever the places are.
+    pub(crate) fn lacks_memory(&self, bytes: u64) -> bool {
+        self.memory.as_ref().is_some_and(|memory| memory.lacks(bytes))
     }
 
     /// True if an instance that shares its memory was not begun, and nothing has been given back since.

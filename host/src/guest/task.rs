@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use wasmtime::component::{self, Resource};
-use wasmtime::{Engine, Instance, ModuleExport, Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults, bail};
+use wasmtime::{
+    Engine, Instance, ModuleExport, Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults, bail,
+};
 
 use super::component::{
     ComponentSide, ComponentState, HOSTCALL_BYTES_MAX, IncomingRequest, ResponseOutparam, handles_max,

@@ -92,13 +92,8 @@ impl Operator {
     /// # Errors
     /// Why they are not.
     pub(crate) fn is_ready(&self) -> Result<(), String> {
-        if self.deployer().shared().is_draining() {
-            return Err("the server drains".to_owned());
-        }
-        if self.deployer().shared().current.registry().notice().is_some() {
-            return Err("the server starts".to_owned());
-        }
-        Ok(())
+        let health = &self.0.health;
+        if health.is_ready() { Ok(()) } else { Err(format!("the server is {}", health.phase().word())) }
     }
 
     /// Somebody was turned away at the door of the admin side.

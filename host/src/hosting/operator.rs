@@ -17,7 +17,7 @@ use super::manifest::ManifestSource;
 use super::spec::Spec;
 use super::types::{Actor, AppView, CanaryView, Refusal, RefusalKind, VersionView};
 use crate::config::check_app_name;
-use crate::server::Deployer;
+use crate::server::{Deployer, Health};
 use crate::tenants::registry::{App, Entry};
 
 /// How often it is looked whether an upload that is under way has ended.
@@ -58,6 +58,7 @@ pub(super) struct Inner {
     /// Whoever changes something holds this from the check to the end.
     pub(super) apps: Mutex<Apps>,
     pub(super) manifest: Option<ManifestSource>,
+    pub(super) health: Health,
     /// Tenants, and what they claim.
     pub(super) lands: Mutex<Vec<(String, Vec<String>)>>,
 }

@@ -62,6 +62,7 @@ impl Hosting {
             store: Mutex::new(Some(Arc::new(store))),
             apps: Mutex::new(apps),
             manifest,
+            health: server.health(),
             lands: Mutex::default(),
         };
         let inner = Arc::new(inner);

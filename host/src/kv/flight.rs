@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use tidegate_store::kv::{Answer, Error};
 
 use super::Tally;
+use crate::exchange::waits::{Wait, note_for};
 
 #[derive(Debug, Default)]
 enum State {
@@ -160,6 +161,9 @@ impl Pending {
     /// The answer, once; until it is there the last waker is called when it comes.
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Given, Error>> {
         let mut state = self.flight.lock();
+        if matches!(*state, State::Waiting | State::WaitedFor(_)) {
+            note_for(Wait::Store, cx);
+        }
         match &mut *state {
             State::Landed(_) => match mem::replace(&mut *state, State::Over) {
                 State::Landed(given) => Poll::Ready(given),

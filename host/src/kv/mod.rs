@@ -176,12 +176,6 @@ impl Service {
         tenant: Option<&str>,
         may: KvSettings,
     ) -> Arc<Access> {
-        if !self.durable && !self.told.swap(true, Relaxed) {
-            tracing::info!(
-                app = &**app,
-                "key-value data is kept in memory for this run: a server with `admin` keeps it in its state folder"
-            );
-        }
         let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
         if tallies.len() == tallies.capacity() {
             tallies.retain(|_, tally| tally.strong_count() > 0);
@@ -196,6 +190,17 @@ impl Service {
         let quota = Quota { keys: may.keys, bytes: may.bytes };
         let space = Space { name: Arc::clone(app), owner: tenant.unwrap_or_default().into(), quota };
         Arc::new(Access { service: Arc::clone(self), space: Arc::new(space), tally })
+    }
+
+    /// What is kept for this run alone is no surprise to the operator.
+    fn tell_if_not_durable(&self, app: &str) {
+        if self.durable || self.told.load(Relaxed) || self.told.swap(true, Relaxed) {
+            return;
+        }
+        tracing::info!(
+            app,
+            "key-value data is kept in memory for this run: a server with `admin` keeps it in its state folder"
+        );
     }
 
     /// These apps are served from now on, each with its tenant: what the apps of one may hold together counts for all of
@@ -220,7 +225,6 @@ impl Service {
     ///
     /// # Errors
     /// The store does not work.
-    #[allow(dead_code, reason = "for the admin side")]
     pub(crate) fn usage(&self, app: &str) -> Result<Usage, Error> {
         self.backend.usage(app)
     }
@@ -229,7 +233,6 @@ impl Service {
     ///
     /// # Errors
     /// The store does not work.
-    #[allow(dead_code, reason = "for the admin side")]
     pub(crate) fn remove(&self, app: &str) -> Result<(), Error> {
         self.backend.remove_space(app)
     }
@@ -268,6 +271,7 @@ impl Access {
     /// It is too large, or too much is under way.
     pub(crate) fn submit(&self, operation: Operation) -> Result<Pending, Error> {
         operation.check()?;
+        self.service.tell_if_not_durable(&self.space.name);
         self.tally.asked.fetch_add(1, Relaxed);
         let ticket = self.begin(operation.bytes()).ok_or_else(|| {
             self.tally.busy.fetch_add(1, Relaxed);

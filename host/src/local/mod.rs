@@ -7,7 +7,7 @@ mod probe;
 mod raw;
 mod residents;
 mod tasks;
-mod views;
+pub(crate) mod views;
 mod waiting;
 
 use std::sync::Arc;

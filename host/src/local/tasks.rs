@@ -430,7 +430,7 @@ impl Local {
     /// Places in the pools. If there are none, idle instances are given up, here and by other workers; the places come
     /// free once those are dropped.
     fn take_place(&mut self, app: &App) -> Option<Place> {
-        if app.seat.share.lacks_memory() {
+        if app.seat.share.lacks_memory(app.program.facts.needs.memory_bytes) {
             let told = self.shared.places.want_memory();
             if !self.give_up_memory() && told {
                 self.shared.wake_others(self.worker);
@@ -703,6 +703,8 @@ impl Local {
             self.resident_failed(&app, CANCELLED.code, DETAIL);
         } else {
             task.log_late(CANCELLED.code, Some(DETAIL));
+            // Nobody waits for it, unless it is a health request.
+            self.look_at_probes(slot, Some(&Outcome::Reported(DETAIL.to_owned())));
             self.cancel(slot);
         }
     }

@@ -11,9 +11,19 @@ use crate::tenants::registry::App;
 /// Bytes of a path that are shown.
 const PATH_BYTES_MAX: usize = 256;
 
+/// It goes on once its app, or its tenant, may use CPU time again.
+pub(crate) const CPU_SHARE: &str = "cpu share";
+
 impl Local {
     /// A row for what an app does on this worker. `began`: when the head was complete, or the call began.
-    pub(crate) fn view(&self, app: &App, exchange: &Exchange, kind: &str, began: Nanos, waits_for: String) -> RequestView {
+    pub(crate) fn view(
+        &self,
+        app: &App,
+        exchange: &Exchange,
+        kind: &str,
+        began: Nanos,
+        waits_for: String,
+    ) -> RequestView {
         let inner = exchange.lock();
         RequestView {
             id: inner.facts.id.to_string(),
@@ -37,14 +47,16 @@ impl Local {
             Purpose::Resident => "resident",
         };
         let task = &*task;
-        let (app, exchange, began) = (std::sync::Arc::clone(&task.app), std::sync::Arc::clone(&task.exchange), task.entered());
-        let waits_for = waits_for(task);
+        let (app, exchange, began) =
+            (std::sync::Arc::clone(&task.app), std::sync::Arc::clone(&task.exchange), task.entered());
+        let waits_for = waits_for(task, self.now);
         Some(self.view(&app, &exchange, kind, began, waits_for))
     }
 
     /// What the guest of a task waits for.
     pub(crate) fn task_waits_for(&mut self, slot: Slot) -> Option<String> {
-        self.tasks.get_mut(slot).map(|task| waits_for(task))
+        let now = self.now;
+        self.tasks.get_mut(slot).map(|task| waits_for(task, now))
     }
 }
 
@@ -55,8 +67,11 @@ fn request(inner: &Inner) -> String {
     format!("{} {shown}{more}", inner.head.method())
 }
 
-fn waits_for(task: &Task) -> String {
+fn waits_for(task: &Task, now: Nanos) -> String {
     if task.is_ready() {
+        if task.app.seat.quota.throttled_until(now).is_some() {
+            return CPU_SHARE.to_owned();
+        }
         // Its slice is over, and it goes on in its turn; or what it waited for has come.
         return if task.exchange.slice.has_yielded() { "running" } else { "ready" }.to_owned();
     }

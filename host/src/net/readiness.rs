@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use mio::event::Event;
 
 use super::hub::Hub;
-use crate::exchange::waits::{Wait, note};
+use crate::exchange::waits::{Wait, note_for};
 
 /// What goes on by itself when its socket is ready or its timer fires.
 pub(crate) trait Driven: Send + Sync {
@@ -179,10 +179,7 @@ impl Readiness {
 
 /// Leaves who polls now as the one to wake.
 pub(crate) fn leave(place: &mut Option<Waker>, cx: &Context<'_>) {
-    // Whoever only has a look is nobody who waits.
-    if !cx.waker().will_wake(Waker::noop()) {
-        note(Wait::Socket);
-    }
+    note_for(Wait::Socket, cx);
     match place {
         Some(waker) if waker.will_wake(cx.waker()) => {}
         place => *place = Some(cx.waker().clone()),

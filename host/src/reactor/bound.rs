@@ -53,6 +53,7 @@ struct TcpDoor {
     sockets: Vec<Socket>,
     /// How many of them were there before us.
     taken: usize,
+    is_ours: bool,
 }
 
 /// A Unix socket, which all workers share, and its name in the file system.
@@ -75,7 +76,7 @@ impl Bound {
             ListenAddr::Tcp(addr) => {
                 let socket = tcp_socket(*addr, false)?;
                 let addr = socket.local_addr()?.as_socket().unwrap_or(*addr);
-                Kind::Tcp(TcpDoor { addr, backlog, sockets: Vec::new(), taken: 0 })
+                Kind::Tcp(TcpDoor { addr, backlog, sockets: Vec::new(), taken: 0, is_ours: true })
             }
             ListenAddr::Unix(path) => {
                 let socket = claim_unix(path, backlog)?;
@@ -86,7 +87,8 @@ impl Bound {
     }
 
     /// Listens at `wanted` with sockets that listen there already; they are of one kind, and one at least. `backlog` is
-    /// that of sockets which workers add to them. A socket's file is removed in the end if it `is_ours`.
+    /// that of sockets which workers add to them. Where the address `is_ours`, and not a service manager's, the file of a
+    /// Unix socket is removed in the end.
     pub(crate) fn adopt(
         wanted: &ListenAddr,
         inherited: Vec<Inherited>,
@@ -101,7 +103,7 @@ impl Bound {
             ListenAddr::Tcp(addr) => {
                 sockets.iter().try_for_each(set_tcp_options)?;
                 let taken = sockets.len();
-                Kind::Tcp(TcpDoor { addr, backlog, sockets, taken })
+                Kind::Tcp(TcpDoor { addr, backlog, sockets, taken, is_ours })
             }
             ListenAddr::Unix(path) => {
                 let socket = sockets.swap_remove(0).into();
@@ -135,9 +137,13 @@ impl Bound {
         &self.wanted
     }
 
-    /// Whether its file is removed when this is dropped.
-    pub(crate) fn is_file_ours(&self) -> bool {
-        matches!(&self.kind, Kind::Unix(door) if door.made.is_some())
+    /// Whether the settings named the address and no service manager did. The file of such a socket is removed when this
+    /// is dropped.
+    pub(crate) fn is_ours(&self) -> bool {
+        match &self.kind {
+            Kind::Tcp(door) => door.is_ours,
+            Kind::Unix(door) => door.made.is_some(),
+        }
     }
 
     /// Lets go of the address without giving it up: another process listens there, with the same sockets.
@@ -343,7 +349,7 @@ mod tests {
             let (mut bound, local) = loopback();
             let old: Vec<_> = (0..before).flat_map(|worker| bound.open(worker, before).unwrap()).collect();
             assert_eq!(bound.sockets().len(), before);
-            let clients: Vec<_> = (0..40).map(|_| std::net::TcpStream::connect(local).unwrap()).collect();
+            let clients: Vec<_> = (0..15).map(|_| std::net::TcpStream::connect(local).unwrap()).collect();
             let offered = inherited(&bound);
             bound.hand_over();
             drop(old);
@@ -380,7 +386,7 @@ mod tests {
         let ListenAddr::Unix(path) = &wanted else { unreachable!() };
         let old = Bound::claim(&wanted, 16).unwrap();
         let offered = inherited(&old);
-        assert!(old.is_file_ours());
+        assert!(old.is_ours());
         old.hand_over();
         StdUnixStream::connect(path).unwrap();
         let new = Bound::adopt(&wanted, offered, 16, true).unwrap();

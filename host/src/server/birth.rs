@@ -222,12 +222,12 @@ impl Sockets {
     }
 
     /// Where nothing was said of addresses, a service manager's sockets are where to listen; those apart that `others`
-    /// want.
+    /// want. Also where the server before this one had them.
     fn settle(&self, server: &mut ServerSettings, others: &[ListenAddr]) {
-        if self.from_predecessor || server.listen != ServerSettings::default().listen {
+        if server.listen != ServerSettings::default().listen {
             return;
         }
-        let given = || self.left.iter().flat_map(|given| &given.sockets);
+        let given = || self.left.iter().filter(|given| !given.is_ours).flat_map(|given| &given.sockets);
         if given().any(|socket| server.listen.iter().any(|addr| socket.is_at(addr))) {
             return;
         }
@@ -357,6 +357,14 @@ mod tests {
             ServerSettings { listen: vec![ListenAddr::parse(":80").unwrap()], ..Default::default() };
         sockets.settle(&mut server, &[]);
         assert_eq!(server.listen, [ListenAddr::parse(":80").unwrap()]);
+
+        // The server before this one had them from there, or bound them itself.
+        let (addrs, mut sockets) = given(&["127.0.0.1:0", "127.0.0.1:0"]);
+        sockets.from_predecessor = true;
+        sockets.left[0].is_ours = true;
+        let mut server = ServerSettings::default();
+        sockets.settle(&mut server, &[]);
+        assert_eq!(server.listen, [ListenAddr::Tcp(addrs[1])]);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::config::sockets::TcpListen;
 use crate::config::{AppSettings, ServerSettings, TenantSettings};
 use crate::guest::cache::Cache;
 use crate::guest::compile::Compiler;
+use crate::guest::loading::residency::Residency;
 use crate::guest::loading::{Loading, loaded_max};
 use crate::guest::mounts::FileThreads;
 use crate::guest::places::Places;
@@ -180,7 +181,10 @@ impl Stock {
         wasi_keyvalue::add_to_linker(&mut linkers.component).map_err(plain)?;
         let cache = Cache::of(settings);
         let file_threads = FileThreads::default();
-        let residency = Arc::default();
+        let residency = Arc::<Residency>::default();
+        let descriptors = getrlimit(Resource::Nofile).current;
+        let most = settings.loaded_max.unwrap_or_else(|| loaded_max(descriptors, settings.connections_max));
+        residency.set_max(most);
         let loader =
             Loader { engine: engine.clone(), linkers, compiler, cache, clock, file_threads, residency };
         let loader = Arc::new(loader);
@@ -197,10 +201,7 @@ impl Stock {
     }
 
     /// What loads the code of programs when it is needed, and evicts it when there is too much.
-    pub(super) fn loading(&self, settings: &ServerSettings, wakers: &[Arc<Waker>]) -> Loading {
-        let descriptors = getrlimit(Resource::Nofile).current;
-        let most = settings.loaded_max.unwrap_or_else(|| loaded_max(descriptors, settings.connections_max));
-        self.loader.residency.set_max(most);
+    pub(super) fn loading(&self, wakers: &[Arc<Waker>]) -> Loading {
         let (one, all) = (wakers.to_vec(), wakers.to_vec());
         // A wake fails only if the worker is gone, and then there is nobody to wake.
         let wake = move |worker: u16| drop(one.get(usize::from(worker)).map(|waker| waker.wake()));

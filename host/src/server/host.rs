@@ -29,8 +29,12 @@ impl Stock {
 }
 
 impl Stock {
-    /// What an app kept that is gone for good.
-    pub(crate) fn forget(&self, _app: &str) {}
+    /// Gives up what an app kept that is gone for good.
+    pub(crate) fn forget(&self, app: &str) {
+        if let Err(error) = self.kv().remove(app) {
+            tracing::warn!(app, %error, "the key-value data of an app that was removed is still there");
+        }
+    }
 }
 
 impl Deployer {

@@ -9,7 +9,7 @@
 
 use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
@@ -53,6 +53,8 @@ pub(super) struct State {
     pub(super) bound: Vec<Bound>,
     pub(super) stage: Stage,
     pub(super) busy: Busy,
+    /// The thread of the last upgrade. The end waits for it: it may be about to start a process.
+    upgrade: Option<JoinHandle<()>>,
     pub(super) health: Health,
     /// Those who hold what only one process can have.
     pub(super) holders: Vec<Arc<dyn StateHolder>>,
@@ -82,6 +84,7 @@ impl Control {
             bound: Vec::new(),
             stage: Stage::Starting,
             busy: Busy::No,
+            upgrade: None,
             health: Health::default(),
             holders: Vec::new(),
             reload: None,
@@ -120,7 +123,7 @@ impl Control {
             matches!(state.busy, Busy::Reloading { .. })
         };
         if missed {
-            spawn("reload", &self.0, reload_until_done);
+            spawn(&mut self.lock(), "reload", &self.0, reload_until_done);
         }
     }
 
@@ -140,7 +143,13 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        self.lock().bound.clear();
+        let upgrade = {
+            let mut state = self.lock();
+            state.bound.clear();
+            state.upgrade.take()
+        };
+        // One that panicked is over as well.
+        let _ = upgrade.map(JoinHandle::join);
     }
 }
 
@@ -164,12 +173,19 @@ pub(super) fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 /// A thread for what takes time. Without one it is not done; the log says so.
-fn spawn(name: &str, control: &Arc<Mutex<State>>, work: fn(&Arc<Mutex<State>>)) {
-    let state = Arc::clone(control);
-    if let Err(error) = thread::Builder::new().name(name.into()).spawn(move || work(&state)) {
+fn spawn(
+    state: &mut State,
+    name: &str,
+    control: &Arc<Mutex<State>>,
+    work: fn(&Arc<Mutex<State>>),
+) -> Option<JoinHandle<()>> {
+    let control = Arc::clone(control);
+    let spawned = thread::Builder::new().name(name.into()).spawn(move || work(&control));
+    if let Err(error) = &spawned {
         tracing::error!(%error, "there is no thread for the {name}");
-        lock(control).busy = Busy::No;
+        state.busy = Busy::No;
     }
+    spawned.ok()
 }
 
 fn on_signal(control: &Arc<Mutex<State>>, signal: i32) {
@@ -189,7 +205,7 @@ fn on_signal(control: &Arc<Mutex<State>>, signal: i32) {
                 Busy::No => {
                     state.busy = Busy::Reloading { again: false };
                     if serves && state.reload.is_some() {
-                        spawn("reload", control, reload_until_done);
+                        spawn(&mut state, "reload", control, reload_until_done);
                     }
                 }
             }
@@ -197,7 +213,7 @@ fn on_signal(control: &Arc<Mutex<State>>, signal: i32) {
         SIGUSR2 => match (&state.stage, &state.busy) {
             (Stage::Serving(_), Busy::No) => {
                 state.busy = Busy::Upgrading(None);
-                spawn("upgrade", control, upgrade::run);
+                state.upgrade = spawn(&mut state, "upgrade", control, upgrade::run);
             }
             (Stage::Serving(_), Busy::Upgrading(_)) => {
                 tracing::warn!("SIGUSR2: an upgrade is under way already; this one is refused");
@@ -239,10 +255,10 @@ fn end(state: &mut State, name: &str) {
 fn reload_until_done(control: &Arc<Mutex<State>>) {
     loop {
         let (reload, shared) = {
-            let state = lock(control);
+            let mut state = lock(control);
             match (&state.reload, &state.stage) {
                 (Some(reload), Stage::Serving(shared)) => (Arc::clone(reload), Arc::clone(shared)),
-                _ => break,
+                _ => return state.busy = Busy::No,
             }
         };
         systemd::reloading();
@@ -261,10 +277,9 @@ fn reload_until_done(control: &Arc<Mutex<State>>) {
         let mut state = lock(control);
         match &mut state.busy {
             Busy::Reloading { again: again @ true } => *again = false,
-            _ => break,
+            busy => return *busy = Busy::No,
         }
     }
-    lock(control).busy = Busy::No;
 }
 
 /// Log files are opened again by their names: somebody may have moved them away.

@@ -1,5 +1,7 @@
 //! Servers in this process, and what deploys do to the requests that they answer meanwhile.
 
+mod limits;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;

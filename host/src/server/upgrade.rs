@@ -1,6 +1,7 @@
 //! An upgrade, from the old process's side: the order of its steps, and the way back from each.
 
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use super::handover::{Offer, StateHolder, Successor, Wish};
 use super::health::Phase;
 use super::signals::{Busy, Stage, State, lock};
 use super::systemd;
+use crate::reactor::bound::Bound;
 
 /// How long the new process may take until it serves.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -52,12 +54,11 @@ fn hand_over(control: &Arc<Mutex<State>>) -> Result<()> {
     }
     tracing::info!(pid, program = %binary.program.display(), "upgrading: another process starts and takes over");
     systemd::status("handing over to another process");
-    for (number, sockets) in offered.iter().enumerate() {
-        let fds: Vec<_> = sockets.fds.iter().map(std::os::fd::AsFd::as_fd).collect();
-        let given = successor.give(number, &sockets.wanted, sockets.is_ours, &fds);
-        given.with_context(|| format!("it does not take the sockets of {}", sockets.wanted))?;
+    match give(&successor, &offered) {
+        // It is gone already; how it ended is what its wish says.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        given => given.context("it does not take the sockets")?,
     }
-    successor.begin().context("it does not take the sockets")?;
     while successor.wish()? == Wish::State {
         released.all(&lock(control).holders.clone());
         successor.go()?;
@@ -65,15 +66,22 @@ fn hand_over(control: &Arc<Mutex<State>>) -> Result<()> {
     commit(control, successor, &mut released)
 }
 
+fn give(successor: &Successor, offered: &[Sockets]) -> io::Result<()> {
+    for (number, sockets) in offered.iter().enumerate() {
+        let fds: Vec<_> = sockets.fds.iter().map(AsFd::as_fd).collect();
+        successor.give(number, &sockets.wanted, sockets.is_ours, &fds)?;
+    }
+    successor.begin()
+}
+
 /// Descriptors of all sockets that listen.
 fn offered(control: &Mutex<State>) -> Result<Vec<Sockets>> {
     let state = lock(control);
     let mut all = Vec::new();
     for bound in &state.bound {
-        let fds: std::io::Result<Vec<_>> =
-            bound.sockets().into_iter().map(|fd| fd.try_clone_to_owned()).collect();
+        let fds: io::Result<Vec<_>> = bound.sockets().into_iter().map(|fd| fd.try_clone_to_owned()).collect();
         let fds = fds.context("the sockets can not be handed over")?;
-        all.push(Sockets { wanted: bound.wanted().to_string(), is_ours: bound.is_file_ours(), fds });
+        all.push(Sockets { wanted: bound.wanted().to_string(), is_ours: bound.is_ours(), fds });
     }
     for Offer { wanted, socket, is_ours } in state.holders.iter().flat_map(|holder| holder.sockets()) {
         all.push(Sockets { wanted: wanted.to_string(), is_ours, fds: vec![socket] });
@@ -92,7 +100,7 @@ fn commit(control: &Mutex<State>, successor: Successor, released: &mut Released)
     state.health.set(Phase::HandedOver);
     successor.release();
     released.keep();
-    state.bound.drain(..).for_each(crate::reactor::bound::Bound::hand_over);
+    state.bound.drain(..).for_each(Bound::hand_over);
     let holders = std::mem::take(&mut state.holders);
     drop(state);
     holders.iter().for_each(|holder| holder.handed_over());

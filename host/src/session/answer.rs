@@ -207,9 +207,12 @@ impl Session {
     pub(super) fn give_up_waiting(&mut self, local: &mut Local) -> Fate {
         if self.active.as_ref().is_some_and(|active| matches!(active.progress, Progress::Waiting(_))) {
             self.stop_guest(local);
+            let now = local.now;
             if let Some(exchange) = self.active(local).exchange().map(Arc::clone) {
                 let detail = "the request waited for admission until it was due";
-                self.fail(local, &exchange.lock(), OVERLOADED, detail, Some(1));
+                let app = self.active(local).app.as_ref();
+                let retry_after_s = app.map_or(1, |app| app.seat.gate.retry_after_s(now));
+                self.fail(local, &exchange.lock(), OVERLOADED, detail, Some(retry_after_s));
             }
             return self.drive(local);
         }

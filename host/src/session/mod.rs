@@ -227,7 +227,7 @@ impl Session {
                 self.arm_timer(local);
                 Fate::Keep
             }
-            Some(Timeout::Head) if self.standing == Standing::Announcing => self.give_up_preamble(),
+            Some(_) if self.standing == Standing::Announcing => self.give_up_preamble(),
             Some(Timeout::Head | Timeout::Body) => {
                 self.refuse(local, PeerError::Timeout);
                 self.drive(local)

@@ -9,6 +9,7 @@ use super::{Fate, Session};
 use crate::exchange::{Fault, RequestId};
 use crate::guest::outcome::CANCELLED;
 use crate::hosting::types::RequestView;
+use crate::local::views::CPU_SHARE;
 use crate::local::{Local, Progress};
 use crate::observe::guest_log::Level;
 use crate::tenants::registry::App;
@@ -25,6 +26,9 @@ impl Session {
         let (app, exchange) = (active.app.as_ref()?, active.exchange()?);
         let waits_for = match active.progress {
             Progress::Waiting(_) if app.program.code().is_none() => "load".to_owned(),
+            Progress::Waiting(_) if app.seat.quota.throttled_until(local.now).is_some() => {
+                CPU_SHARE.to_owned()
+            }
             Progress::Waiting(_) => "admission".to_owned(),
             Progress::Running(task) => local.task_waits_for(task)?,
             // What is left is the client's to take.

@@ -87,10 +87,14 @@ impl Gate {
     pub(crate) fn wait(&self, now: Nanos, left: Nanos, at_least: Nanos) -> Admission {
         let wait = self.expected_wait(now).max(Wait { likely: at_least, least: at_least });
         if wait.least > left || !self.join_queue(now) {
-            let seconds = wait.likely.div_ceil(1_000 * MS).clamp(1, 120);
-            return Admission::Shed { retry_after_s: u32::try_from(seconds).unwrap_or(1) };
+            return Admission::Shed { retry_after_s: seconds(wait.likely) };
         }
         Admission::Wait
+    }
+
+    /// When a client that can not be served now is to come again.
+    pub(crate) fn retry_after_s(&self, now: Nanos) -> u32 {
+        seconds(self.expected_wait(now).likely)
     }
 
     /// How long one more request would wait: until all that waits now has had its turn.
@@ -254,6 +258,11 @@ impl Gate {
             |gate: &Self| gate.running.load(Ordering::Relaxed) < gate.running_max.load(Ordering::Relaxed);
         room(self) && self.above.as_ref().is_none_or(|above| room(above))
     }
+}
+
+/// In whole seconds, rounded up, and within what a client may be asked for.
+fn seconds(wait: Nanos) -> u32 {
+    u32::try_from(wait.div_ceil(1_000 * MS).clamp(1, 120)).unwrap_or(1)
 }
 
 /// Adds one unless that makes it more than `max`. How many there were.

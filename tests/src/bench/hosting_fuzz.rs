@@ -43,8 +43,9 @@ pub struct Report {
     pub refused: BTreeMap<String, u64>,
     /// What should not be: other answers, or none.
     pub wrong: Vec<String>,
-    /// The longest that one took.
-    pub longest: Duration,
+    /// The longest that a deploy took, and the answer of what was taken; each with its number.
+    pub longest: (Duration, u64),
+    pub longest_answer: (Duration, u64),
     /// Requests to the other app, and those that failed.
     pub served: u64,
     pub failed: u64,
@@ -161,9 +162,18 @@ impl<'a> Lane<'a> {
             let module = mutated(seeds, &mut random);
             let started = Instant::now();
             let seen = self.deploy(&module);
-            let took = started.elapsed();
+            let took = (started.elapsed(), number);
+            let answer = seen.as_ref().is_ok_and(Option::is_none).then(|| self.ask());
             let mut report = report.lock().expect("nobody panicked");
             report.longest = report.longest.max(took);
+            let seen = match answer {
+                None => seen,
+                Some(Err(wrong)) => Err(wrong),
+                Some(Ok(took)) => {
+                    report.longest_answer = report.longest_answer.max((took, number));
+                    Ok(None)
+                }
+            };
             match seen {
                 Ok(None) => report.taken += 1,
                 Ok(Some(reason)) => *report.refused.entry(reason).or_default() += 1,
@@ -190,9 +200,6 @@ impl<'a> Lane<'a> {
         let deployed = self.admin.deploy_uploaded(&self.app, &hash, &settings);
         match deployed.map_err(|error| format!("the deploy: {error}"))? {
             Ok(_) => {
-                // Whatever it does, it does to itself.
-                let asked = Client::connect(self.server)
-                    .and_then(|mut client| client.get(&format!("{}.test", self.app), "/").map(drop));
                 self.taken.push_back(hash);
                 if self.taken.len() > KEPT
                     && let Some(old) = self.taken.pop_front()
@@ -200,11 +207,7 @@ impl<'a> Lane<'a> {
                 {
                     self.remove(&old);
                 }
-                match asked {
-                    Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err("no answer".to_owned()),
-                    // Cut, for instance: a guest may do that.
-                    _ => Ok(None),
-                }
+                Ok(None)
             }
             Err(Refused { kind, message }) if kind == "module" => {
                 if !self.taken.contains(&hash) {
@@ -213,6 +216,20 @@ impl<'a> Lane<'a> {
                 Ok(Some(reason(&message)))
             }
             Err(refused) => Err(format!("{refused:?}")),
+        }
+    }
+
+    /// A request to what was taken, and how long the head of its answer took. Whatever the guest does, it does to itself; a
+    /// connection that is cut is an answer too. How long its body takes is its own business.
+    fn ask(&self) -> Result<Duration, String> {
+        let started = Instant::now();
+        let asked = Client::connect(self.server).and_then(|mut client| {
+            client.send_get(&format!("{}.test", self.app), "/")?;
+            client.head().map(drop)
+        });
+        match asked {
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err("no answer".to_owned()),
+            _ => Ok(started.elapsed()),
         }
     }
 

@@ -94,7 +94,11 @@ fn live(server: &mut Server, state: &Path, expected: Expected, life: Duration, s
     thread::scope(|scope| {
         let deployer = scope.spawn(|| {
             let mut random = Random::new(seed);
-            while !over.load(Ordering::Acquire) && step(&admin, &expected, &mut random) {}
+            loop {
+                if over.load(Ordering::Acquire) || !step(&admin, &expected, &mut random) {
+                    break;
+                }
+            }
         });
         thread::sleep(life);
         server.signal(Signal::KILL);

@@ -5,6 +5,7 @@ pub mod args;
 pub mod baseline;
 pub mod big_proxy;
 pub mod density;
+pub mod deploys;
 pub mod hangups;
 pub mod hosting_fuzz;
 pub mod hosting_kill;

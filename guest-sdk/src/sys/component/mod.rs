@@ -12,6 +12,7 @@ mod fetch;
 mod fields;
 mod head;
 mod incoming;
+mod keyvalue;
 mod log;
 mod outgoing;
 mod poll;
@@ -309,6 +310,34 @@ pub(crate) fn fetch_head(handle: u32, buf: &mut [u8]) -> i32 {
 
 pub(crate) fn fetch_reason(handle: u32, buf: &mut [u8]) -> i32 {
     returned(resource::with(handle, |call| Ok(copy_out(call.reason().as_bytes(), buf))))
+}
+
+pub(crate) fn kv_get(key: &[u8]) -> i32 {
+    returned(keyvalue::get(key))
+}
+
+pub(crate) fn kv_set(key: &[u8], value: &[u8]) -> i32 {
+    returned(keyvalue::set(key, value))
+}
+
+pub(crate) fn kv_delete(key: &[u8]) -> i32 {
+    returned(keyvalue::delete(key))
+}
+
+pub(crate) fn kv_exists(key: &[u8]) -> i32 {
+    returned(keyvalue::exists(key))
+}
+
+pub(crate) fn kv_increment(key: &[u8], delta: i64) -> i32 {
+    returned(keyvalue::increment(key, delta))
+}
+
+pub(crate) fn kv_swap(key: &[u8], old: &[u8], new: &[u8], flags: u32) -> i32 {
+    returned(keyvalue::swap(key, old, new, flags))
+}
+
+pub(crate) fn kv_list(prefix: &[u8], after: &[u8]) -> i32 {
+    returned(keyvalue::list(prefix, after))
 }
 
 /// Copies `bytes` into `buf` if they fit, and gives their length either way.

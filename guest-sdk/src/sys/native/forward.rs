@@ -1,6 +1,6 @@
 //! Moving bytes between handles of whatever kind, as the host does it.
 
-use super::{Host, Outcome, sockets, upstreams};
+use super::{Host, Outcome, kv, sockets, upstreams};
 
 impl Host {
     pub(super) fn forward(&mut self, from: u32, to: u32, n: i64) -> Outcome {
@@ -40,6 +40,7 @@ impl Host {
         match handle {
             handle if sockets::is_ours(handle) => sockets::read(handle, buf),
             handle if upstreams::is_ours(handle) => self.fetches.read(handle, buf, self.now_ns),
+            handle if kv::is_ours(handle) => kv::read(handle, buf),
             handle => self.read(handle, buf),
         }
     }

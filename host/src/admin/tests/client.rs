@@ -61,7 +61,19 @@ impl Client {
     }
 
     pub(super) fn tcp(place: &str) -> Self {
-        let stream = TcpStream::connect(place).unwrap();
+        Self::over(TcpStream::connect(place).unwrap(), place)
+    }
+
+    /// Over TCP, from this address.
+    pub(super) fn tcp_from(from: &str, place: &str) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let addr = |text: &str| text.parse::<std::net::SocketAddr>().unwrap().into();
+        socket.bind(&addr(&format!("{from}:0"))).unwrap();
+        socket.connect(&addr(place)).unwrap();
+        Self::over(socket.into(), place)
+    }
+
+    fn over(stream: TcpStream, place: &str) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         let reader: Box<dyn Read> = Box::new(stream.try_clone().unwrap());

@@ -1,8 +1,12 @@
 //! What clients may do to their connections, and that it costs nobody else.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use super::client::Client;
 use super::{Stage, until};
+use crate::admin::{Door, Keys};
+use crate::config::ListenAddr;
 
 #[test]
 fn a_connection_is_kept_and_pipelined_requests_are_answered_in_order() {
@@ -107,6 +111,28 @@ fn more_than_there_is_room_for_are_told_so() {
     }
     held.truncate(10);
     until("there is room again", || stage.ask("GET", "/v1/apps", "").status == 200);
+}
+
+#[test]
+fn one_address_does_not_keep_all_others_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let door = Door::claim(&ListenAddr::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
+    let port = door.tcp_addr().unwrap().port();
+    let keys = Keys::read(&super::tokens(folder.path())).unwrap();
+    let _admin = door.serve(keys, Arc::new(super::fake::Fake::default())).unwrap();
+    let connect = || Client::tcp(&format!("127.0.0.1:{port}"));
+    let mut held: Vec<_> = (0..16)
+        .map(|_| {
+            let mut client = connect();
+            assert_eq!(client.ask("GET", "/health/live", &[], b"").status, 200);
+            client
+        })
+        .collect();
+    assert_eq!(connect().ask("GET", "/health/live", &[], b"").kind(), "busy");
+    let mut other = Client::tcp_from("127.0.0.2", &format!("127.0.0.1:{port}"));
+    assert_eq!(other.ask("GET", "/health/live", &[], b"").status, 200);
+    held.pop();
+    until("there is room again", || connect().ask("GET", "/health/live", &[], b"").status == 200);
 }
 
 #[test]

@@ -224,15 +224,29 @@ impl Control for Fake {
     }
 
     fn audit(&self, _: &Actor, lines: usize) -> Result<Vec<Value>, Refusal> {
-        Ok(vec![json!({ "action": "deploy" }); lines.min(2)])
+        Ok(vec![json!({ "at_ms": 1, "by": "uid 0", "action": "deploy", "ok": true }); lines.min(2)])
     }
 
     fn server(&self, _: &Actor) -> Result<Map<String, Value>, Refusal> {
-        Ok(Map::from_iter([("version".to_owned(), json!("0.1.0"))]))
+        let mut facts =
+            Map::from_iter([("version".to_owned(), json!("0.1.0")), ("draining".to_owned(), json!(false))]);
+        for key in [
+            "pid",
+            "uptime_ms",
+            "workers",
+            "apps",
+            "connections",
+            "connections_max",
+            "descriptors",
+            "memory_bytes",
+        ] {
+            facts.insert(key.to_owned(), json!(1));
+        }
+        Ok(facts)
     }
 
     fn metrics(&self) -> String {
-        "# TYPE up gauge\nup 1\n".to_owned()
+        "# TYPE up gauge\nup 1\n# EOF\n".to_owned()
     }
 
     fn is_ready(&self) -> Result<(), String> {

@@ -129,9 +129,13 @@ fn tcp_takes_tokens() {
 #[test]
 fn tenants_have_what_is_theirs() {
     let stage = Stage::new();
-    for (method, path) in
-        [("POST", "/v1/reload"), ("GET", "/v1/export"), ("GET", "/v1/audit"), ("GET", "/v1/server"), ("GET", "/metrics")]
-    {
+    for (method, path) in [
+        ("POST", "/v1/reload"),
+        ("GET", "/v1/export"),
+        ("GET", "/v1/audit"),
+        ("GET", "/v1/server"),
+        ("GET", "/metrics"),
+    ] {
         let reply = stage.ask_as(TENANT, method, path, "");
         assert_eq!((reply.status, reply.kind()), (403, "forbidden".to_owned()), "{path}");
         assert_eq!(stage.ask_as(OPERATOR, method, path, "").status, 200, "{path}");
@@ -179,7 +183,10 @@ fn modules_are_streamed() {
     let module = vec![7; 3_000_000];
     let reply = stage.client().ask("PUT", "/v1/modules", &[], &module);
     assert_eq!(reply.status, 201);
-    assert_eq!(reply.json(), serde_json::json!({ "module": blake3::hash(&module).to_hex().as_str(), "bytes": 3_000_000 }));
+    assert_eq!(
+        reply.json(),
+        serde_json::json!({ "module": blake3::hash(&module).to_hex().as_str(), "bytes": 3_000_000 })
+    );
     let reply = stage.client().ask_chunked("PUT", "/v1/modules", &module);
     assert_eq!((reply.status, reply.json()["bytes"].as_u64()), (201, Some(3_000_000)));
     assert!(stage.fake.said().contains(&"module of None bytes by uid OWN".replace("OWN", &fake::own())));
@@ -212,6 +219,8 @@ fn logs_are_followed_until_the_client_goes() {
     stage.fake.log("{\"text\":\"later\"}");
     assert_eq!(client.chunk().unwrap(), b"{\"text\":\"later\"}\n");
     assert_eq!(stage.fake.readers(), 1);
+    // Bytes that nobody reads do not hide that it goes.
+    client.send(b"GET /next");
     drop(client);
     until("the log is let go", || stage.fake.readers() == 0);
 

@@ -103,7 +103,12 @@ impl Client {
     }
 
     /// Has a file taken in.
-    pub(super) fn upload<T: DeserializeOwned>(&self, path: &str, file: &mut File, bytes: u64) -> Result<T, Failure> {
+    pub(super) fn upload<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        file: &mut File,
+        bytes: u64,
+    ) -> Result<T, Failure> {
         let mut told = Upload { began: Instant::now(), told: None, sent: 0, bytes };
         let mut read = Counted { inner: file, told: &mut told };
         let mut body = Vec::new();

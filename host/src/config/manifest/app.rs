@@ -52,7 +52,7 @@ pub(super) struct Around<'b> {
 
 pub(super) fn read(walk: &mut Walk<'_>, value: &Value<'_>, around: Around<'_>) -> Option<ReadApp> {
     let table = walk.table(value)?;
-    walk.check_keys(table, KEYS, &[]);
+    walk.check_keys(table, KEYS);
     let mut app = AppSettings::new(String::new(), PathBuf::new());
     if let Some(value) = table.get("sockets") {
         app.sockets = sockets::read(walk, value, around.purpose);
@@ -177,7 +177,7 @@ fn shown(folder: &Path) -> &Path {
 fn instances(walk: &mut Walk<'_>, value: &Value<'_>) -> Option<Instances> {
     let help = "`\"fresh\"`, or `{ reuse = 1000 }`";
     if let Some(table) = value.get_ref().as_table() {
-        walk.check_keys(table, &["reuse"], &[]);
+        walk.check_keys(table, &["reuse"]);
         if table.is_empty() {
             walk.problem(value.span(), ValueError::new("it says nothing about instances").help(help));
         }

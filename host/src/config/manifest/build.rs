@@ -66,7 +66,7 @@ impl fmt::Display for BuildCommand {
 /// Reads the section. None when it lacks what it cannot do without, which has been told then.
 pub(super) fn read(walk: &mut Walk<'_>, value: &Value<'_>) -> Option<Build> {
     let table = walk.table(value)?;
-    walk.check_keys(table, KEYS, &[]);
+    walk.check_keys(table, KEYS);
     if let Some(value) = table.get("target") {
         if !table.contains_key("command") {
             return of_crate(walk, table).map(Build::Cargo);

@@ -6,6 +6,7 @@ use super::walk::{Value, Walk};
 use crate::config::problem::ValueError;
 use crate::config::secret::{SecretSource, TokenSettings};
 use crate::config::settings::{ListenAddr, ServerSettings, check_app_name, check_env};
+use crate::config::tenants::TenantSettings;
 
 const TOKEN_KEYS: &[&str] = &["name", "secret", "tenant"];
 const TOKEN_EXAMPLE: &str = "as in `tokens = [{ name = \"ci\", secret = \"file:ci.token\" }]`";
@@ -50,9 +51,43 @@ fn tokens(walk: &mut Walk<'_>, value: &Value<'_>) -> Vec<TokenSettings> {
     tokens
 }
 
+/// A tenant with a token deploys by itself: what it may reach has to be said.
+pub(super) fn check_tokens(
+    walk: &mut Walk<'_>,
+    root: &DeTable<'_>,
+    tokens: &[TokenSettings],
+    tenants: &[TenantSettings],
+) {
+    let table = root.get("server").and_then(|server| server.get_ref().as_table()?.get("tokens"));
+    let places = table.and_then(|tokens| tokens.get_ref().as_array());
+    for place in places.into_iter().flat_map(|places| places.iter()) {
+        let text = |key: &str| place.get_ref().as_table()?.get(key)?.get_ref().as_str();
+        let Some(token) = tokens.iter().find(|token| Some(token.name.as_str()) == text("name")) else {
+            continue;
+        };
+        let Some(name) = &token.tenant else { continue };
+        let error = match tenants.iter().find(|tenant| tenant.name == *name) {
+            Some(tenant) if !tenant.routes.is_empty() => continue,
+            Some(_) => ValueError::new(format!(
+                "the tenant `{name}` has a token, and no `routes` of its own"
+            ))
+            .help(
+                "as in `routes = [\"acme.example/*\"]`: whoever has the token could take any route otherwise",
+            ),
+            None => ValueError::new(format!(
+                "the token `{}` is for a tenant `{}`, and there is none",
+                token.name,
+                name.escape_default()
+            ))
+            .help("a tenant is a section `[[tenant]]` with a `name`"),
+        };
+        walk.problem(place.span(), error);
+    }
+}
+
 fn token(walk: &mut Walk<'_>, value: &Value<'_>) -> Option<TokenSettings> {
     let table = walk.table(value)?;
-    walk.check_keys(table, TOKEN_KEYS, &[]);
+    walk.check_keys(table, TOKEN_KEYS);
     for key in ["name", "secret"] {
         if !table.contains_key(key) {
             walk.problem(
@@ -75,18 +110,15 @@ fn token(walk: &mut Walk<'_>, value: &Value<'_>) -> Option<TokenSettings> {
 pub(super) fn secrets(walk: &mut Walk<'_>, value: &Value<'_>) -> Vec<(String, SecretSource)> {
     let Some(table) = walk.table(value) else { return Vec::new() };
     let mut secrets = Vec::new();
-    for (key, value) in table {
+    for key in table.keys() {
         let name = key.get_ref().as_ref();
         if let Err(error) = check_env(name, "") {
             walk.problem(key.span(), error);
             continue;
         }
         let folder = walk.folder();
-        if let Some(source) = walk.read(table, name, |given| SecretSource::parse(given.text()?)) {
-            secrets.push((name.to_owned(), source.relative_to(folder)));
-        } else if value.get_ref().as_str().is_none() {
-            continue;
-        }
+        let source = walk.read(table, name, |given| SecretSource::parse(given.text()?));
+        secrets.extend(source.map(|source| (name.to_owned(), source.relative_to(folder))));
     }
     secrets
 }

@@ -48,7 +48,7 @@ pub(super) fn read(
 
 fn one(walk: &mut Walk<'_>, value: &Value<'_>, apps: &[AppSettings]) -> Option<TcpListen> {
     let table = walk.table(value)?;
-    walk.check_keys(table, KEYS, &[]);
+    walk.check_keys(table, KEYS);
     for key in KEYS {
         if !table.contains_key(*key) {
             let error = ValueError::new(format!("the listener has no `{key}`"));

@@ -167,7 +167,7 @@ fn parse_for(purpose: Purpose, text: &str, file: &str, folder: &Path) -> Result<
         return Err(walk.finish());
     }
     let root = root.get_ref();
-    walk.check_keys(root, TOP_KEYS, &[]);
+    walk.check_keys(root, TOP_KEYS);
     let server = match root.get("server") {
         Some(value) => server(&mut walk, value),
         None => ServerSettings::default(),
@@ -183,6 +183,7 @@ fn parse_for(purpose: Purpose, text: &str, file: &str, folder: &Path) -> Result<
         listen: &listen::apps(root),
     };
     let tenants = tenant::read(&mut walk, root);
+    hosting::check_tokens(&mut walk, root, &server.tokens, &tenants);
     let apps = match root.get("app") {
         // A server that hosts apps may begin with none.
         None if purpose == Purpose::Build || server.admin.is_some() => Vec::new(),
@@ -201,7 +202,7 @@ fn parse_for(purpose: Purpose, text: &str, file: &str, folder: &Path) -> Result<
 fn server(walk: &mut Walk<'_>, value: &Value<'_>) -> ServerSettings {
     let mut server = ServerSettings::default();
     let Some(table) = walk.table(value) else { return server };
-    walk.check_keys(table, SERVER_KEYS, &[]);
+    walk.check_keys(table, SERVER_KEYS);
     if let Some(value) = table.get("listen") {
         server.listen = listen(walk, value);
     }

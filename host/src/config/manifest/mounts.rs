@@ -26,7 +26,7 @@ pub(super) fn read(walk: &mut Walk<'_>, value: &Value<'_>, purpose: Purpose) -> 
 
 fn mount(walk: &mut Walk<'_>, value: &Value<'_>, purpose: Purpose) -> Option<Mount> {
     let table = walk.table(value)?;
-    walk.check_keys(table, &["host", "guest", "write"], &[]);
+    walk.check_keys(table, &["host", "guest", "write"]);
     for key in ["host", "guest"] {
         if !table.contains_key(key) {
             walk.problem(value.span(), ValueError::new(format!("the mount has no `{key}`")).help(EXAMPLE));

@@ -16,7 +16,7 @@ const KEYS: &[&str] = &["connect", "listen", "ca"];
 pub(super) fn read(walk: &mut Walk<'_>, value: &Value<'_>, purpose: Purpose) -> SocketSettings {
     let mut sockets = SocketSettings::default();
     let Some(table) = walk.table(value) else { return sockets };
-    walk.check_keys(table, KEYS, &[]);
+    walk.check_keys(table, KEYS);
     sockets.connect = rules(walk, table, "connect", Rule::parse);
     sockets.listen = rules(walk, table, "listen", Rule::parse_listen);
     let folder = walk.folder();

@@ -47,7 +47,7 @@ pub(super) fn read(walk: &mut Walk<'_>, root: &DeTable<'_>) -> Vec<TenantSetting
 
 fn one(walk: &mut Walk<'_>, value: &Value<'_>) -> Option<Read> {
     let table = walk.table(value)?;
-    walk.check_keys(table, KEYS, &[]);
+    walk.check_keys(table, KEYS);
     if !table.contains_key("name") {
         walk.problem(value.span(), ValueError::new("the tenant has no `name`").help(EXAMPLE));
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::settings::Instances;
 use super::super::sockets::{PEM, Rule};
+use super::super::tenants::TenantLimits;
 use super::*;
 
 /// A folder with two modules in it. What is inside does not matter here.
@@ -150,7 +151,29 @@ fn wrong_settings_of_the_server() {
         ("[sever]", "1:2", "unknown key `sever`", "did you mean `server`?"),
         ("server = 1", "1:10", "a table is expected here, not integer", ""),
         ("[server]\nlistn = []", "2:1", "unknown key `listn`", "did you mean `listen`?"),
-        ("[server]\nadmin = \"unix:a\"", "2:1", "`admin` is not in this version", "take it out"),
+        ("[server]\nadmin = \"a.sock\"", "2:9", "admin: `a.sock` is not an address to listen on", "unix:web.sock"),
+        ("[server]\nadmin = \"127.0.0.1:1\"", "2:9", "listens on TCP only with tokens", "`unix:admin.sock`"),
+        ("[server]\nkeep = 1", "2:8", "keep: it must be between 2 and 1000", ""),
+        ("[server]\nmodule_bytes = 7", "2:16", "module_bytes: a plain number is ambiguous", "`64MiB`"),
+        ("[server]\ntokens = [{ name = \"a\" }]", "2:11", "the token has no `secret`", "file:ci.token"),
+        (
+            "[server]\ntokens = [{ name = \"a\", secret = \"hunter2\" }]",
+            "2:34",
+            "secret: this is no source of a secret",
+            "`env:DB_PASSWORD`",
+        ),
+        (
+            "[server]\ntokens = [{ name = \"a\", secret = \"env:A\", tenant = \"b\" }]",
+            "2:11",
+            "the token `a` is for a tenant `b`, and there is none",
+            "[[tenant]]",
+        ),
+        (
+            "[server]\ntokens = [{ name = \"a\", secret = \"env:A\", tenant = \"b\" }]\n[[tenant]]\nname = \"b\"",
+            "2:11",
+            "the tenant `b` has a token, and no `routes` of its own",
+            "whoever has the token could take any route",
+        ),
         ("[server]\nlisten = \":80\"", "2:10", "a list is expected here, not string", "`[\":80\"]`"),
         ("[server]\nlisten = []", "2:10", "the list is empty", ""),
         ("[server]\nlisten = [\":1\", \"8080\"]", "2:17", "`8080` is not an address", "`:8080`"),
@@ -514,5 +537,72 @@ fn wrong_build_sections() {
         assert!(problem.starts_with(&format!("error: t.toml:{place}: ")), "{lines}: {problem}");
         assert!(problem.contains(message) && problem.contains(help), "{lines}: {problem}");
         assert_eq!(problem.contains("\nhelp: "), !help.is_empty(), "{lines}: {problem}");
+    }
+}
+
+#[test]
+fn tenants_and_their_limits() {
+    let folder = folder();
+    let text = r#"
+        [[tenant]]
+        name = "acme"
+        routes = ["acme.example/*", "*.acme.example/*"]
+        limits = { concurrency = 10, requests = "100/s", cpu_share = "150%", memory = "1GiB", queue = "unlimited" }
+
+        [[tenant]]
+        name = "other"
+
+        [[app]]
+        name = "shop"
+        source = "shop.wasm"
+        routes = ["acme.example/*"]
+        tenant = "acme"
+        limits = { requests = "5/s", connections = 6, response = "7KiB", log_lines = "8/s", cpu_share = "50%" }
+    "#;
+    let settings = parse(text, "t.toml", folder.path()).unwrap();
+    let [acme, other] = settings.tenants.as_slice() else { panic!("{:?}", settings.tenants) };
+    assert_eq!((acme.name.as_str(), acme.routes.len()), ("acme", 2));
+    let (some, limits) = (&acme.limits, TenantLimits::default());
+    assert_eq!((some.concurrency, some.requests_per_s, some.queue), (Some(10), Some(100), None));
+    assert_eq!((some.cpu_percent, some.memory_bytes), (Some(150), Some(1 << 30)));
+    assert_eq!((other.name.as_str(), other.routes.len(), other.limits), ("other", 0, limits));
+    let [shop] = settings.apps.as_slice() else { panic!("one app") };
+    assert_eq!(shop.tenant.as_deref(), Some("acme"));
+    let limits = &shop.limits;
+    assert_eq!((limits.requests_per_s, limits.connections_max), (Some(5), Some(6)));
+    assert_eq!(
+        (limits.response_bytes, limits.log_lines_per_s, limits.cpu_percent),
+        (Some(7 << 10), Some(8), Some(50))
+    );
+}
+
+#[test]
+fn wrong_tenants() {
+    let tenant = |rest: &str| format!("[[tenant]]\nname = \"acme\"\n{rest}\n{APP}");
+    let table = [
+        (tenant("limits = { concurency = 1 }"), "t.toml:3:12: unknown key `concurency`", "`concurrency`"),
+        (tenant("limits = { cpu_share = 50 }"), "t.toml:3:24: cpu_share: a plain number", "`\"50%\"`"),
+        (tenant("route = []"), "t.toml:3:1: unknown key `route`", "`routes`"),
+        (tenant("routes = [\"x\"]"), "t.toml:3:11: ", ""),
+        (
+            tenant("[[tenant]]\nname = \"acme\""),
+            "t.toml:4:8: the tenant `acme` is there already, in line 2",
+            "",
+        ),
+        (tenant("routes = [\"/a\"]\n[[tenant]]\nname = \"other\"\nroutes = [\"/a\"]"), "t.toml:6:11: ", ""),
+        (format!("[[tenant]]\n{APP}"), "t.toml:1:1: the tenant has no `name`", "acme.example"),
+        (format!("[tenant]\nname = \"a\"\n{APP}"), "t.toml:1:1: `tenant` is not a list", "[[tenant]]"),
+        (
+            format!("[[tenant]]\nname = \"a b\"\n{APP}"),
+            "t.toml:2:8: name: `a b` cannot be the name of a tenant",
+            "",
+        ),
+        (format!("{APP}tenant = \"acme\"\n"), "t.toml:5:10: tenant: there is no tenant `acme`", "[[tenant]]"),
+        (tenant("") + "tenant = \"acne\"\n", "tenant: there is no tenant `acne`", "did you mean `acme`?"),
+    ];
+    for (text, message, help) in table {
+        let told = problems(&text);
+        let [told] = told.as_slice() else { panic!("{text}: {told:#?}") };
+        assert!(told.contains(message) && told.contains(help), "{text}: {told}");
     }
 }

@@ -65,14 +65,11 @@ impl<'w> Walk<'w> {
         table
     }
 
-    /// Tells every key that is not known. `later` are those that a later version will know.
-    pub(super) fn check_keys(&mut self, table: &DeTable<'_>, known: &[&str], later: &[&str]) {
+    /// Tells every key that is not known.
+    pub(super) fn check_keys(&mut self, table: &DeTable<'_>, known: &[&str]) {
         for key in table.keys() {
             let name = key.get_ref().as_ref();
-            if later.contains(&name) {
-                let error = ValueError::new(format!("the setting `{name}` is not in this version"));
-                self.problem(key.span(), error.help("take it out: it would have no effect"));
-            } else if !known.contains(&name) {
+            if !known.contains(&name) {
                 let error = ValueError::new(format!("unknown key `{name}`"));
                 self.problem(key.span(), error.help(did_you_mean(name, known.iter().copied())));
             }
@@ -111,7 +108,7 @@ impl<'w> Walk<'w> {
     pub(super) fn keys<T>(&mut self, value: &Value<'_>, keys: &[Key<T>], target: &mut T) {
         let Some(table) = self.table(value) else { return };
         let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
-        self.check_keys(table, &names, &[]);
+        self.check_keys(table, &names);
         for key in keys {
             self.set(table, key.name, |given| (key.set)(target, given));
         }

@@ -6,12 +6,13 @@ use std::fs;
 
 use super::super::engine::INSTANCES_MAX;
 
-/// Mappings of the kernel's that one program takes: measured, see `docs/decisions`.
-const MAPS_PER_PROGRAM: u64 = 5;
-/// Mappings of an instance: its memories, tables and stack lie in pools whose protection it changes in parts.
+/// Mappings of the kernel's that one program takes: three of its file, module or component, and one to spare.
+const MAPS_PER_PROGRAM: u64 = 4;
+/// Mappings of an instance: its memories, tables and stack lie in pools whose protection it changes in parts. Small ones
+/// were seen to take four.
 const MAPS_PER_INSTANCE: u64 = 12;
-/// Mappings of everything else: binary, threads, allocator.
-const MAPS_OTHERS: u64 = 2_000;
+/// Mappings of everything else: the pools when nobody uses them, binary, threads, allocator.
+const MAPS_OTHERS: u64 = 3_000;
 /// Descriptors of everything else: listeners, logs, queues, pipes to compilers.
 const DESCRIPTORS_OTHERS: u64 = 256;
 /// Mappings that a process has where the system does not say.
@@ -28,7 +29,8 @@ pub(crate) fn loaded_max(descriptors: Option<u64>, connections: usize) -> usize 
 }
 
 fn fit(maps: u64, descriptors: u64, connections: u64) -> usize {
-    let of_maps = maps.saturating_sub(MAPS_OTHERS + u64::from(INSTANCES_MAX) * MAPS_PER_INSTANCE) / MAPS_PER_PROGRAM;
+    let of_maps =
+        maps.saturating_sub(MAPS_OTHERS + u64::from(INSTANCES_MAX) * MAPS_PER_INSTANCE) / MAPS_PER_PROGRAM;
     // Where connections could take nearly all, they pause long before they do: code has a quarter all the same.
     let left = descriptors.saturating_sub(connections + DESCRIPTORS_OTHERS).max(descriptors / 4);
     usize::try_from(of_maps.min(left).max(LOADED_MIN)).unwrap_or(usize::MAX)
@@ -41,9 +43,9 @@ mod tests {
     #[test]
     fn the_scarcer_of_the_two_counts() {
         // A usual machine: maps are scarcer, or else descriptors.
-        assert_eq!(fit(65_530, 1 << 20, 16_384), 10_306);
+        assert_eq!(fit(65_530, 1 << 20, 16_384), 12_632);
         assert_eq!(fit(65_530, 20_000, 16_384), 5_000);
-        assert_eq!(fit(65_530, 20_000, 1_000), 10_306);
+        assert_eq!(fit(65_530, 20_000, 1_000), 12_632);
         assert_eq!(fit(1_000_000, 20_000, 1_000), 18_744);
         assert_eq!(fit(1_000, 1_000_000, 10), 64);
     }

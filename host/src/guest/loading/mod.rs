@@ -159,21 +159,6 @@ impl Loading {
         }
     }
 
-    /// Loads a program's code now, on this thread, which must not be a worker's. Nothing to do if it is there.
-    ///
-    /// # Errors
-    /// It can not be loaded.
-    pub(crate) fn load_now(&self, program: &Program) -> Result<(), LoadError> {
-        let slot = &program.slot;
-        let Some(origin) = slot.origin().filter(|_| !slot.is_loaded()) else { return Ok(()) };
-        let code = match self.0.loader.fetch_cached(&slot.app, origin)? {
-            Some(code) => code,
-            None => self.0.loader.fetch_compiled(&slot.app, origin)?,
-        };
-        self.0.put(slot, Arc::new(code));
-        Ok(())
-    }
-
     /// What is in memory.
     pub(crate) fn residency(&self) -> &Residency {
         &self.0.loader.residency
@@ -187,13 +172,6 @@ impl Loading {
     /// Evicts until no more than `max` programs are in memory, as far as they can go. True if any went.
     pub(crate) fn shed(&self, max: usize) -> bool {
         self.0.finish(self.residency().trim_to(max, self.0.loader.clock.now()))
-    }
-
-    /// Children that compile for requests now.
-    pub(crate) fn compiling(&self) -> usize {
-        let mut lines = self.0.lock();
-        let line = lines.of(Lane::Compiled);
-        line.threads - line.idle
     }
 
     /// How often code was loaded, and how often that failed.
@@ -297,8 +275,9 @@ impl Inner {
     fn put(&self, slot: &Arc<CodeSlot>, code: Arc<Code>) {
         let now = self.loader.clock.now();
         self.loads.fetch_add(1, Ordering::Relaxed);
+        let workers = slot.put(code, now);
         self.loader.residency.add(slot);
-        self.tell(&slot.put(code, now));
+        self.tell(&workers);
         self.finish(self.loader.residency.trim(now));
     }
 

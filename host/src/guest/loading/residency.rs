@@ -46,6 +46,10 @@ pub(crate) struct Trimmed {
     pub(crate) call: bool,
 }
 
+fn is_there(slot: &Weak<CodeSlot>) -> bool {
+    slot.upgrade().is_some_and(|slot| slot.is_loaded())
+}
+
 impl Residency {
     /// At most so many from now on.
     pub(crate) fn set_max(&self, max: usize) {
@@ -57,9 +61,12 @@ impl Residency {
         self.max.load(Ordering::Relaxed)
     }
 
-    /// How many programs have their code in memory, as of the last look.
+    /// How many programs have their code in memory.
     pub(crate) fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+        let mut loaded = self.lock();
+        loaded.retain(is_there);
+        self.count.store(loaded.len(), Ordering::Relaxed);
+        loaded.len()
     }
 
     /// How often code was evicted.
@@ -79,13 +86,23 @@ impl Residency {
     /// The code of another is in memory.
     pub(crate) fn add(&self, slot: &Arc<CodeSlot>) {
         let mut loaded = self.lock();
+        // Programs that have gone leave no more behind than there are others.
+        if loaded.len() == loaded.capacity() {
+            loaded.retain(is_there);
+        }
         loaded.push(Arc::downgrade(slot));
         self.count.store(loaded.len(), Ordering::Relaxed);
     }
 
+    /// How many are kept in mind, gone or not.
+    #[cfg(test)]
+    pub(super) fn slots(&self) -> usize {
+        self.lock().capacity()
+    }
+
     /// Evicts what is over the budget.
     pub(crate) fn trim(&self, now: Nanos) -> Trimmed {
-        if self.count() <= self.max() {
+        if self.count.load(Ordering::Relaxed) <= self.max() {
             return Trimmed::default();
         }
         self.trim_to(self.max(), now)

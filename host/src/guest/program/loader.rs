@@ -56,6 +56,7 @@ impl Loader {
     ///
     /// # Errors
     /// See [`LoadError`].
+    #[cfg(test)]
     pub(crate) fn load(&self, wasm: &[u8], hash: &blake3::Hash, spec: Spec) -> Result<Program, LoadError> {
         self.load_with(wasm, hash, spec, None)
     }
@@ -99,6 +100,8 @@ impl Loader {
         let program = self.assemble(facts, slot, spec)?;
         if program.slot.origin().is_some() {
             self.residency.add(&program.slot);
+            // Who loads thousands, as a server does that starts, never has more than may be.
+            drop(self.residency.trim(self.clock.now()));
         }
         Ok(program)
     }
@@ -141,7 +144,11 @@ impl Loader {
         }
         let id = EntryId::new(&self.engine, &origin.hash);
         let compiled = self.compile(origin.kind, &wasm, &id, app, || {
-            tracing::debug!(app, size = about_bytes(wasm.len() as u64), "compiling again: the cache has it no more");
+            tracing::debug!(
+                app,
+                size = about_bytes(wasm.len() as u64),
+                "compiling again: the cache has it no more"
+            );
         })?;
         self.link_code(&compiled)
     }
@@ -237,7 +244,12 @@ impl Loader {
     /// # Errors
     /// See [`LoadError`].
     #[cfg(test)]
-    pub(crate) fn link(&self, compiled: &Compiled, needs: super::Needs, spec: Spec) -> Result<Program, LoadError> {
+    pub(crate) fn link(
+        &self,
+        compiled: &Compiled,
+        needs: super::Needs,
+        spec: Spec,
+    ) -> Result<Program, LoadError> {
         let code = self.link_code(compiled)?;
         let facts = Facts::new(&code, needs);
         let slot = CodeSlot::loaded(Arc::clone(&spec.name), Arc::new(code), None, self.clock.now());

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use slab::Slab;
 
 use super::Answer;
-use crate::exchange::waits::{Wait, note};
+use crate::exchange::waits::{Wait, note_for};
 
 #[derive(Default)]
 struct State {
@@ -34,9 +34,7 @@ impl Flight {
         if let Some(answer) = &state.answer {
             return Poll::Ready(answer.clone());
         }
-        if !cx.waker().will_wake(Waker::noop()) {
-            note(Wait::Name);
-        }
+        note_for(Wait::Name, cx);
         match place.and_then(|at| state.wakers.get_mut(at)) {
             Some(waker) => waker.clone_from(cx.waker()),
             None => *place = Some(state.wakers.insert(cx.waker().clone())),

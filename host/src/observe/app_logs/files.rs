@@ -122,7 +122,8 @@ impl Files {
             }
         }
         for number in (1..files).rev() {
-            match rustix::fs::renameat(&self.folder, older(app, number), &self.folder, older(app, number + 1)) {
+            match rustix::fs::renameat(&self.folder, older(app, number), &self.folder, older(app, number + 1))
+            {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -257,7 +258,10 @@ fn older(app: &str, number: u32) -> String {
 fn check(stat: &Stat) -> io::Result<u64> {
     let plain = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
     if !plain || stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_nlink > 1 {
-        return Err(io::Error::new(ErrorKind::PermissionDenied, "it is not a plain file of this server's user"));
+        return Err(io::Error::new(
+            ErrorKind::PermissionDenied,
+            "it is not a plain file of this server's user",
+        ));
     }
     Ok(u64::try_from(stat.st_size).unwrap_or(0))
 }

@@ -146,6 +146,10 @@ fn tail(file: &File, length: u64, lines: usize, bytes_max: usize) -> io::Result<
         blocks.push_front(block);
     }
     let text: Vec<u8> = Vec::from(blocks).concat();
-    let begin = if at > 0 { text.iter().position(|byte| *byte == b'\n').map_or(text.len(), |end| end + 1) } else { 0 };
+    let begin = if at > 0 {
+        text.iter().position(|byte| *byte == b'\n').map_or(text.len(), |end| end + 1)
+    } else {
+        0
+    };
     Ok(text.get(begin..).unwrap_or_default().to_vec())
 }

@@ -178,7 +178,9 @@ impl AppLogs {
         let follower = Arc::new(Follower::default());
         let (tell, told) = sync_channel(1);
         self.shared.command(Command::Follow { log, follower: Arc::clone(&follower), tell });
-        let slow = |_| io::Error::new(io::ErrorKind::TimedOut, "the thread that writes the apps' logs does not answer");
+        let slow = |_| {
+            io::Error::new(io::ErrorKind::TimedOut, "the thread that writes the apps' logs does not answer")
+        };
         let files = told.recv_timeout(FOLLOW_PATIENCE).map_err(slow)?;
         LogReader::new(follower, &files, lines)
     }

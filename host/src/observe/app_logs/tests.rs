@@ -201,7 +201,10 @@ fn files_that_were_moved_or_removed_are_opened_anew() {
     logs.logs.reopen();
     logs.drain();
     log.say(Level::Info, &NOBODY, 1, "three");
-    assert_eq!((logs.texts("moved"), logs.texts("a.log")), (vec!["one".into(), "two".into()], vec!["three".into()]));
+    assert_eq!(
+        (logs.texts("moved"), logs.texts("a.log")),
+        (vec!["one".into(), "two".into()], vec!["three".into()])
+    );
 }
 
 #[test]
@@ -316,7 +319,10 @@ fn what_the_disk_does_not_take_is_counted_and_told_once_it_does() {
     fs::remove_dir(logs.path("a.log")).unwrap();
     log.say(Level::Info, &NOBODY, 1, "back");
     let texts = logs.texts("a.log");
-    assert!(texts.len() == 2 && texts[0].starts_with("5 lines are missing") && texts[1] == "back", "{texts:?}");
+    assert!(
+        texts.len() == 2 && texts[0].starts_with("5 lines are missing") && texts[1] == "back",
+        "{texts:?}"
+    );
     assert_eq!(log.log.dropped.load(Relaxed), 0);
 }
 

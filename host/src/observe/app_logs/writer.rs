@@ -10,6 +10,7 @@ use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use super::files::Files;
 use super::follow::Follower;
@@ -19,11 +20,20 @@ use super::{Log, Shared, lock};
 /// Bytes that are gathered for one write.
 const CHUNK_BYTES: usize = 64 * 1024;
 
+/// The server's log hears no sooner again that writing fails.
+const TELL_INTERVAL: Duration = Duration::from_secs(60);
+/// Writing that has not failed for so long is well again.
+const STEADY: Duration = Duration::from_secs(1);
+
 /// What the thread is asked for besides writing.
 #[derive(Debug)]
 pub(super) enum Command {
     /// Tells of the files as they are, and from then on of every line.
-    Follow { log: Arc<Log>, follower: Arc<Follower>, tell: SyncSender<Vec<(File, u64)>> },
+    Follow {
+        log: Arc<Log>,
+        follower: Arc<Follower>,
+        tell: SyncSender<Vec<(File, u64)>>,
+    },
     Forget(Arc<Log>),
     Reopen,
 }
@@ -39,14 +49,24 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     files: Files,
     followers: Vec<(Arc<Log>, Weak<Follower>)>,
-    /// Writing has failed, and the server's log knows.
+    /// The server's log was told that writing fails, and not yet that it does no more.
     failing: bool,
+    told: Option<Instant>,
+    failed: Option<Instant>,
     lines: Vec<u8>,
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, files: Files) -> Self {
-        Self { shared, files, followers: Vec::new(), failing: false, lines: Vec::new() }
+        Self {
+            shared,
+            files,
+            followers: Vec::new(),
+            failing: false,
+            told: None,
+            failed: None,
+            lines: Vec::new(),
+        }
     }
 
     /// Writes until the end has come and nothing is left.
@@ -139,7 +159,7 @@ impl Writer {
         let mut count = 0;
         let dropped = log.dropped.swap(0, Relaxed);
         if dropped > 0 {
-            note(&mut chunk, &format!("{dropped} lines are missing here: they could not be written fast enough"));
+            note(&mut chunk, &format!("{dropped} lines are missing here: they could not be written"));
             self.show(log, &chunk);
         }
         let mut wrote = true;
@@ -180,7 +200,10 @@ impl Writer {
         }
         match self.files.write(&log.name, lines) {
             Ok(()) => {
-                if std::mem::take(&mut self.failing) {
+                // A disk that is all but full takes one line and refuses the next.
+                let steady = self.failed.is_none_or(|failed| failed.elapsed() >= STEADY);
+                if self.failing && steady {
+                    self.failing = false;
                     tracing::info!(target: "tidegate", app = &*log.name, "the apps' logs are written again");
                 }
                 true
@@ -194,7 +217,11 @@ impl Writer {
     }
 
     fn fails(&mut self, log: &Log, error: &io::Error) {
-        if !std::mem::replace(&mut self.failing, true) {
+        let now = Instant::now();
+        self.failed = Some(now);
+        let lately = self.told.is_some_and(|told| now - told < TELL_INTERVAL);
+        if !self.failing && !lately {
+            (self.failing, self.told) = (true, Some(now));
             let folder = self.files.folder().display();
             let app = &*log.name;
             tracing::warn!(target: "tidegate", app, %folder, %error, "the log of an app can not be written: lines are lost");

@@ -19,7 +19,7 @@ pub(super) const OUTCOMES: [&str; 26] = [
     "wall-limit",
     "no-response",
     "bad-response",
-    "response-limit",
+    "response-too-large",
     "unfinished",
     "overloaded",
     "rate-limited",

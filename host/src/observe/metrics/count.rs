@@ -42,7 +42,11 @@ pub(super) struct Histogram<const N: usize> {
 
 impl<const N: usize> Default for Histogram<N> {
     fn default() -> Self {
-        Self { counts: std::array::from_fn(|_| Count::default()), beyond: Count::default(), sum_ns: Count::default() }
+        Self {
+            counts: std::array::from_fn(|_| Count::default()),
+            beyond: Count::default(),
+            sum_ns: Count::default(),
+        }
     }
 }
 

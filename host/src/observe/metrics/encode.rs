@@ -202,7 +202,11 @@ impl Families<'_> {
     ) -> fmt::Result {
         let mut family = self.begin(name, unit, help, MetricType::Gauge)?;
         for (labels, value) in series {
-            family.encode_family(&&*labels)?.encode_gauge(&value)?;
+            if labels.is_empty() {
+                family.encode_gauge(&value)?;
+            } else {
+                family.encode_family(&&*labels)?.encode_gauge(&value)?;
+            }
         }
         Ok(())
     }
@@ -231,6 +235,9 @@ fn counter(
     labels: &Labels<'_>,
     value: &impl prometheus_client::encoding::EncodeCounterValue,
 ) -> fmt::Result {
+    if labels.is_empty() {
+        return family.encode_counter::<NoLabelSet, _, u64>(value, None);
+    }
     family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(value, None)
 }
 
@@ -254,19 +261,31 @@ impl Snapshot {
     fn server(&self, families: &mut Families<'_>) -> fmt::Result {
         let server = &self.server;
         let one = |value| [(Vec::new(), value)];
-        families.gauges("build", None, "The version of the server, as a label.", [(
-            vec![("version", server.version)],
-            1,
-        )])?;
+        families.gauges(
+            "build",
+            None,
+            "The version of the server, as a label.",
+            [(vec![("version", server.version)], 1)],
+        )?;
         families.gauges(
             "ready",
             None,
             "1 while requests that begin are served.",
             one(u64::from(self.facts.ready && !server.draining)),
         )?;
-        families.gauges("uptime", Some(&Unit::Seconds), "Since the server began.", one(server.uptime_ms / 1000))?;
+        families.gauges(
+            "uptime",
+            Some(&Unit::Seconds),
+            "Since the server began.",
+            one(server.uptime_ms / 1000),
+        )?;
         families.gauges("connections", None, "Connections of clients.", one(server.connections as u64))?;
-        families.gauges("connections_limit", None, "Most connections at once.", one(server.connections_max as u64))?;
+        families.gauges(
+            "connections_limit",
+            None,
+            "Most connections at once.",
+            one(server.connections_max as u64),
+        )?;
         families.gauges("apps", None, "Apps that are served.", one(server.apps as u64))?;
         let code = &self.code;
         families.gauges("programs_loaded", None, "Programs whose code is in memory.", one(code.loaded))?;
@@ -326,7 +345,8 @@ impl Snapshot {
                 })
             };
             let failed = OUTCOMES.iter().zip(&row.totals.failed);
-            by_class("ok", &row.totals.ok).chain(failed.flat_map(move |(outcome, counts)| by_class(outcome, counts)))
+            by_class("ok", &row.totals.ok)
+                .chain(failed.flat_map(move |(outcome, counts)| by_class(outcome, counts)))
         });
         families.counters(
             "requests",
@@ -340,12 +360,34 @@ impl Snapshot {
             &DURATIONS,
             served.map(|(app, row)| (vec![("app", &**app)], &row.totals.durations)),
         )?;
-        families.counters("requests_queued", "Requests that waited for admission.", self.each(|row| row.totals.queued))?;
-        families.seconds("queue", "Time that requests waited for admission.", self.each(|row| row.totals.queued_ns))?;
-        families.gauges("requests_running", None, "Requests whose guests are at work.", self.each(|row| row.running))?;
-        families.gauges("requests_waiting", None, "Requests that wait for admission.", self.each(|row| row.waiting))?;
+        families.counters(
+            "requests_queued",
+            "Requests that waited for admission.",
+            self.each(|row| row.totals.queued),
+        )?;
+        families.seconds(
+            "queue",
+            "Time that requests waited for admission.",
+            self.each(|row| row.totals.queued_ns),
+        )?;
+        families.gauges(
+            "requests_running",
+            None,
+            "Requests whose guests are at work.",
+            self.each(|row| row.running),
+        )?;
+        families.gauges(
+            "requests_waiting",
+            None,
+            "Requests that wait for admission.",
+            self.each(|row| row.waiting),
+        )?;
         families.seconds("cpu", "CPU time of guests.", self.each(|row| row.totals.cpu_ns))?;
-        families.counters("instances_created", "Instances that were made.", self.each(|row| row.totals.created))?;
+        families.counters(
+            "instances_created",
+            "Instances that were made.",
+            self.each(|row| row.totals.created),
+        )?;
         families.counters(
             "instances_reused",
             "Requests that an instance served which had served before.",
@@ -389,7 +431,12 @@ impl Snapshot {
                 (vec![("app", &*canary.app), ("version", &**version)], value(canary))
             })
         };
-        families.gauges("canary_requests", None, "Requests that a canary has had.", each(|canary| canary.requests))?;
+        families.gauges(
+            "canary_requests",
+            None,
+            "Requests that a canary has had.",
+            each(|canary| canary.requests),
+        )?;
         families.gauges("canary_failures", None, "How many of them failed.", each(|canary| canary.failures))
     }
 }

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread;
 
-use super::app::{AppMetrics, CLASSES, DURATIONS, OUTCOMES, Request, Totals};
+use super::app::{AppMetrics, DURATIONS, OUTCOMES, Request, Totals};
 use super::encode::{AppRow, CanaryFacts, Facts, Snapshot};
 use super::server::Metrics;
 use super::*;
@@ -23,6 +23,7 @@ struct Family {
 fn read(text: &str) -> BTreeMap<String, Family> {
     let body = text.strip_suffix("# EOF\n").expect("the end is told");
     assert!(body.lines().all(|line| line != "# EOF"));
+    assert!(!text.contains("{}"), "braces around nothing");
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
     let mut current = String::new();
     for line in body.lines() {
@@ -169,7 +170,10 @@ fn the_text_is_what_the_format_asks_for() {
     let requests = |class, outcome| {
         value(&families, "requests", "_total", &[("app", "a"), ("class", class), ("outcome", outcome)])
     };
-    assert_eq!((requests("2xx", "ok"), requests("5xx", "overloaded"), requests("none", "other")), (2.0, 1.0, 1.0));
+    assert_eq!(
+        (requests("2xx", "ok"), requests("5xx", "overloaded"), requests("none", "other")),
+        (2.0, 1.0, 1.0)
+    );
     let own = |name, suffix| value(&families, name, suffix, &[("app", "a")]);
     assert_eq!((own("cpu_seconds", "_total"), own("queue_seconds", "_total")), (1.5, 0.002));
     assert_eq!((own("request_body_bytes", "_total"), own("response_body_bytes", "_total")), (12.0, 20.0));
@@ -203,7 +207,28 @@ fn durations_that_meet_a_bound_are_within_it() {
 fn words_are_there_once() {
     assert_eq!(OUTCOMES.iter().collect::<BTreeSet<_>>().len(), OUTCOMES.len());
     assert_eq!(OUTCOMES.last(), Some(&"other"));
-    assert_eq!(CLASSES.len(), 6);
+    // Whatever clients are told of, and what else the access log says.
+    use crate::guest::outcome as told;
+    let failures = [
+        told::NO_SUCH_APP,
+        told::OVERLOADED,
+        told::LOAD_FAILED,
+        told::RATE_LIMITED,
+        told::RESPONSE_TOO_LARGE,
+        told::GUEST_TRAP,
+        told::GUEST_MEMORY,
+        told::GUEST_ERROR,
+        told::CPU_LIMIT,
+        told::WALL_LIMIT,
+        told::NO_RESPONSE,
+        told::BAD_RESPONSE,
+        told::CANCELLED,
+    ];
+    let words = failures.iter().map(|failure| failure.code);
+    let others = ["unfinished", "cancelled", "slow-reader", "drained", "dev-build", "bad-request"];
+    for word in words.chain(others) {
+        assert!(OUTCOMES.contains(&word), "{word} would count as `other`");
+    }
 }
 
 #[test]

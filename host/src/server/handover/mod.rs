@@ -75,3 +75,6 @@ impl fmt::Debug for dyn StateHolder {
         f.write_str("StateHolder")
     }
 }
+
+#[cfg(test)]
+mod tests;

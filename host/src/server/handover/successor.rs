@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -29,8 +29,7 @@ pub(crate) struct Binary {
 /// A process that is to take over. Ended, and waited for, when it is dropped without having done so.
 #[derive(Debug)]
 pub(crate) struct Successor {
-    /// None once it has taken over.
-    child: Option<Child>,
+    pid: u32,
     control: Arc<Control>,
     deadline: Instant,
 }
@@ -39,6 +38,22 @@ pub(crate) struct Successor {
 struct Control {
     socket: OwnedFd,
     interrupted: AtomicBool,
+    /// None once it has taken over.
+    child: Mutex<Option<Child>>,
+}
+
+impl Control {
+    fn child(&self) -> MutexGuard<'_, Option<Child>> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends it, where it has not taken over.
+    fn kill(&self) {
+        if let Some(child) = &mut *self.child() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 /// What it wants next.
@@ -67,15 +82,16 @@ impl Successor {
         command.env_remove("WATCHDOG_PID");
         let child =
             command.spawn().with_context(|| format!("`{}` can not be run", binary.program.display()))?;
-        let control = Arc::new(Control { socket: control, interrupted: AtomicBool::new(false) });
-        Ok(Self { child: Some(child), control, deadline })
+        let pid = child.id();
+        let (interrupted, child) = (AtomicBool::new(false), Mutex::new(Some(child)));
+        Ok(Self { pid, control: Arc::new(Control { socket: control, interrupted, child }), deadline })
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.as_ref().map_or(0, Child::id)
+        self.pid
     }
 
-    /// Ends the wait for it, from another thread.
+    /// Ends it and the wait for it, from another thread.
     pub(crate) fn interrupter(&self) -> Interrupter {
         Interrupter(Arc::clone(&self.control))
     }
@@ -142,44 +158,39 @@ impl Successor {
     }
 
     /// It has taken over: it lives on when this is dropped.
-    pub(crate) fn release(mut self) {
-        self.child = None;
+    pub(crate) fn release(self) {
+        *self.control.child() = None;
     }
 
     /// How it ended by itself. None: it had not, and does now.
-    fn end(&mut self) -> Option<ExitStatus> {
-        let mut child = self.child.take()?;
+    fn end(&self) -> Option<ExitStatus> {
         // It hung up, which an ending process does a moment before it has ended.
         let grace = Instant::now() + Duration::from_secs(1);
         while Instant::now() < grace {
-            match child.try_wait() {
-                Ok(Some(status)) => return Some(status),
-                Ok(None) => std::thread::sleep(Duration::from_millis(5)),
-                Err(_) => break,
+            if let Ok(Some(status)) = self.control.child().as_mut()?.try_wait() {
+                return Some(status);
             }
+            std::thread::sleep(Duration::from_millis(5));
         }
-        let _ = child.kill();
-        let _ = child.wait();
+        self.control.kill();
         None
     }
 }
 
 impl Drop for Successor {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.control.kill();
     }
 }
 
-/// Ends the wait for a successor.
+/// Ends a successor that has not taken over, and the wait for it.
 #[derive(Debug)]
 pub(crate) struct Interrupter(Arc<Control>);
 
 impl Interrupter {
     pub(crate) fn interrupt(&self) {
         self.0.interrupted.store(true, Ordering::Release);
+        self.0.kill();
         // It fails only where the other side has hung up.
         let _ = shutdown(&self.0.socket, Shutdown::Both);
     }

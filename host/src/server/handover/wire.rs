@@ -25,7 +25,7 @@ pub(super) enum Message {
         wanted: String,
         /// Which of the addresses: two may be wanted alike, where the system chooses the port.
         number: usize,
-        /// Whoever has it last removes its file.
+        /// It is no service manager's: whoever has it last removes its file.
         is_ours: bool,
     },
     Begin,

@@ -167,12 +167,12 @@ where
     }
 }
 
+type ReadSpaces = redb::ReadOnlyTable<&'static str, Row>;
+type ReadPairs = redb::ReadOnlyTable<(u64, &'static [u8]), &'static [u8]>;
+
 /// Reads as of one moment.
 pub(super) struct Reader {
-    view: View<
-        redb::ReadOnlyTable<&'static str, Row>,
-        redb::ReadOnlyTable<(u64, &'static [u8]), &'static [u8]>,
-    >,
+    view: View<ReadSpaces, ReadPairs>,
 }
 
 impl Reader {
