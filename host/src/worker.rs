@@ -153,7 +153,12 @@ impl Worker {
     fn patience(&self) -> Option<Duration> {
         let accepting = !self.pause.is_on() && self.doors.iter().any(|door| door.open);
         let local = &self.local;
-        if accepting || !self.errands.is_empty() || local.has_ready() || local.has_woken() || !local.again.is_empty() {
+        if accepting
+            || !self.errands.is_empty()
+            || local.has_ready()
+            || local.has_woken()
+            || !local.again.is_empty()
+        {
             return Some(Duration::ZERO);
         }
         let mut patience = self.local.until_next_timer();

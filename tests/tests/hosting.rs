@@ -93,11 +93,15 @@ fn deploys_rollbacks_and_what_is_kept() {
 #[test]
 fn what_is_left_out_stays_as_it_is() {
     let host = host();
-    let settings = json!({ "routes": ["a.test/*"], "limits": { "concurrency": 7, "memory": "2MiB" }, "weight": 3 });
+    let settings =
+        json!({ "routes": ["a.test/*"], "limits": { "concurrency": 7, "memory": "2MiB" }, "weight": 3 });
     host.deploy("a", 1, &settings).unwrap();
     host.deploy("a", 2, &json!({ "weight": null })).unwrap();
     let app = host.admin.app("a").unwrap().unwrap();
-    assert_eq!(app["settings"], json!({ "routes": ["a.test/*"], "limits": { "concurrency": 7, "memory": "2MiB" } }));
+    assert_eq!(
+        app["settings"],
+        json!({ "routes": ["a.test/*"], "limits": { "concurrency": 7, "memory": "2MiB" } })
+    );
     let done = host.ask("PATCH", "/v1/apps/a/limits", &json!({ "concurrency": null, "queue": 5 })).unwrap();
     assert_eq!(done["version"], 3);
     let limits = host.ask("GET", "/v1/apps/a/limits", &Value::Null).unwrap();
@@ -203,9 +207,17 @@ fn canaries() {
     check(&host);
     let host = host.restart();
     check(&host);
-    assert_eq!(kind(host.admin.deploy("a", &numbered(3), &json!({})).unwrap().map(|_| ())
-        .and_then(|()| host.ask("POST", "/v1/apps/a/canary/promote", &json!({})).map(|_| ()))), "conflict",
-        "a deploy for everybody ended it");
+    assert_eq!(
+        kind(
+            host.admin
+                .deploy("a", &numbered(3), &json!({}))
+                .unwrap()
+                .map(|_| ())
+                .and_then(|()| host.ask("POST", "/v1/apps/a/canary/promote", &json!({})).map(|_| ()))
+        ),
+        "conflict",
+        "a deploy for everybody ended it"
+    );
     // All of them, and then for good.
     let versions = host.ask("GET", "/v1/apps/a/versions", &Value::Null).unwrap();
     assert_eq!(versions[0]["version"], 3);

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -95,6 +95,7 @@ fn no_request_fails_through_three_upgrades_with_more_and_fewer_workers() {
     let [tcp, unix] = [0, 1].map(|at| server.addrs()[at].clone());
     let load = Load::default();
     let mut last = None;
+    let started = Instant::now();
     thread::scope(|scope| {
         let over = Over(&load);
         let (tcp, unix, load) = (&tcp, &unix, &load);
@@ -119,10 +120,12 @@ fn no_request_fails_through_three_upgrades_with_more_and_fewer_workers() {
             let next = Successor::wait(server.stderr(), round);
             load.wait(200);
             success(&running.response().unwrap());
+            drop(running);
             match before {
                 Some(before) => assert!(before.ends(SOON), "round {round}: the old process does not end"),
                 None => assert_eq!(server.wait_exit(SOON).code(), Some(0)),
             }
+            println!("round {round}: {:?}", started.elapsed());
             last = Some(next);
         }
         load.wait(200);

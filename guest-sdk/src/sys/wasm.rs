@@ -202,9 +202,7 @@ pub(crate) fn kv_increment(key: &[u8], delta: i64) -> i32 {
 
 pub(crate) fn kv_swap(key: &[u8], old: &[u8], new: &[u8], flags: u32) -> i32 {
     // SAFETY: pointers and lengths are those of slices, only read.
-    unsafe {
-        raw::kv_swap(key.as_ptr(), key.len(), old.as_ptr(), old.len(), new.as_ptr(), new.len(), flags)
-    }
+    unsafe { raw::kv_swap(key.as_ptr(), key.len(), old.as_ptr(), old.len(), new.as_ptr(), new.len(), flags) }
 }
 
 pub(crate) fn kv_list(prefix: &[u8], after: &[u8]) -> i32 {

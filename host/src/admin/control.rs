@@ -23,7 +23,7 @@ pub(crate) trait Control: Send + Sync {
     ) -> Result<(String, u64), Refusal>;
 
     /// Whether a module need not be sent again.
-    fn has_module(&self, hash: &str) -> bool;
+    fn has_module(&self, actor: &Actor, hash: &str) -> bool;
 
     /// Makes a version of what was uploaded and, unless it says otherwise, serves it. `progress` is told of each step.
     fn deploy(

@@ -42,7 +42,7 @@ pub(super) fn put_module(call: &mut Call<'_>) -> Done {
 }
 
 pub(super) fn head_module(call: &mut Call<'_>) -> Done {
-    Ok(Reply::Empty(if call.desk.control.has_module(&call.parameter) { 200 } else { 404 }))
+    Ok(Reply::Empty(if call.desk.control.has_module(&call.actor, &call.parameter) { 200 } else { 404 }))
 }
 
 pub(super) fn get_apps(call: &mut Call<'_>) -> Done {

@@ -22,8 +22,8 @@ impl Control for Operator {
         self.receive_module(actor, read, declared)
     }
 
-    fn has_module(&self, hash: &str) -> bool {
-        self.has_module(hash)
+    fn has_module(&self, actor: &Actor, hash: &str) -> bool {
+        self.has_module(actor, hash)
     }
 
     fn deploy(

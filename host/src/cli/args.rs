@@ -12,15 +12,15 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::Failure;
-pub(super) use client::{
-    AdminFlags, AppsArgs, AppsVerb, AuditArgs, CanaryArgs, DeployArgs, LimitsArgs, LogsArgs, OfAppArgs, PsArgs, PsVerb,
-    ReloadArgs, RollbackArgs,
-};
 use crate::config::edge::{EdgeSettings, Proxies, parse_forwarded};
 use crate::config::{
-    APP_FLAG_KEYS, AppSettings, BuildTarget, ConfigError, Given, HTTP_KEYS, Instances, KvSettings, ListenAddr, LogFormat,
-    LogTarget, Mount, Rule, ServerSettings, Settings, StateFolder, TcpListen, ValueError, check_app_name,
-    check_env, check_routes, set_from_flag, sockets,
+    APP_FLAG_KEYS, AppSettings, BuildTarget, ConfigError, Given, HTTP_KEYS, Instances, KvSettings,
+    ListenAddr, LogFormat, LogTarget, Mount, Rule, ServerSettings, Settings, StateFolder, TcpListen,
+    ValueError, check_app_name, check_env, check_routes, set_from_flag, sockets,
+};
+pub(super) use client::{
+    AdminFlags, AppsArgs, AppsVerb, AuditArgs, CanaryArgs, DeployArgs, LimitsArgs, LogsArgs, OfAppArgs,
+    PsArgs, PsVerb, ReloadArgs, RollbackArgs,
 };
 
 /// Serves HTTP handlers compiled to WebAssembly, each request in a sandbox of its own.
@@ -314,7 +314,12 @@ impl Flags {
     /// Finds what is wrong with the flags by themselves.
     pub(super) fn check(&self) -> Result<(), Failure> {
         let app = AppSettings::new("app".into(), PathBuf::new());
-        self.apply(&mut Settings { server: ServerSettings::default(), apps: vec![app], tcp: Vec::new(), tenants: Vec::new() })
+        self.apply(&mut Settings {
+            server: ServerSettings::default(),
+            apps: vec![app],
+            tcp: Vec::new(),
+            tenants: Vec::new(),
+        })
     }
 
     /// Whether they name an address.
@@ -327,7 +332,8 @@ impl Flags {
         let Settings { server, apps, tcp, .. } = settings;
         self.server.apply(server)?;
         if let (Some(flag), true) = (self.app.first(), apps.is_empty()) {
-            let help = "name a module or a manifest, or deploy it: `tidegate deploy` takes the same flags".to_owned();
+            let help = "name a module or a manifest, or deploy it: `tidegate deploy` takes the same flags"
+                .to_owned();
             return Err(Failure::usage(format!("there is no app that `{flag}` could be for"), Some(help)));
         }
         if let Some(flag) = self.app.first() {

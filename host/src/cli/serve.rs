@@ -14,8 +14,8 @@ use crate::observe::log;
 use crate::server::reload::Reread;
 
 use super::Failure;
-pub(super) use host::{SOCKET, is_module};
 use super::args::{Flags, ServeArgs};
+pub(super) use host::{SOCKET, is_module};
 
 /// What may stand in the log's filter by itself.
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];

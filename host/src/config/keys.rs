@@ -97,7 +97,9 @@ pub(crate) const TENANT_KEYS: [Key<TenantLimits>; 12] = [
     }),
     Key::new("log_lines", |limits, given| log_lines_per_s(given).map(|value| limits.log_lines_per_s = value)),
     Key::new("kv_keys", |limits, given| {
-        given.or_unlimited(|given| given.count(0..=u32::MAX)).map(|value| limits.kv_keys = value.map(u64::from))
+        given
+            .or_unlimited(|given| given.count(0..=u32::MAX))
+            .map(|value| limits.kv_keys = value.map(u64::from))
     }),
     Key::new("kv_bytes", |limits, given| {
         given.or_unlimited(|given| given.bytes(0..=u64::MAX)).map(|value| limits.kv_bytes = value)

@@ -24,11 +24,11 @@ pub use manifest::{BuildCommand, BuildSettings, BuildTarget};
 pub use mount::Mount;
 pub(crate) use problem::escaped;
 pub use problem::{ConfigError, Problem, ValueError};
+pub use secret::{SecretSource, TokenSettings};
 pub use settings::{
     AppLimits, AppSettings, Instances, ListenAddr, LogFormat, LogTarget, ServerSettings, Settings,
 };
 pub(crate) use settings::{check_app_name, check_env, check_routes};
-pub use secret::{SecretSource, TokenSettings};
 pub use sockets::{Rule, SocketSettings, TcpListen};
 pub use state::StateFolder;
 pub(crate) use suggest::did_you_mean;

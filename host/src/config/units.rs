@@ -407,7 +407,9 @@ mod tests {
 
     #[test]
     fn shares() {
-        for (given, expected) in [(Given::Word("50%"), 50), (Given::Text("1%"), 1), (Given::Text("200%"), 200)] {
+        for (given, expected) in
+            [(Given::Word("50%"), 50), (Given::Text("1%"), 1), (Given::Text("200%"), 200)]
+        {
             assert_eq!(given.percent(1..=200).unwrap(), expected);
         }
         let table = [

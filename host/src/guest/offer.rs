@@ -275,9 +275,7 @@ pub(crate) fn hint(name: &str) -> Option<&'static str> {
             _ if known => "of its drafts 0.2.0-draft2 is served: build it for that one",
             _ => "it is not among the interfaces of it that are served",
         }),
-        "wasi:blobstore" | "wasi:config" | "wasi:logging" | "wasi:messaging" => {
-            Some("not served yet")
-        }
+        "wasi:blobstore" | "wasi:config" | "wasi:logging" | "wasi:messaging" => Some("not served yet"),
         _ if package.starts_with("wasi:") => Some("not served"),
         _ if package.contains(':') => {
             Some("of WASI alone: put a component that exports it inside (`wac plug`)")

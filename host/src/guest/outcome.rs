@@ -32,8 +32,11 @@ pub(crate) const LOAD_FAILED: Failure =
 /// RFC 6585 section 4.
 pub(crate) const RATE_LIMITED: Failure =
     Failure { code: "rate-limited", status: 429, title: "The app gets more requests a second than it may" };
-pub(crate) const RESPONSE_TOO_LARGE: Failure =
-    Failure { code: "response-too-large", status: 502, title: "The handler's answer is larger than it may be" };
+pub(crate) const RESPONSE_TOO_LARGE: Failure = Failure {
+    code: "response-too-large",
+    status: 502,
+    title: "The handler's answer is larger than it may be",
+};
 pub(crate) const GUEST_TRAP: Failure =
     Failure { code: "guest-trap", status: 500, title: "The handler crashed" };
 pub(crate) const GUEST_MEMORY: Failure =

@@ -16,6 +16,9 @@ use crate::tenants::registry::App;
 /// How often canaries are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// After so many looks, modules go that no version needs: every ten minutes.
+const COLLECT_LOOKS: u64 = 6_000;
+
 /// A version that serves some of the requests.
 #[derive(Clone)]
 pub(super) struct Canary {
@@ -59,8 +62,9 @@ impl Canary {
     /// Why it has to end, if it has to.
     fn verdict(&self) -> Option<String> {
         let (requests, failures) = self.tally();
-        is_failing(&self.rule, requests, failures)
-            .then(|| format!("{failures} of {requests} requests failed, and {} % may", self.rule.failure_percent))
+        is_failing(&self.rule, requests, failures).then(|| {
+            format!("{failures} of {requests} requests failed, and {} % may", self.rule.failure_percent)
+        })
     }
 }
 
@@ -139,6 +143,7 @@ impl Operator {
         next.app = Some(canary.app);
         super::change::activate(&mut next.record, version);
         self.commit(&mut apps, vec![(app.to_owned(), Some(next))])?;
+        self.tell(app, version, &format!("version {version} was a canary and serves everybody"));
         Ok(Deployed { app: app.to_owned(), version, active: Some(version), before, unchanged: false })
     }
 
@@ -149,10 +154,14 @@ impl Operator {
         let canary = next.record.canary.take().ok_or_else(|| no_canary(app))?;
         next.canary = None;
         let active = next.record.active;
-        if let Some(version) = next.record.versions.iter_mut().find(|version| version.number == canary.version) {
-            version.failed = failed;
+        if let Some(version) =
+            next.record.versions.iter_mut().find(|version| version.number == canary.version)
+        {
+            version.failed.clone_from(&failed);
         }
         self.commit(&mut apps, vec![(app.to_owned(), Some(next))])?;
+        let why = failed.map(|reason| format!(": {reason}")).unwrap_or_default();
+        self.tell(app, canary.version, &format!("version {} is a canary no more{why}", canary.version));
         let (version, before) = (active.unwrap_or_default(), Some(canary.version));
         Ok(Deployed { app: app.to_owned(), version, active, before, unchanged: false })
     }
@@ -183,14 +192,33 @@ fn no_canary(app: &str) -> Refusal {
     Refusal::new(RefusalKind::Conflict, format!("no canary of the app `{app}` is under way"))
 }
 
+impl Operator {
+    /// Removes modules that no version needs.
+    pub(super) fn collect(&self) {
+        match self.store().ok().map(|store| store.collect()) {
+            Some(Ok(count)) if count > 0 => {
+                tracing::debug!(count, "modules that no version needs are removed")
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, "modules that no version needs stay in the state folder");
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Looks at canaries for as long as there is a server.
 pub(super) fn watch(inner: &Arc<Inner>) -> std::io::Result<()> {
     let inner: Weak<Inner> = Arc::downgrade(inner);
-    thread::Builder::new().name("canaries".into()).spawn(move || {
-        loop {
+    thread::Builder::new().name("hosting".into()).spawn(move || {
+        for look in 1u64.. {
             thread::sleep(LOOK_EVERY);
             let Some(inner) = inner.upgrade() else { return };
-            Operator(inner).look_at_canaries();
+            let operator = Operator(inner);
+            operator.look_at_canaries();
+            if look.is_multiple_of(COLLECT_LOOKS) {
+                operator.collect();
+            }
         }
     })?;
     Ok(())

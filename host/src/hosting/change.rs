@@ -74,7 +74,8 @@ fn route_conflict<'a>(apps: impl Iterator<Item = &'a Hosted>, error: &anyhow::Er
         return Refusal::new(RefusalKind::Invalid, format!("{error:#}"));
     };
     let of_either = |hosted: &&Hosted| hosted.routes.iter().any(|route| route == pattern || route == other);
-    let mut names: Vec<_> = apps.filter(of_either).map(|hosted| format!("`{}`", hosted.record.name)).collect();
+    let mut names: Vec<_> =
+        apps.filter(of_either).map(|hosted| format!("`{}`", hosted.record.name)).collect();
     names.sort_unstable();
     let message = match pattern == other {
         true => format!("the apps {} both have the route `{pattern}`", names.join(" and ")),
@@ -94,7 +95,9 @@ pub(super) fn add_version(record: &mut AppRecord, version: VersionRecord, kept: 
             || record.versions.last().is_some_and(|last| last.number == number)
     };
     while record.versions.len() > kept {
-        let Some(at) = record.versions.iter().position(|version| !needed(record, version.number)) else { return };
+        let Some(at) = record.versions.iter().position(|version| !needed(record, version.number)) else {
+            return;
+        };
         record.versions.remove(at);
     }
 }

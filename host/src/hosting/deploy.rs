@@ -62,10 +62,14 @@ impl Operator {
         progress: &mut dyn FnMut(Step),
     ) -> Result<Deployed, Refusal> {
         check_name(app)?;
-        let (spec, number) = self.prepare(actor, app, &deploy.settings)?;
+        let spec = self.prepare(actor, app, &deploy.settings)?;
         if let Some(same) = self.is_served(app, &deploy, &spec) {
             return Ok(same);
         }
+        if !self.may_use(actor, &deploy.module) {
+            return Err(not_uploaded(&deploy.module));
+        }
+        let number = self.take_number(app);
         let counted = deploy.canary.is_some();
         let recipe = Recipe {
             name: app,
@@ -95,17 +99,21 @@ impl Operator {
         add_version(&mut next.record, made.record, kept);
         let active = next.record.active;
         progress(Step::Switch);
+        if old.is_none() {
+            self.begin_logs(app);
+        }
+        let what = match (&next.canary, active == Some(number)) {
+            (Some(_), _) => "it is a canary",
+            (None, true) => "it serves",
+            (None, false) => "it is kept",
+        };
         self.commit(&mut apps, vec![(app.to_owned(), Some(next))])?;
+        self.tell(app, number, &format!("version {number} was deployed: {what}"));
         Ok(Deployed { app: app.to_owned(), version: number, active, before, unchanged: false })
     }
 
-    /// The settings of a version that is to be, and its number.
-    fn prepare(
-        &self,
-        actor: &Actor,
-        app: &str,
-        changes: &Map<String, Value>,
-    ) -> Result<(Spec, u64), Refusal> {
+    /// The settings of a version that is to be.
+    fn prepare(&self, actor: &Actor, app: &str, changes: &Map<String, Value>) -> Result<Spec, Refusal> {
         if actor.tenant.is_some()
             && let Some(key) = changes.keys().find(|key| OPERATORS_KEYS.contains(&key.as_str()))
         {
@@ -113,26 +121,29 @@ impl Operator {
             return Err(Refusal::new(RefusalKind::Forbidden, message)
                 .help("what is left out stays as it is in the version that serves"));
         }
-        let mut apps = self.apps_lock();
-        let base = match apps.get_mut(app) {
+        let base = match self.apps_lock().get(app) {
             Some(hosted) if actor.tenant.is_some() && hosted.record.tenant != actor.tenant => {
                 return Err(Refusal::new(RefusalKind::Conflict, format!("the name `{app}` is taken"))
                     .help("give the app another one"));
             }
-            Some(hosted) => {
-                let number = hosted.record.next;
-                // It is this deploy's alone, whatever becomes of it.
-                hosted.record.next += 1;
-                (hosted.spec.clone(), number)
-            }
-            None => (Spec::first(), 1),
+            Some(hosted) => hosted.spec.clone(),
+            None => Spec::first(),
         };
-        let mut spec = base.0.with(changes)?;
+        let mut spec = base.with(changes)?;
         if actor.tenant.is_some() {
             spec.set_tenant(actor.tenant.as_deref());
         }
         self.check_tenant(spec.tenant().as_deref())?;
-        Ok((spec, base.1))
+        Ok(spec)
+    }
+
+    /// A number for a version that is to be: no other has it, whatever becomes of this one.
+    pub(super) fn take_number(&self, app: &str) -> u64 {
+        let next = self.apps_lock().get(app).map_or(1, |hosted| hosted.record.next);
+        let mut numbers = self.numbers_lock();
+        let last = numbers.entry(app.to_owned()).or_default();
+        *last = next.max(*last + 1);
+        *last
     }
 
     /// Whether this very thing serves already.
@@ -159,10 +170,7 @@ impl Operator {
         progress(Step::Validate);
         let path = self.module_path(module)?;
         let settings = spec.settings(name, &path)?;
-        let wasm = self.store()?.read_module(module)?.ok_or_else(|| {
-            let message = format!("the module `{}` was not uploaded", module.escape_default());
-            Refusal::new(RefusalKind::NotFound, message).help("`PUT /v1/modules` first")
-        })?;
+        let wasm = self.store()?.read_module(module)?.ok_or_else(|| not_uploaded(module))?;
         let hash = blake3::Hash::from_hex(module)
             .map_err(|_| Refusal::new(RefusalKind::Invalid, "`module` is not 64 hexadecimal digits"))?;
         let kind = program::kind(&wasm).map_err(not_taken)?;
@@ -220,10 +228,17 @@ impl Operator {
         find_version(&next, to)?;
         let before = next.record.active;
         if before == Some(to) && next.record.canary.is_none() && next.app.is_some() {
-            return Ok(Deployed { app: app.to_owned(), version: to, active: before, before, unchanged: true });
+            return Ok(Deployed {
+                app: app.to_owned(),
+                version: to,
+                active: before,
+                before,
+                unchanged: true,
+            });
         }
         next.serve(&made);
         self.commit(&mut apps, vec![(app.to_owned(), Some(next))])?;
+        self.tell(app, to, &format!("version {to} serves again"));
         Ok(Deployed { app: app.to_owned(), version: to, active: Some(to), before, unchanged: false })
     }
 
@@ -286,10 +301,13 @@ impl Operator {
     pub(crate) fn remove(&self, actor: &Actor, app: &str) -> Result<(), Refusal> {
         let done = {
             let mut apps = self.apps_lock();
-            find(&apps, actor, app).map(drop).and_then(|()| self.commit(&mut apps, vec![(app.to_owned(), None)]))
+            find(&apps, actor, app)
+                .map(drop)
+                .and_then(|()| self.commit(&mut apps, vec![(app.to_owned(), None)]))
         };
         self.note(actor, "remove", Some(app), None, &done);
         done?;
+        self.numbers_lock().remove(app);
         self.forget(app);
         Ok(())
     }
@@ -323,7 +341,9 @@ impl Hosted {
     pub(super) fn begin_canary(&mut self, made: &Made, rule: CanaryRule) -> Result<(), Refusal> {
         if self.app.is_none() {
             let message = format!("no version of the app `{}` serves yet", self.record.name);
-            return Err(Refusal::new(RefusalKind::Conflict, message).help("deploy the first one without a canary"));
+            return Err(
+                Refusal::new(RefusalKind::Conflict, message).help("deploy the first one without a canary")
+            );
         }
         if let Some(canary) = &self.canary {
             let message = format!("version {} is a canary already", canary.app.number);
@@ -352,6 +372,11 @@ pub(super) fn find_version(hosted: &Hosted, number: u64) -> Result<&VersionRecor
 pub(super) fn other_tenant(app: &str) -> Refusal {
     Refusal::new(RefusalKind::Conflict, format!("the app `{app}` is another tenant's"))
         .help("remove it first, or give this one another name")
+}
+
+fn not_uploaded(module: &str) -> Refusal {
+    let message = format!("the module `{}` was not uploaded", module.escape_default());
+    Refusal::new(RefusalKind::NotFound, message).help("`PUT /v1/modules` first")
 }
 
 fn facts_record(facts: &Facts) -> Result<Value, Refusal> {

@@ -7,6 +7,7 @@ use super::operator::{Operator, find, operator_only};
 use super::types::{Actor, Refusal, RefusalKind, RequestView};
 use crate::local::commands::Allowed;
 use crate::observe::app_logs::LogReader;
+use crate::observe::guest_log::Level;
 use crate::observe::metrics::{self, CanaryFacts, Facts, ServerFacts};
 
 /// How long a worker may take to say what it is at.
@@ -65,11 +66,24 @@ impl Operator {
         logs.follow(app, lines).map_err(|error| Refusal::new(RefusalKind::Internal, error.to_string()))
     }
 
-    /// Forgets what an app that is gone has left behind.
-    pub(super) fn forget(&self, app: &str) {
+    /// Says in an app's own log what has become of it.
+    pub(super) fn tell(&self, app: &str, number: u64, text: &str) {
+        let registry = self.deployer().shared().current.registry();
+        if let Some(log) = registry.named(app).and_then(|app| app.seat.log.as_ref()) {
+            log.tell(Level::Info, number, text);
+        }
+    }
+
+    /// An app is about to be: what one of its name may have left in the log is not its own.
+    pub(super) fn begin_logs(&self, app: &str) {
         if let Some(logs) = &self.deployer().shared().app_logs {
             logs.forget(app);
         }
+    }
+
+    /// Forgets what an app that is gone has left behind.
+    pub(super) fn forget(&self, app: &str) {
+        self.begin_logs(app);
         self.deployer().stock().forget(app);
     }
 

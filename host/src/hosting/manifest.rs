@@ -58,7 +58,8 @@ impl ManifestSource {
         // What is wrong with it is told with its place; past this it is known to be right.
         manifest::load(&self.path).map_err(|error| invalid(error.to_string()))?;
         let shown = self.path.display();
-        let text = std::fs::read_to_string(&self.path).map_err(|error| invalid(format!("`{shown}`: {error}")))?;
+        let text =
+            std::fs::read_to_string(&self.path).map_err(|error| invalid(format!("`{shown}`: {error}")))?;
         let mut root: Table = text.parse().map_err(|error| invalid(format!("`{shown}`: {error}")))?;
         let folder = std::path::absolute(self.path.parent().unwrap_or(Path::new("")));
         let folder = folder.map_err(|error| invalid(format!("`{shown}`: {error}")))?;
@@ -70,7 +71,8 @@ impl ManifestSource {
             let (spec, source) = Spec::of_manifest(app, &folder);
             let spec = if alone { spec.with(&self.flags)? } else { spec };
             let name = if alone { self.name.clone().unwrap_or(name) } else { name };
-            let source = source.ok_or_else(|| invalid(format!("`{shown}`: the app `{name}` has no `source`")))?;
+            let source =
+                source.ok_or_else(|| invalid(format!("`{shown}`: the app `{name}` has no `source`")))?;
             items.insert(name, Item { spec, source });
         }
         Ok(items)
@@ -129,8 +131,7 @@ impl Operator {
         let mut done = Vec::new();
         for (made, mark) in made {
             let name = made.app.program.name.to_string();
-            let mut next =
-                apps.get(&name).cloned().unwrap_or_else(|| Hosted::new(&name, made.spec.tenant()));
+            let mut next = apps.get(&name).cloned().unwrap_or_else(|| Hosted::new(&name, made.spec.tenant()));
             if next.record.tenant != made.spec.tenant() {
                 return Err(other_tenant(&name));
             }
@@ -153,6 +154,13 @@ impl Operator {
         if !changes.is_empty() {
             self.commit(&mut apps, changes)?;
         }
+        for done in &done {
+            self.tell(
+                &done.app,
+                done.version,
+                &format!("version {} serves: the manifest says so", done.version),
+            );
+        }
         Ok(done)
     }
 
@@ -166,19 +174,12 @@ impl Operator {
         hasher.update_reader(wasm.map_err(failed)?).map_err(failed)?;
         let module = hasher.finalize().to_hex().to_string();
         let mark = blake3::hash(format!("{module}\n{}", item.spec.text()).as_bytes()).to_hex().to_string();
-        let number = {
-            let mut apps = self.apps_lock();
-            match apps.get_mut(name) {
-                Some(hosted) if hosted.record.manifest.as_ref() == Some(&mark) => return Ok(None),
-                Some(hosted) => {
-                    hosted.record.next += 1;
-                    hosted.record.next - 1
-                }
-                None => 1,
-            }
-        };
+        if self.apps_lock().get(name).is_some_and(|hosted| hosted.record.manifest.as_ref() == Some(&mark)) {
+            return Ok(None);
+        }
+        let number = self.take_number(name);
         self.check_tenant(item.spec.tenant().as_deref())?;
-        if !self.has_module(&module) {
+        if !self.has_module(&super::canary::SERVER, &module) {
             let mut file = std::fs::File::open(&item.source).map_err(failed)?;
             self.receive_module(&super::canary::SERVER, &mut file, None)?;
         }
@@ -210,13 +211,20 @@ impl Operator {
     /// The actor is a tenant's.
     pub(crate) fn export(&self, actor: &Actor) -> Result<String, Refusal> {
         operator_only(actor)?;
-        let mut text = String::from("# The apps that this server hosts, and the versions that serve. What stands in `[server]`, and who its tenants\n# are, is the business of the manifest that the server was started with.\n");
+        let mut text = String::from(
+            "# The apps that this server hosts, and the versions that serve. What stands in `[server]`, and who its tenants\n# are, is the business of the manifest that the server was started with.\n",
+        );
         let apps = self.apps_lock();
         for (name, hosted) in apps.iter() {
-            let Some(version) = hosted.record.active.and_then(|number| hosted.version(number)) else { continue };
+            let Some(version) = hosted.record.active.and_then(|number| hosted.version(number)) else {
+                continue;
+            };
             text.push_str(&format!("\n# version {}\n", version.number));
             if let Some(canary) = &hosted.canary {
-                text.push_str(&format!("# version {} is a canary, which is not part of a manifest\n", canary.app.number));
+                text.push_str(&format!(
+                    "# version {} is a canary, which is not part of a manifest\n",
+                    canary.app.number
+                ));
             }
             let section = hosted.spec.section(name, &self.module_path(&version.module)?);
             let apps = toml::Value::Array(vec![toml::Value::Table(section)]);

@@ -3,7 +3,7 @@
 //! Changes happen one after the other. Each is checked whole, then durable, then served: whoever kills the process at any
 //! moment finds the state before or after it. What takes long, compiling for one, happens before, beside other changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tidegate_store::{AuditRecord, ReceiveError, Store, StoreError};
 use super::canary::Canary;
 use super::manifest::ManifestSource;
 use super::spec::Spec;
-use super::types::{Actor, AppView, CanaryView, Refusal, RefusalKind, VersionView};
+use super::types::{Actor, AppView, CanaryView, KvView, Refusal, RefusalKind, VersionView};
 use crate::config::check_app_name;
 use crate::server::{Deployer, Health};
 use crate::tenants::registry::{App, Entry};
@@ -59,6 +59,10 @@ pub(super) struct Inner {
     pub(super) apps: Mutex<Apps>,
     pub(super) manifest: Option<ManifestSource>,
     pub(super) health: Health,
+    /// The last version's number that was given, by app.
+    pub(super) numbers: Mutex<HashMap<String, u64>>,
+    /// Tenants, and the modules that they have uploaded to this process.
+    pub(super) uploads: Mutex<HashSet<(String, String)>>,
     /// Tenants, and what they claim.
     pub(super) lands: Mutex<Vec<(String, Vec<String>)>>,
 }
@@ -82,6 +86,10 @@ impl Operator {
         lock(&self.0.apps)
     }
 
+    pub(super) fn numbers_lock(&self) -> MutexGuard<'_, HashMap<String, u64>> {
+        lock(&self.0.numbers)
+    }
+
     pub(super) fn lands_lock(&self) -> MutexGuard<'_, Vec<(String, Vec<String>)>> {
         lock(&self.0.lands)
     }
@@ -95,8 +103,11 @@ impl Operator {
     pub(super) fn store(&self) -> Result<Arc<Store>, Refusal> {
         let store = lock(&self.0.store).clone();
         store.ok_or_else(|| {
-            Refusal::new(RefusalKind::Unavailable, "this server hands over to another one: nothing is changed meanwhile")
-                .help("try again in a moment")
+            Refusal::new(
+                RefusalKind::Unavailable,
+                "this server hands over to another one: nothing is changed meanwhile",
+            )
+            .help("try again in a moment")
         })
     }
 
@@ -163,7 +174,7 @@ impl Operator {
     /// It is larger than it may be, the disk is full, or reading it failed.
     pub(crate) fn receive_module(
         &self,
-        _actor: &Actor,
+        actor: &Actor,
         read: &mut dyn Read,
         declared: Option<u64>,
     ) -> Result<(String, u64), Refusal> {
@@ -181,12 +192,27 @@ impl Operator {
             ReceiveError::DiskFull { .. } => Refusal::new(RefusalKind::DiskFull, error.to_string()),
             ReceiveError::Io { .. } => Refusal::new(RefusalKind::Internal, error.to_string()),
         })?;
+        if let Some(tenant) = &actor.tenant {
+            lock(&self.0.uploads).insert((tenant.clone(), file.hash.clone()));
+        }
         Ok((file.hash, file.bytes))
     }
 
-    /// Whether a module was taken in before.
-    pub(crate) fn has_module(&self, hash: &str) -> bool {
-        self.store().is_ok_and(|store| store.has_module(hash))
+    /// Whether a module was taken in before, as far as an actor may know.
+    pub(crate) fn has_module(&self, actor: &Actor, hash: &str) -> bool {
+        self.may_use(actor, hash) && self.store().is_ok_and(|store| store.has_module(hash))
+    }
+
+    /// Whether an actor may make a version of a module: a tenant has uploaded it since the server began, or has it.
+    /// Otherwise one would learn what another runs, and could run it, too.
+    pub(super) fn may_use(&self, actor: &Actor, hash: &str) -> bool {
+        let Some(tenant) = &actor.tenant else { return true };
+        let own = |hosted: &Hosted| {
+            hosted.record.tenant == actor.tenant
+                && hosted.record.versions.iter().any(|version| version.module == hash)
+        };
+        lock(&self.0.uploads).contains(&(tenant.clone(), hash.to_owned()))
+            || self.apps_lock().values().any(own)
     }
 
     /// The apps that an actor may see.
@@ -200,7 +226,16 @@ impl Operator {
     /// # Errors
     /// There is no such app, or it is not the actor's.
     pub(crate) fn app(&self, actor: &Actor, app: &str) -> Result<AppView, Refusal> {
-        find(&self.apps_lock(), actor, app).map(view)
+        let mut view = find(&self.apps_lock(), actor, app).map(view)?;
+        if !view.settings.contains_key("kv") {
+            return Ok(view);
+        }
+        view.kv = self
+            .deployer()
+            .stock()
+            .kv_usage(app)
+            .map(|usage| KvView { keys: usage.keys, bytes: usage.bytes });
+        Ok(view)
     }
 
     /// The versions of an app that are kept, the newest first.
@@ -295,6 +330,7 @@ fn view(hosted: &Hosted) -> AppView {
         waiting,
         origin: if record.manifest.is_some() { "manifest" } else { "deploy" }.to_owned(),
         settings: hosted.spec.to_json(),
+        kv: None,
     }
 }
 

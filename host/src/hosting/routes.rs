@@ -51,7 +51,9 @@ pub(super) fn check(
 pub(super) fn check_lands(lands: &[Land<'_>]) -> Result<(), Refusal> {
     for (number, land) in lands.iter().enumerate() {
         for other in lands.iter().take(number) {
-            for (one, two) in land.routes.iter().flat_map(|one| other.routes.iter().map(move |two| (one, two))) {
+            for (one, two) in
+                land.routes.iter().flat_map(|one| other.routes.iter().map(move |two| (one, two)))
+            {
                 if parse(one)?.meets(&parse(two)?) {
                     let message = format!(
                         "the tenants `{}` and `{}` both claim what `{two}` and `{one}` match",
@@ -119,8 +121,7 @@ mod tests {
 
     #[test]
     fn two_tenants_do_not_claim_the_same() {
-        let [one, two, three] =
-            ["a.example/*", "*.example/*", "b.test/*"].map(|route| [route.to_owned()]);
+        let [one, two, three] = ["a.example/*", "*.example/*", "b.test/*"].map(|route| [route.to_owned()]);
         assert!(check_lands(&[land("a", &one), land("b", &three)]).is_ok());
         let refusal = check_lands(&[land("a", &one), land("b", &two)]).unwrap_err();
         assert!(refusal.message.contains("`a` and `b`"), "{refusal}");

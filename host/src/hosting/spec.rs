@@ -29,7 +29,8 @@ impl Spec {
     /// # Errors
     /// It did not: the text was changed by somebody else.
     pub(super) fn read(text: &str) -> Result<Self, Refusal> {
-        let damaged = || Refusal::new(RefusalKind::Internal, "the kept settings of a version can not be read");
+        let damaged =
+            || Refusal::new(RefusalKind::Internal, "the kept settings of a version can not be read");
         let mut root: Table = text.parse().map_err(|_| damaged())?;
         match root.remove("app") {
             Some(Value::Array(mut apps)) if apps.len() == 1 => match apps.pop() {
@@ -247,10 +248,11 @@ mod tests {
 
     #[test]
     fn paths_of_a_manifest_are_taken_from_its_folder() {
-        let table: Table = "name = \"a\"\nsource = \"a.wasm\"\nroutes = [\"/*\"]\nmounts = [{ host = \"p\", guest = \"/p\" \
+        let table: Table =
+            "name = \"a\"\nsource = \"a.wasm\"\nroutes = [\"/*\"]\nmounts = [{ host = \"p\", guest = \"/p\" \
              }]\nsecrets = { A = \"file:s\", B = \"env:B\" }\nsockets = { ca = [\"ca.pem\"] }"
-            .parse()
-            .unwrap();
+                .parse()
+                .unwrap();
         let (spec, source) = Spec::of_manifest(table, Path::new("/srv"));
         assert_eq!(source, Some(PathBuf::from("/srv/a.wasm")));
         let wanted = json!({ "routes": ["/*"], "mounts": [{ "host": "/srv/p", "guest": "/p" }],

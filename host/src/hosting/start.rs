@@ -51,18 +51,23 @@ impl Hosting {
         let store = Store::open(&folder)?;
         let mut apps = Apps::new();
         let tenants = settings.tenants.clone();
-        let server = Server::start_first(settings, First::Made(&mut |stock| {
-            stock.keep_kv_in(&folder.join("kv.redb"));
-            let (kept, registry) = kept(stock, &store)?;
-            apps = kept;
-            Ok(registry)
-        }))?;
+        let server = Server::start_first(
+            settings,
+            First::Made(&mut |stock| {
+                stock.keep_kv_in(&folder.join("kv.redb"));
+                let (kept, registry) = kept(stock, &store)?;
+                apps = kept;
+                Ok(registry)
+            }),
+        )?;
         let inner = Inner {
             deployer: server.deployer(),
             store: Mutex::new(Some(Arc::new(store))),
             apps: Mutex::new(apps),
             manifest,
             health: server.health(),
+            numbers: Mutex::default(),
+            uploads: Mutex::default(),
             lands: Mutex::default(),
         };
         let inner = Arc::new(inner);
@@ -84,9 +89,7 @@ impl Hosting {
             // Nobody is to wait for what does not come.
             self.operator.deployer().install(Registry::empty());
         }
-        if let Some(Err(error)) = self.operator.store().ok().map(|store| store.collect()) {
-            tracing::warn!(%error, "modules that no version needs stay in the state folder");
-        }
+        self.operator.collect();
         Ok(())
     }
 }

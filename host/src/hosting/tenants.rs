@@ -28,7 +28,8 @@ impl Operator {
         if lands.iter().any(|(name, _)| name == tenant) {
             return Ok(());
         }
-        let refusal = Refusal::new(RefusalKind::Invalid, format!("there is no tenant `{}`", tenant.escape_default()));
+        let refusal =
+            Refusal::new(RefusalKind::Invalid, format!("there is no tenant `{}`", tenant.escape_default()));
         Err(match lands.first() {
             Some(_) => refusal.help(did_you_mean(tenant, lands.iter().map(|(name, _)| name.as_str()))),
             None => refusal.help("a tenant is a section `[[tenant]]` with a `name` in the server's manifest"),

@@ -143,6 +143,17 @@ pub(crate) struct AppView {
     pub(crate) origin: String,
     /// The settings, as [`Deploy::settings`] takes them. Secrets are there by their sources and never by their values.
     pub(crate) settings: Map<String, Value>,
+    /// What it keeps, where that was asked for: of one app, and if it may keep anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kv: Option<KvView>,
+}
+
+/// What an app keeps in the key-value store.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct KvView {
+    pub(crate) keys: u64,
+    /// Of keys and values.
+    pub(crate) bytes: u64,
 }
 
 /// A canary that is under way.

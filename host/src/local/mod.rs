@@ -15,8 +15,8 @@ use std::sync::Arc;
 use tidegate_proto::timers::{TimerId, Wheel};
 
 pub(crate) use self::active::{Active, Progress};
-use self::probe::Asked;
 use self::date::Date;
+use self::probe::Asked;
 pub(crate) use self::raw::Raw;
 use self::residents::Residents;
 use self::tasks::Warm;

@@ -175,7 +175,8 @@ impl Local {
             "the resident has failed: it is started again"
         );
         if let Some(log) = &app.seat.log {
-            let text = format!("the resident has failed ({word}: {detail}): it is started again in {wait_ms} ms");
+            let text =
+                format!("the resident has failed ({word}: {detail}): it is started again in {wait_ms} ms");
             log.tell(Level::Warn, app.number, &text);
         }
         if !draining {

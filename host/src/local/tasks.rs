@@ -115,7 +115,9 @@ pub(super) struct Warm {
 pub(crate) enum Begin {
     Running(Slot),
     Waiting(u64),
-    Shed { retry_after_s: u32 },
+    Shed {
+        retry_after_s: u32,
+    },
     /// Its app's code can not be loaded.
     Failed(LoadFailure),
 }
@@ -305,7 +307,11 @@ impl Local {
     }
 
     /// Starts a health request. None: there is no room for it now.
-    pub(super) fn start_probe(&mut self, app: &Arc<App>, exchange: &Arc<Exchange>) -> Result<Slot, Option<String>> {
+    pub(super) fn start_probe(
+        &mut self,
+        app: &Arc<App>,
+        exchange: &Arc<Exchange>,
+    ) -> Result<Slot, Option<String>> {
         match self.crew_for(app) {
             Ok(crew) => Ok(self.launch(crew, app, exchange, Call::Request, None)),
             Err(Held::Failed(failure)) => Err(Some(failure.reason.to_string())),
@@ -337,11 +343,17 @@ impl Local {
         let (program, exchange) = (Arc::clone(&app.program), Arc::clone(exchange));
         let Crew { mut runner, code, place } = crew;
         let metrics = app.seat.metrics.shard(self.worker);
-        if place.is_some() { metrics.created() } else { metrics.reused() }
+        if place.is_some() {
+            metrics.created()
+        } else {
+            metrics.reused()
+        }
         runner.begin(Job { program, exchange: Arc::clone(&exchange), outside, call, code, place });
         let now = self.now;
-        let waits =
-            app.program.mounts.is_some() || app.program.kv.is_some() || app.access.allows_anything() || purpose != Purpose::Request;
+        let waits = app.program.mounts.is_some()
+            || app.program.kv.is_some()
+            || app.access.allows_anything()
+            || purpose != Purpose::Request;
         let bell = waits.then_some(&self.bell);
         let task = self.tasks.insert_with(|slot| Task {
             runner,
@@ -367,7 +379,9 @@ impl Local {
 
     /// Sets the timer of a task that has not run yet.
     fn arm(&mut self, slot: Slot) {
-        let Some(due) = self.tasks.get_mut(slot).map(|task| task.exchange.lock().facts.deadline) else { return };
+        let Some(due) = self.tasks.get_mut(slot).map(|task| task.exchange.lock().facts.deadline) else {
+            return;
+        };
         let timer = (due != Nanos::MAX).then(|| (self.set_timer(due, TimerKey::Task(slot)), due));
         if let Some(task) = self.tasks.get_mut(slot) {
             task.timer = timer;
@@ -376,10 +390,11 @@ impl Local {
 
     /// What a call of a new instance takes.
     pub(super) fn new_crew(&mut self, app: &App) -> Result<Crew, Held> {
-        let code = self.shared.loading.code(&app.program, self.worker, self.now).map_err(|none| match none {
-            NoCode::Loading => Held::Load,
-            NoCode::Failed(failure) => Held::Failed(failure),
-        })?;
+        let code =
+            self.shared.loading.code(&app.program, self.worker, self.now).map_err(|none| match none {
+                NoCode::Loading => Held::Load,
+                NoCode::Failed(failure) => Held::Failed(failure),
+            })?;
         let place = self.take_place(app).ok_or(Held::Place)?;
         let runner =
             self.cold.pop().unwrap_or_else(|| Runner::new(self.shared.reaper.clone(), self.shared.mode()));

@@ -120,7 +120,14 @@ impl Bench {
         let policy = Policy::new(&settings, OwnAddresses::default());
         let tally = Arc::new(Tally::default());
         let access = Access::new("test".into(), 1, policy, limits, Arc::clone(&tally));
-        Self { loader, exchange: Exchange::new(clock), poll, outside: Outside { hub, access }, tally, kv: None }
+        Self {
+            loader,
+            exchange: Exchange::new(clock),
+            poll,
+            outside: Outside { hub, access },
+            tally,
+            kv: None,
+        }
     }
 
     /// A fresh request whose body is `body`, complete or not.

@@ -96,7 +96,11 @@ impl FailureLog {
         if dropped > 0 {
             tracing::warn!(target: "tidegate", app, dropped, "failed requests without a line: over the rate");
             if let Some(log) = self.teed().and_then(|tee| tee.log.as_ref()) {
-                log.tell(Level::Warn, 0, &format!("{dropped} failed requests have no line: they were over the rate"));
+                log.tell(
+                    Level::Warn,
+                    0,
+                    &format!("{dropped} failed requests have no line: they were over the rate"),
+                );
             }
         }
     }

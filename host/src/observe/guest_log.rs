@@ -113,7 +113,11 @@ impl GuestLog {
             if let Some(Tee { log, metrics, .. }) = self.failures.teed() {
                 metrics.log_dropped.add(dropped);
                 if let Some(log) = log {
-                    log.tell(Level::Warn, 0, &format!("{dropped} log records are missing: they were over the app's rate"));
+                    log.tell(
+                        Level::Warn,
+                        0,
+                        &format!("{dropped} log records are missing: they were over the app's rate"),
+                    );
                 }
             }
         }

@@ -268,7 +268,12 @@ impl Stock {
     ///
     /// # Errors
     /// It can not be loaded, or a secret not be read.
-    pub(super) fn program(&self, settings: &AppSettings, wasm: &[u8], hash: &blake3::Hash) -> Result<Program> {
+    pub(super) fn program(
+        &self,
+        settings: &AppSettings,
+        wasm: &[u8],
+        hash: &blake3::Hash,
+    ) -> Result<Program> {
         let (name, shown) = (&settings.name, settings.source.display());
         let spec = self.spec(settings).with_context(|| format!("app `{name}`"))?;
         let source = Arc::new(FileSource(settings.source.clone()));
@@ -293,7 +298,8 @@ impl Stock {
     pub(super) fn spec(&self, settings: &AppSettings) -> Result<Spec> {
         let mut env = settings.env.clone();
         for (name, source) in &settings.secrets {
-            let secret = source.read().map_err(|error| anyhow::anyhow!("`secrets`: {name}: {}", error.message))?;
+            let secret =
+                source.read().map_err(|error| anyhow::anyhow!("`secrets`: {name}: {}", error.message))?;
             env.push((name.clone(), secret));
         }
         let name = Arc::from(settings.name.as_str());
@@ -322,7 +328,9 @@ impl Stock {
     /// The data of a tenant's apps counts together.
     fn settle_kv(&self, registry: &Registry) {
         if let Some(kv) = self.kv.get() {
-            kv.settle(registry.apps().iter().map(|app| (&app.program.name, app.seat.quota.tenant.as_deref())));
+            kv.settle(
+                registry.apps().iter().map(|app| (&app.program.name, app.seat.quota.tenant.as_deref())),
+            );
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use tidegate_store::kv::Usage;
 
 use super::deploy::{Deployer, Stock};
 use crate::config::AppSettings;
@@ -29,6 +30,11 @@ impl Stock {
 }
 
 impl Stock {
+    /// What an app keeps in the key-value store. None: nothing, or it can not be found out.
+    pub(crate) fn kv_usage(&self, app: &str) -> Option<Usage> {
+        self.kv().usage(app).ok().filter(|usage| usage.keys > 0)
+    }
+
     /// Gives up what an app kept that is gone for good.
     pub(crate) fn forget(&self, app: &str) {
         if let Err(error) = self.kv().remove(app) {

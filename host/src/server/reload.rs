@@ -60,10 +60,14 @@ fn differing(old: &ServerSettings, new: &ServerSettings) -> Vec<&'static str> {
         listen: "listen",
         workers: "workers",
         access_log: "access_log",
+        app_logs: "app_logs",
+        app_log_bytes_max: "app_log_bytes",
+        app_log_files: "app_log_files",
         log_format: "log_format",
         http: "limits",
         drain: "drain",
         trust_request_id: "trust_request_id",
+        edge: "proxies, forwarded or proxy_protocol",
         backlog: "backlog",
         connections_max: "connections",
         memory_budget_bytes: "memory_budget",
@@ -74,6 +78,7 @@ fn differing(old: &ServerSettings, new: &ServerSettings) -> Vec<&'static str> {
         tokens: "tokens",
         module_bytes_max: "module_bytes",
         versions_kept: "keep",
+        loaded_max: "loaded",
     ];
     let differ: Vec<_> = keys.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key).collect();
     // A key that is missing above would go unnoticed otherwise.

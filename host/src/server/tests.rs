@@ -67,7 +67,8 @@ fn start(apps: Vec<AppSettings>, notice: Option<Notice>) -> Server {
     };
     let compiler = Compiler::in_process(Mode::Production);
     let first = notice.map_or(First::Apps, First::Notice);
-    Server::start_with(Settings { server, apps, tcp: Vec::new(), tenants: Vec::new() }, first, compiler).unwrap()
+    Server::start_with(Settings { server, apps, tcp: Vec::new(), tenants: Vec::new() }, first, compiler)
+        .unwrap()
 }
 
 /// One app called `app`, in its first version, everywhere.

@@ -309,7 +309,8 @@ impl Session {
             return self.refuse(local, tidegate_proto::error::PeerError::BodyTooLarge);
         }
         if let Err(wait) = app.seat.quota.take_request(now) {
-            let detail = "the app, or all of its tenant's together, gets more requests than `requests` allows";
+            let detail =
+                "the app, or all of its tenant's together, gets more requests than `requests` allows";
             return self.fail(local, &exchange.lock(), RATE_LIMITED, detail, Some(whole_seconds(wait)));
         }
         match app.seat.connect() {

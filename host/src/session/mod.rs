@@ -64,7 +64,17 @@ impl Session {
     pub(crate) fn new(slot: Slot, transport: Transport, ends: Ends, local: &Local) -> Self {
         let conn = Connection::new(local.now_ms(), &local.shared.settings.http);
         let standing = Standing::of(ends, &local.shared.settings.edge);
-        Self { slot, transport, conn, ends, standing, secure: false, active: None, timer: None, listed: false }
+        Self {
+            slot,
+            transport,
+            conn,
+            ends,
+            standing,
+            secure: false,
+            active: None,
+            timer: None,
+            listed: false,
+        }
     }
 
     pub(crate) fn transport(&mut self) -> &mut Transport {

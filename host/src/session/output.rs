@@ -36,7 +36,10 @@ impl Session {
             active.progress = Progress::Returned;
         }
         let Some(exchange) = active.exchange().map(Arc::clone) else { return };
-        if self.conn.send() == Send::Await && exchange.lock().response.exceeded() && self.refuse_too_large(local, outcome) {
+        if self.conn.send() == Send::Await
+            && exchange.lock().response.exceeded()
+            && self.refuse_too_large(local, outcome)
+        {
             return;
         }
         let Some(active) = &mut self.active else { return };
@@ -90,10 +93,8 @@ impl Session {
     fn refuse_too_large(&mut self, local: &mut Local, outcome: Option<&Outcome>) -> bool {
         let exchange = self.active.as_ref().and_then(|active| active.exchange());
         let cut = exchange.is_some_and(|exchange| exchange.lock().response.stage() == Stage::Cut);
-        let given_up = matches!(
-            outcome,
-            Some(Outcome::Returned(_) | Outcome::Reported(_) | Outcome::Trapped(_))
-        );
+        let given_up =
+            matches!(outcome, Some(Outcome::Returned(_) | Outcome::Reported(_) | Outcome::Trapped(_)));
         if cut || given_up {
             self.stop_guest(local);
             let detail = self.too_large_text();

@@ -107,7 +107,8 @@ mod tests {
         for percent in [0, 1, 5, 50, 99, 100] {
             let chosen = Chosen { percent, ..Chosen::default() };
             for first in [0, 1, 12_345, u64::MAX - 500] {
-                let count = (0..1000).filter(|n| chosen.includes(&fields(&[]), first.wrapping_add(*n))).count();
+                let count =
+                    (0..1000).filter(|n| chosen.includes(&fields(&[]), first.wrapping_add(*n))).count();
                 let wanted = usize::from(percent) * 10;
                 assert!(count.abs_diff(wanted) <= 15, "{percent} %: {count} of 1000");
                 assert!(percent != 0 && percent != 100 || count == wanted);
@@ -139,9 +140,13 @@ mod tests {
 
     #[test]
     fn what_chooses_nothing_or_nonsense_is_refused() {
-        for (percent, header, cookie) in
-            [(0, None, None), (101, None, None), (0, Some("a b"), None), (0, None, Some("=1")), (5, Some(""), None)]
-        {
+        for (percent, header, cookie) in [
+            (0, None, None),
+            (101, None, None),
+            (0, Some("a b"), None),
+            (0, None, Some("=1")),
+            (5, Some(""), None),
+        ] {
             assert!(Chosen::parse(percent, header, cookie).is_err(), "{percent} {header:?} {cookie:?}");
         }
     }

@@ -4,7 +4,7 @@ pub(crate) mod admission;
 pub(crate) mod canary;
 pub(crate) mod current;
 pub(crate) mod notice;
+pub(crate) mod probes;
 pub(crate) mod quota;
 pub(crate) mod rate;
-pub(crate) mod probes;
 pub(crate) mod registry;

@@ -85,7 +85,10 @@ pub fn run(plan: &Plan) -> anyhow::Result<Report> {
             done.map_err(refused)?;
             let response = server.get("a.test", "/");
             let number = number_of(&response).with_context(|| format!("{response:?}"))?;
-            ensure!(change % 4 == 0 || number == change % MODULES, "version {number} serves after change {change}");
+            ensure!(
+                change % 4 == 0 || number == change % MODULES,
+                "version {number} serves after change {change}"
+            );
             if change == plan.changes.div_ceil(10) {
                 rss_early = server.rss_bytes();
             }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::admin::{Control, LogNext, LogSource};
 use crate::hosting::types::{
-    Actor, AppView, CanaryChange, CanaryRule, CanaryView, Deploy, Deployed, Refusal, RefusalKind,
+    Actor, AppView, CanaryChange, CanaryRule, CanaryView, Deploy, Deployed, KvView, Refusal, RefusalKind,
     RequestView, Step, VersionView,
 };
 
@@ -84,6 +84,7 @@ fn view(name: &str) -> AppView {
         waiting: 0,
         origin: "deploy".to_owned(),
         settings: Map::from_iter([("routes".to_owned(), json!(["/*"]))]),
+        kv: Some(KvView { keys: 2, bytes: 30 }),
     }
 }
 
@@ -114,7 +115,7 @@ impl Control for Fake {
         }
     }
 
-    fn has_module(&self, hash: &str) -> bool {
+    fn has_module(&self, _actor: &Actor, hash: &str) -> bool {
         hash.len() == 64
     }
 

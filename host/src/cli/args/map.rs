@@ -42,7 +42,10 @@ impl AppFlags {
             set("weight", json!(app.weight));
         }
         if !self.env.is_empty() {
-            set("env", Value::Object(app.env.into_iter().map(|(name, value)| (name, json!(value))).collect()));
+            set(
+                "env",
+                Value::Object(app.env.into_iter().map(|(name, value)| (name, json!(value))).collect()),
+            );
         }
         if !self.mount.is_empty() {
             let mount = |mount: &crate::config::Mount| {
@@ -52,7 +55,10 @@ impl AppFlags {
         }
         if !(self.allow_connect.is_empty() && self.allow_listen.is_empty() && self.ca.is_empty()) {
             let files = app.sockets.ca.iter().map(|path| absolute(path)).collect::<Result<Vec<_>, _>>()?;
-            set("sockets", json!({ "connect": self.allow_connect, "listen": self.allow_listen, "ca": files }));
+            set(
+                "sockets",
+                json!({ "connect": self.allow_connect, "listen": self.allow_listen, "ca": files }),
+            );
         }
         if !self.secret.is_empty() {
             let mut secrets = Map::new();
@@ -90,7 +96,10 @@ impl AppFlags {
         }
         if !self.listen_tcp.is_empty() {
             let message = "raw connections are part of the server's own manifest";
-            return Err(Failure::usage(message, Some("a section `[[listen]]` with `tcp` and `app`".to_owned())));
+            return Err(Failure::usage(
+                message,
+                Some("a section `[[listen]]` with `tcp` and `app`".to_owned()),
+            ));
         }
         Ok(map)
     }

@@ -278,11 +278,7 @@ mod tests {
             (r#""tidegate_v1" "poll" (func (param i32 i32 i64) (result i32))"#, Grant::Granted, ""),
             (r#""tidegate_v1" "poll" (func (param i32))"#, Grant::Unknown, "another type than (i32) -> ()"),
             (r#""tidegate_v1" "teleport" (func)"#, Grant::Unknown, "a newer tidegate"),
-            (
-                r#""tidegate_kv_v1" "get" (func (param i32 i32) (result i32))"#,
-                Grant::Denied,
-                "`kv = true`",
-            ),
+            (r#""tidegate_kv_v1" "get" (func (param i32 i32) (result i32))"#, Grant::Denied, "`kv = true`"),
             (r#""tidegate_kv_v1" "clear" (func)"#, Grant::Unknown, "a newer tidegate"),
             (r#""tidegate_v2" "respond" (func)"#, Grant::Unknown, "serves version 1"),
             (

@@ -134,6 +134,7 @@ fn source(target: &Path, settings: &Settings, flags: &Flags) -> Result<ManifestS
 
 pub(crate) fn is_module(path: &Path) -> bool {
     let mut start = [0; 4];
-    let read = std::fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut start));
+    let read =
+        std::fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut start));
     read.is_ok() && start == *b"\0asm"
 }

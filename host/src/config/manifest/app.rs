@@ -65,7 +65,9 @@ pub(super) fn read(walk: &mut Walk<'_>, value: &Value<'_>, around: Around<'_>) -
             "routes" => {
                 let name = table.get("name").and_then(|name| name.get_ref().as_str());
                 let by_itself = !app.sockets.listen.is_empty() || !app.sockets.connect.is_empty();
-                by_itself || name.is_some_and(|name| around.listen.contains(&name))
+                // Who it is for stands elsewhere, and the guest says whether it does without.
+                let is_version = around.purpose == Purpose::Version;
+                by_itself || is_version || name.is_some_and(|name| around.listen.contains(&name))
             }
             _ => false,
         };

@@ -151,7 +151,12 @@ fn wrong_settings_of_the_server() {
         ("[sever]", "1:2", "unknown key `sever`", "did you mean `server`?"),
         ("server = 1", "1:10", "a table is expected here, not integer", ""),
         ("[server]\nlistn = []", "2:1", "unknown key `listn`", "did you mean `listen`?"),
-        ("[server]\nadmin = \"a.sock\"", "2:9", "admin: `a.sock` is not an address to listen on", "unix:web.sock"),
+        (
+            "[server]\nadmin = \"a.sock\"",
+            "2:9",
+            "admin: `a.sock` is not an address to listen on",
+            "unix:web.sock",
+        ),
         ("[server]\nadmin = \"127.0.0.1:1\"", "2:9", "listens on TCP only with tokens", "`unix:admin.sock`"),
         ("[server]\nkeep = 1", "2:8", "keep: it must be between 2 and 1000", ""),
         ("[server]\nmodule_bytes = 7", "2:16", "module_bytes: a plain number is ambiguous", "`64MiB`"),

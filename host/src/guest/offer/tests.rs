@@ -210,7 +210,11 @@ fn what_is_missing_is_named_with_a_way_out() {
             "wasi:keyvalue/store@0.2.0-draft (the whole interface) - of its drafts 0.2.0-draft2 is served",
         ),
         ("wasi:keyvalue/store@0.2.0", "open", "of its drafts 0.2.0-draft2 is served"),
-        ("wasi:keyvalue/store@0.2.0-draft2", "close", "store@0.2.0-draft2: close - this server knows the draft"),
+        (
+            "wasi:keyvalue/store@0.2.0-draft2",
+            "close",
+            "store@0.2.0-draft2: close - this server knows the draft",
+        ),
         ("wasi:keyvalue/watcher@0.2.0-draft2", "on-set", "not among the interfaces of it"),
         ("wasi:blobstore/blobstore@0.2.0-draft", "x", "not served yet"),
         (
