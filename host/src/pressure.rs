@@ -195,10 +195,9 @@ mod tests {
 
     #[test]
     fn this_process_is_measured() {
-        let before = resident_bytes().unwrap();
         let block = vec![1_u8; 64 << 20];
-        let after = resident_bytes().unwrap();
-        assert!(after >= before + (48 << 20), "{before} {after}");
+        let resident = resident_bytes().unwrap();
+        assert!(resident >= block.len() as u64, "{resident}");
         drop(block);
     }
 }

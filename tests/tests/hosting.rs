@@ -139,7 +139,7 @@ fn what_can_not_serve_is_refused_and_the_old_one_goes_on() {
     }
     let refused = host.admin.deploy_uploaded("a", &"0".repeat(64), &at("a")).unwrap().unwrap_err();
     assert_eq!(refused.kind, "not-found");
-    assert_eq!(kind(host.deploy("a b", 1, &at("a"))), "not-found", "no route of the admin side");
+    assert_eq!(kind(host.deploy("a%20b", 1, &at("a"))), "invalid");
     let audit = host.ask("GET", "/v1/audit?lines=100", &Value::Null).unwrap();
     let failed = audit.as_array().unwrap().iter().filter(|record| record["ok"] == false).count();
     assert!(failed >= 8, "{audit}");
@@ -439,4 +439,40 @@ fn an_app_that_is_removed_leaves_nothing() {
     assert_eq!(host.deploy("a", 2, &at("a")).unwrap()["version"], 1);
     let host = host.restart();
     assert_eq!(host.serves("a"), Some(2));
+}
+
+#[test]
+fn deploys_of_one_app_at_once_leave_one_of_them() {
+    const AT_ONCE: u64 = 6;
+    let host = host();
+    for round in 0..2 {
+        let answers: Vec<_> = thread::scope(|scope| {
+            let deploys: Vec<_> = (1..=AT_ONCE)
+                .map(|number| {
+                    let admin = &host.admin;
+                    scope.spawn(move || admin.deploy("a", &numbered(10 * round + number), &at("a")).unwrap())
+                })
+                .collect();
+            deploys.into_iter().map(|deploy| deploy.join().unwrap()).collect()
+        });
+        let done: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().ok()).collect();
+        assert!(!done.is_empty(), "{answers:?}");
+        // Whoever was not done was told to try again.
+        assert!(
+            answers.iter().all(|answer| answer.as_ref().is_ok_and(|done| done["unchanged"] == false)
+                || answer.as_ref().is_err_and(|refused| refused.kind == "conflict")),
+            "{answers:?}"
+        );
+        let mut numbers: Vec<_> = done.iter().map(|done| done["version"].as_u64().unwrap()).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), done.len(), "no number is given twice: {answers:?}");
+    }
+    let served = host.serves("a").expect("one of them serves");
+    let app = host.admin.app("a").unwrap().unwrap();
+    let host = host.restart();
+    assert_eq!(
+        (host.serves("a"), host.admin.app("a").unwrap().unwrap()["active"].clone()),
+        (Some(served), app["active"].clone())
+    );
 }

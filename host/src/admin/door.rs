@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -25,17 +25,12 @@ use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
 
 use super::auth::{Keys, Peer};
 use super::control::Control;
+use super::guests::Guests;
 use super::routes::{self, Desk};
 use super::wire::{Bell, Wire, limits};
 use crate::config::ListenAddr;
 use crate::server::birth;
 
-/// Connections that are served at once.
-const CONNECTIONS_MAX: usize = 32;
-/// Of them, those from one address of the network: no one keeps all others out.
-const ADDRESS_MAX: usize = 16;
-/// Connections beyond those that are told so. Others are closed without a word.
-const TOLD_MAX: usize = 8;
 /// How long nobody is let in when the system has no room for another connection.
 const EXHAUSTED: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 /// How long work that is under way may take once the admin side ends.
@@ -232,54 +227,6 @@ impl Drop for Admin {
     }
 }
 
-/// Those who are being served.
-#[derive(Debug, Default)]
-struct Guests {
-    present: Mutex<Vec<Peer>>,
-    leaving: Condvar,
-}
-
-impl Guests {
-    fn wait_until_gone(&self, deadline: Instant) {
-        let within = deadline.saturating_duration_since(Instant::now());
-        // Whoever is left after that goes with the process.
-        let _ = self.leaving.wait_timeout_while(self.lock(), within, |present| !present.is_empty());
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Peer>> {
-        self.present.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How many there are, and how many of them are from the same address of the network.
-    fn enter(&self, peer: Peer) -> (usize, usize) {
-        let mut present = self.lock();
-        let all = present.len();
-        let same = match peer {
-            Peer::User(_) => 0,
-            Peer::Address(_) => present.iter().filter(|other| other.key() == peer.key()).count(),
-        };
-        present.push(peer);
-        (all, same)
-    }
-
-    fn leave(&self, peer: Peer) {
-        let mut present = self.lock();
-        if let Some(at) = present.iter().position(|other| *other == peer) {
-            present.swap_remove(at);
-        }
-        self.leaving.notify_all();
-    }
-}
-
-/// One of them; leaves when it is dropped, also in a panic.
-struct Guest(Arc<Guests>, Peer);
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        self.0.leave(self.1);
-    }
-}
-
 /// What the accept thread has.
 struct Hall {
     socket: Entrance,
@@ -337,19 +284,13 @@ impl Hall {
 
     /// Gives a connection a thread of its own, or turns it away.
     fn receive(&self, socket: OwnedFd, peer: Peer) {
-        let (all, same) = self.guests.enter(peer);
-        let guest = Guest(Arc::clone(&self.guests), peer);
-        if all >= CONNECTIONS_MAX + TOLD_MAX || same >= ADDRESS_MAX + TOLD_MAX {
-            return;
-        }
-        let busy = all >= CONNECTIONS_MAX || same >= ADDRESS_MAX;
+        let Some(guest) = self.guests.enter(peer, &socket) else { return };
         let (bell, desk) = (Arc::clone(&self.bell), Arc::clone(&self.desk));
         let serve = move || {
-            let _guest = guest;
             let mut wire = Wire::new(socket, bell, limits());
             while wire.next_request() {
-                routes::answer(&mut wire, &desk, peer, busy);
-                if !wire.finish() || busy {
+                routes::answer(&mut wire, &desk, &guest);
+                if !wire.finish() || guest.busy {
                     break;
                 }
             }

@@ -8,6 +8,7 @@
 mod auth;
 mod control;
 mod door;
+mod guests;
 mod handlers;
 mod operator;
 mod problem;

@@ -12,6 +12,7 @@ use tidegate_proto::http1::encode::ResponseHead;
 
 use super::auth::{Keys, Peer, check_site};
 use super::control::Control;
+use super::guests::Guest;
 use super::handlers as h;
 use super::problem::Problem;
 use super::wire::{Gone, Wire};
@@ -147,13 +148,12 @@ fn find<'p>(method: &str, path: &'p str) -> Result<(&'static Route, &'p str), Pr
     Err(problem.field("allow", allowed))
 }
 
-/// Answers the request whose head has come. `busy` says that there is no room for it.
-pub(super) fn answer(wire: &mut Wire, desk: &Desk, peer: Peer, busy: bool) {
-    let done = if busy {
-        let problem = Problem::new(503, "busy", "as many connections as there may be are being served");
-        Err(problem.field("retry-after", "1"))
+/// Answers the request whose head has come.
+pub(super) fn answer(wire: &mut Wire, desk: &Desk, guest: &Guest) {
+    let done = if guest.busy {
+        Err(busy("as many connections as there may be are being served"))
     } else {
-        serve(wire, desk, peer)
+        serve(wire, desk, guest)
     };
     let sent = match (done, wire.broken()) {
         (Ok(Reply::Sent), _) => Ok(()),
@@ -170,7 +170,12 @@ pub(super) fn answer(wire: &mut Wire, desk: &Desk, peer: Peer, busy: bool) {
     }
 }
 
-fn serve(wire: &mut Wire, desk: &Desk, peer: Peer) -> Result<Reply, Problem> {
+fn busy(detail: &str) -> Problem {
+    Problem::new(503, "busy", detail).field("retry-after", "1")
+}
+
+fn serve(wire: &mut Wire, desk: &Desk, guest: &Guest) -> Result<Reply, Problem> {
+    let peer = guest.peer;
     check_site(peer, wire.head()).inspect_err(|problem| turned_away(desk, peer, problem))?;
     let (method, path) = (wire.head().method().to_owned(), wire.head().path().to_owned());
     let found = find(&method, &path);
@@ -189,6 +194,9 @@ fn serve(wire: &mut Wire, desk: &Desk, peer: Peer) -> Result<Reply, Problem> {
             Problem::new(403, "forbidden", "this is about the whole server, and the token is a tenant's");
         return Err(problem.help("use a token without a tenant"));
     }
+    let begun = if route.who == Who::Anyone { Ok(None) } else { guest.begin(&actor).map(Some).ok_or(()) };
+    let _at_work =
+        begun.map_err(|()| busy("as many requests of tenants as there may be are being served"))?;
     let query = wire.head().query().unwrap_or_default().to_owned();
     let mut call = Call { wire, desk, actor, parameter: parameter.to_owned(), query };
     (route.handler)(&mut call).map_err(Problem::from)

@@ -53,7 +53,7 @@ fn changed(
         let help = "begin one with `--version N`, or with `tidegate deploy --canary PERCENT`".to_owned();
         return Err(Failure::usage(message, Some(help)));
     };
-    let first = || CanaryRule { failure_percent: 5, requests_min: 20, ..CanaryRule::default() };
+    let first = CanaryRule::default;
     let mut rule = same.map_or_else(first, |now| now.rule.clone());
     rule.percent = percent.unwrap_or(rule.percent);
     rule.failure_percent = args.failure_percent.unwrap_or(rule.failure_percent);

@@ -171,7 +171,8 @@ fn deploy(
     });
     let mut steps = Steps { under_way: None, terminal: io::stderr().is_terminal() };
     let mut last = None;
-    client.lines("POST", &format!("/v1/apps/{app}/versions"), Some(&deploy), WORK, &mut |line| {
+    let path = format!("/v1/apps/{app}/versions");
+    let told = client.lines("POST", &path, Some(&deploy), WORK, &mut |line| {
         match serde_json::from_str::<Value>(line) {
             Ok(mut line) if line.get("step").is_some() => {
                 steps.begin(line["step"].take().as_str().unwrap_or_default());
@@ -180,7 +181,14 @@ fn deploy(
             Err(_) => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(())
-    })?;
+    });
+    match told {
+        Err(Failure::Failed { error, help: None }) if steps.under_way.is_some() => {
+            steps.end("  cut off");
+            return Err(Failure::Failed { error, help: Some(cut_off(&plan.app)) });
+        }
+        told => told?,
+    }
     let mut last = last.unwrap_or_default();
     if let Ok(deployed) = serde_json::from_value(last["done"].take()) {
         steps.end("");
@@ -189,11 +197,19 @@ fn deploy(
     steps.end("  failed");
     let error = &last["error"];
     let Some(message) = error["message"].as_str() else {
-        let help = "`tidegate versions` shows whether it was done all the same".to_owned();
         let error = anyhow!("the server ended before it said what came of the deploy");
-        return Err(Failure::Failed { error, help: Some(help) });
+        return Err(Failure::Failed { error, help: Some(cut_off(&plan.app)) });
     };
     Err(refused(error["kind"].as_str().unwrap_or_default(), message, error["help"].as_str()))
+}
+
+/// What to do when nobody said what came of a deploy.
+fn cut_off(app: &str) -> String {
+    format!(
+        "it may have ended, or handed over to another: `tidegate versions {}` says whether it was done, and to deploy \
+         again does no harm",
+        escaped(app)
+    )
 }
 
 /// Which requests it is for, where that is not all of them.
@@ -212,6 +228,8 @@ fn settings(
     let mut settings = Map::new();
     if let Some(section) = section {
         settings.extend(now.keys().map(|key| (key.clone(), Value::Null)));
+        // A first version would have some by default.
+        settings.insert("routes".to_owned(), Value::Null);
         settings.extend(section.clone());
         // Whose it is does not go by being left out.
         if !section.contains_key("tenant") {

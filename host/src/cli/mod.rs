@@ -33,6 +33,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::config::{ConfigError, Problem, ValueError};
+use crate::hosting::types::Refusal;
 use crate::observe::log::say;
 use crate::server::LoadFailures;
 use args::{Cli, Verb};
@@ -105,7 +106,8 @@ impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         let io_errors = || error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
         let taken = io_errors().any(|error| error.kind() == io::ErrorKind::AddrInUse);
-        let help = taken.then(|| TAKEN_HELP.to_owned());
+        let refused = error.downcast_ref::<Refusal>().and_then(|refusal| refusal.help.clone());
+        let help = refused.or(taken.then(|| TAKEN_HELP.to_owned()));
         Self::Failed { error, help }
     }
 }

@@ -3,21 +3,23 @@
 use std::sync::Arc;
 use std::sync::Weak;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidegate_store::records::CanaryRecord;
 
-use super::deploy::find_version;
+use super::bounds;
+use super::deploy::{find_same, find_version};
 use super::operator::{Inner, Operator, find};
 use super::types::{Actor, CanaryChange, CanaryRule, Deployed, Refusal, RefusalKind};
 use crate::tenants::canary::Chosen;
 use crate::tenants::registry::App;
 
-/// How often canaries are looked at.
+/// How often canaries are looked at, and whether there are any.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+const IDLE_LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// After so many looks, modules go that no version needs: every ten minutes.
-const COLLECT_LOOKS: u64 = 6_000;
+/// How often modules go that no version needs.
+const COLLECT_EVERY: Duration = Duration::from_secs(600);
 
 /// A version that serves some of the requests.
 #[derive(Clone)]
@@ -88,18 +90,25 @@ impl Operator {
         };
         let done = find(&self.apps_lock(), actor, app).map(drop);
         let done = done.and_then(|()| match change {
-            CanaryChange::Set { version, rule } => self.set_canary(app, version, rule),
-            CanaryChange::Promote => self.promote(app),
+            CanaryChange::Set { version, rule } => self.set_canary(actor, app, version, rule),
+            CanaryChange::Promote => self.promote(actor, app),
             CanaryChange::Abort => self.end_canary(app, None),
         });
         self.note(actor, action, Some(app), done.as_ref().ok().map(|done| done.version), &done);
         done
     }
 
-    fn set_canary(&self, app: &str, version: u64, rule: CanaryRule) -> Result<Deployed, Refusal> {
+    fn set_canary(
+        &self,
+        actor: &Actor,
+        app: &str,
+        version: u64,
+        rule: CanaryRule,
+    ) -> Result<Deployed, Refusal> {
+        bounds::check_rule(&rule)?;
         let kept = {
             let mut apps = self.apps_lock();
-            let hosted = find(&apps, &SERVER, app)?;
+            let hosted = find(&apps, actor, app)?;
             if hosted.record.active == Some(version) {
                 let message = format!("version {version} serves everybody already");
                 return Err(Refusal::new(RefusalKind::Conflict, message));
@@ -120,25 +129,30 @@ impl Operator {
                     unchanged: false,
                 });
             }
-            find_version(hosted, version)?.clone()
+            let kept = find_version(hosted, version)?;
+            bounds::check_grants(actor, &hosted.spec, kept)?;
+            kept.clone()
         };
+        let turn = self.0.bounds.turn(actor);
         let made = self.remake(app, &kept)?;
+        drop(turn);
         let mut apps = self.apps_lock();
-        let mut next = find(&apps, &SERVER, app)?.clone();
-        find_version(&next, version)?;
+        let mut next = find(&apps, actor, app)?.clone();
+        find_same(&next, &kept)?;
         next.begin_canary(&made, rule)?;
         let active = next.record.active;
         self.commit(&mut apps, vec![(app.to_owned(), Some(next))])?;
         Ok(Deployed { app: app.to_owned(), version, active, before: active, unchanged: false })
     }
 
-    fn promote(&self, app: &str) -> Result<Deployed, Refusal> {
+    fn promote(&self, actor: &Actor, app: &str) -> Result<Deployed, Refusal> {
         let mut apps = self.apps_lock();
-        let mut next = find(&apps, &SERVER, app)?.clone();
+        let mut next = find(&apps, actor, app)?.clone();
         let canary = next.canary.take().ok_or_else(|| no_canary(app))?;
         let (version, before) = (canary.app.number, next.record.active);
-        let settings = find_version(&next, version)?.settings.clone();
-        next.spec = super::spec::Spec::read(&settings)?;
+        let kept = find_version(&next, version)?;
+        bounds::check_grants(actor, &next.spec, kept)?;
+        next.spec = super::spec::Spec::read(&kept.settings)?;
         next.routes = next.spec.settings(app, &self.module_path("")?)?.routes;
         next.app = Some(canary.app);
         super::change::activate(&mut next.record, version);
@@ -147,10 +161,16 @@ impl Operator {
         Ok(Deployed { app: app.to_owned(), version, active: Some(version), before, unchanged: false })
     }
 
-    /// Everybody gets what most get now. `failed` says why, where it was not somebody's wish.
-    pub(super) fn end_canary(&self, app: &str, failed: Option<String>) -> Result<Deployed, Refusal> {
+    /// Everybody gets what most get now. `failing` is the version that was seen to fail; None: it is somebody's wish.
+    pub(super) fn end_canary(&self, app: &str, failing: Option<u64>) -> Result<Deployed, Refusal> {
         let mut apps = self.apps_lock();
         let mut next = find(&apps, &SERVER, app)?.clone();
+        // By now it may be another one, or a rule that it keeps to.
+        let seen = |number| {
+            let canary = next.canary.as_ref().filter(|canary| canary.app.number == number);
+            canary.and_then(Canary::verdict).ok_or_else(|| no_canary(app))
+        };
+        let failed = failing.map(seen).transpose()?;
         let canary = next.record.canary.take().ok_or_else(|| no_canary(app))?;
         next.canary = None;
         let active = next.record.active;
@@ -159,28 +179,49 @@ impl Operator {
         {
             version.failed.clone_from(&failed);
         }
-        self.commit(&mut apps, vec![(app.to_owned(), Some(next))])?;
+        let changes = vec![(app.to_owned(), Some(next))];
+        match (self.commit(&mut apps, changes.clone()), &failed) {
+            (Ok(()), _) => {}
+            (Err(refusal), None) => return Err(refusal),
+            (Err(refusal), Some(_)) => {
+                // Clients are not to suffer for as long as the disk is full.
+                let reason = refusal.message;
+                tracing::error!(
+                    app,
+                    reason,
+                    "that a canary has failed is not kept: a restart would try it again"
+                );
+                self.serve_only(&mut apps, changes)?;
+            }
+        }
+        if let Some(reason) = &failed {
+            tracing::warn!(app, version = canary.version, reason, "the canary is rolled back");
+        }
         let why = failed.map(|reason| format!(": {reason}")).unwrap_or_default();
         self.tell(app, canary.version, &format!("version {} is a canary no more{why}", canary.version));
         let (version, before) = (active.unwrap_or_default(), Some(canary.version));
         Ok(Deployed { app: app.to_owned(), version, active, before, unchanged: false })
     }
 
-    /// Ends the canaries that fail.
-    fn look_at_canaries(&self) {
-        let failing: Vec<_> = {
+    /// Ends the canaries that fail. True if there is any canary.
+    fn look_at_canaries(&self) -> bool {
+        let (any, failing): (bool, Vec<_>) = {
             let apps = self.apps_lock();
             let failing = |(name, hosted): (&String, &super::operator::Hosted)| {
                 let canary = hosted.canary.as_ref()?;
-                Some((name.clone(), canary.app.number, canary.verdict()?))
+                canary.verdict().map(|_| (name.clone(), canary.app.number))
             };
-            apps.iter().filter_map(failing).collect()
+            let any = apps.values().any(|hosted| hosted.canary.is_some());
+            (any, apps.iter().filter_map(failing).collect())
         };
-        for (app, version, reason) in failing {
-            tracing::warn!(app, version, reason, "the canary is rolled back");
-            let done = self.end_canary(&app, Some(reason));
+        for (app, version) in failing {
+            let done = self.end_canary(&app, Some(version));
+            if done.as_ref().is_err_and(|refusal| refusal.kind == RefusalKind::Conflict) {
+                continue;
+            }
             self.note(&SERVER, "canary rolled back", Some(&app), Some(version), &done);
         }
+        any
     }
 }
 
@@ -211,13 +252,15 @@ impl Operator {
 pub(super) fn watch(inner: &Arc<Inner>) -> std::io::Result<()> {
     let inner: Weak<Inner> = Arc::downgrade(inner);
     thread::Builder::new().name("hosting".into()).spawn(move || {
-        for look in 1u64.. {
-            thread::sleep(LOOK_EVERY);
+        let (mut patience, mut collected) = (IDLE_LOOK_EVERY, Instant::now());
+        loop {
+            thread::sleep(patience);
             let Some(inner) = inner.upgrade() else { return };
             let operator = Operator(inner);
-            operator.look_at_canaries();
-            if look.is_multiple_of(COLLECT_LOOKS) {
+            patience = if operator.look_at_canaries() { LOOK_EVERY } else { IDLE_LOOK_EVERY };
+            if collected.elapsed() >= COLLECT_EVERY {
                 operator.collect();
+                collected = Instant::now();
             }
         }
     })?;

@@ -8,27 +8,24 @@ use tidegate_store::Change;
 use tidegate_store::records::{AppRecord, CanaryRecord, VersionRecord};
 
 use super::operator::{Apps, Hosted, Operator};
-use super::routes::{self, Land};
+use super::routes::{self, Land, Taken};
 use super::types::{Refusal, RefusalKind};
 use crate::server;
+use crate::tenants::registry::Registry;
 
 /// What becomes of an app. None: it goes.
 pub(super) type Next = (String, Option<Hosted>);
 
 impl Operator {
-    /// Makes these changes, all of them or none. `apps` is what there is; `check` may still say no inside of the
-    /// transaction, before anything is durable.
+    /// Makes these changes, all of them or none: durable first, then served. `apps` is what there is, and is held until
+    /// every worker has taken the change up.
     ///
     /// # Errors
     /// Routes contradict each other, or it can not be made durable. Then what was there before goes on.
     pub(super) fn commit(&self, apps: &mut MutexGuard<'_, Apps>, changes: Vec<Next>) -> Result<(), Refusal> {
         let store = self.store()?;
-        self.check_routes(&changes)?;
-        let changed = |name: &String| changes.iter().any(|(other, _)| other == name);
-        let kept = apps.iter().filter(|(name, _)| !changed(name)).map(|(_, hosted)| hosted);
-        let next = || kept.clone().chain(changes.iter().filter_map(|(_, change)| change.as_ref()));
-        let registry = server::registry(next().filter_map(Hosted::entry).collect());
-        let registry = registry.map_err(|error| route_conflict(next(), &error))?;
+        self.check_routes(apps, &changes)?;
+        let registry = registry_with(apps, &changes)?;
         store.change(|kept: &mut Change<'_>| {
             for (name, change) in &changes {
                 match change {
@@ -38,6 +35,26 @@ impl Operator {
             }
             Ok::<_, Refusal>(())
         })?;
+        self.install(apps, changes, registry);
+        Ok(())
+    }
+
+    /// Serves what can not be made durable now, because it has to be served: what is on the disk follows with the app's
+    /// next change.
+    ///
+    /// # Errors
+    /// Routes contradict each other.
+    pub(super) fn serve_only(
+        &self,
+        apps: &mut MutexGuard<'_, Apps>,
+        changes: Vec<Next>,
+    ) -> Result<(), Refusal> {
+        let registry = registry_with(apps, &changes)?;
+        self.install(apps, changes, registry);
+        Ok(())
+    }
+
+    fn install(&self, apps: &mut MutexGuard<'_, Apps>, changes: Vec<Next>, registry: Registry) {
         self.deployer().install(registry);
         for (name, change) in changes {
             match change {
@@ -45,14 +62,20 @@ impl Operator {
                 None => drop(apps.remove(&name)),
             }
         }
-        Ok(())
     }
 
-    fn check_routes(&self, changes: &[Next]) -> Result<(), Refusal> {
-        let lands = self.lands_lock();
-        let lands: Vec<_> = lands.iter().map(|(tenant, routes)| Land { tenant, routes }).collect();
+    fn check_routes(&self, apps: &Apps, changes: &[Next]) -> Result<(), Refusal> {
+        let tenants = self.tenants_lock();
+        let lands: Vec<_> = tenants.iter().map(Land::of).collect();
         for (name, hosted) in changes {
-            if let Some(hosted) = hosted {
+            // The end of a canary is not refused for what its app has had all along.
+            let is_as_before = |hosted: &Hosted| {
+                let before = apps.get(name);
+                before.is_some_and(|before| {
+                    (before.record.active, &before.routes) == (hosted.record.active, &hosted.routes)
+                })
+            };
+            if let Some(hosted) = hosted.as_ref().filter(|hosted| !is_as_before(hosted)) {
                 routes::check(name, hosted.record.tenant.as_deref(), &hosted.routes, &lands)?;
             }
         }
@@ -66,6 +89,40 @@ impl Operator {
     pub(super) fn module_path(&self, hash: &str) -> Result<PathBuf, Refusal> {
         Ok(self.store()?.folder().join("wasm").join(hash))
     }
+}
+
+/// What is served with these changes.
+fn registry_with(apps: &Apps, changes: &[Next]) -> Result<Registry, Refusal> {
+    let changed = |name: &String| changes.iter().any(|(other, _)| other == name);
+    let kept = apps.iter().filter(|(name, _)| !changed(name)).map(|(_, hosted)| hosted);
+    let next = || kept.clone().chain(changes.iter().filter_map(|(_, change)| change.as_ref()));
+    let registry = server::registry(next().filter_map(Hosted::entry).collect());
+    let registry = registry.map_err(|error| route_conflict(next(), &error))?;
+    check_unserved(next(), changes)?;
+    Ok(registry)
+}
+
+/// An app that can not be served for now keeps its routes: the router does not know of them.
+fn check_unserved<'a>(next: impl Iterator<Item = &'a Hosted>, changes: &[Next]) -> Result<(), Refusal> {
+    let is_changed = |name: &String| changes.iter().any(|(changed, _)| changed == name);
+    let unserved = next.filter(|hosted| hosted.app.is_none() && hosted.has_routes());
+    for other in unserved.filter(|other| !is_changed(&other.record.name)) {
+        for hosted in changes.iter().filter_map(|(_, change)| change.as_ref()).filter(|app| app.has_routes())
+        {
+            let mut taken = Taken::default();
+            // Where its own contradict each other it is not this change that makes them.
+            let _ = taken.insert(&other.routes);
+            if let Err(error) = taken.insert(&hosted.routes) {
+                let (name, owner) = (&hosted.record.name, &other.record.name);
+                let message = format!(
+                    "{error}: they are of the apps `{name}` and `{owner}`, which can not be served now"
+                );
+                return Err(Refusal::new(RefusalKind::Conflict, message)
+                    .help("give one of them another route (`--route`)"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The router says which two routes contradict each other; whose they are, is said here.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use tidegate_store::records::{AppRecord, VersionRecord};
 
+use super::bounds;
 use super::canary::Canary;
 use super::change::{activate, add_version};
 use super::operator::{Hosted, Operator, check_name, find, now_ms};
@@ -13,9 +14,6 @@ use super::start::uploaded;
 use super::types::{Actor, CanaryRule, Deploy, Deployed, Refusal, RefusalKind, Step};
 use crate::guest::program::{self, Facts};
 use crate::tenants::registry::App;
-
-/// Settings that reach beyond an app's own sandbox: who runs the server grants them.
-const OPERATORS_KEYS: &[&str] = &["mounts", "sockets", "secrets", "weight", "tenant", "kv"];
 
 /// A version that can be served, and is not yet.
 pub(super) struct Made {
@@ -35,6 +33,8 @@ pub(super) struct Recipe<'a> {
     pub(super) by: &'a str,
     /// How its requests go is of interest.
     pub(super) counted: bool,
+    /// Nobody has said anything of routes: a guest that serves no requests goes without.
+    pub(super) routes_by_default: bool,
 }
 
 impl Operator {
@@ -62,7 +62,9 @@ impl Operator {
         progress: &mut dyn FnMut(Step),
     ) -> Result<Deployed, Refusal> {
         check_name(app)?;
-        let spec = self.prepare(actor, app, &deploy.settings)?;
+        bounds::check_deploy(actor, &deploy)?;
+        let turn = self.0.bounds.turn(actor);
+        let (base, spec) = self.prepare(actor, app, &deploy.settings)?;
         if let Some(same) = self.is_served(app, &deploy, &spec) {
             return Ok(same);
         }
@@ -79,14 +81,21 @@ impl Operator {
             note: deploy.note,
             by: &actor.name,
             counted,
+            routes_by_default: base.is_none() && !deploy.settings.contains_key("routes"),
         };
         let made = self.make(recipe, progress)?;
+        drop(turn);
         progress(Step::Store);
         let mut apps = self.apps_lock();
         let old = apps.get(app).cloned();
         let tenant = made.spec.tenant();
         if old.as_ref().is_some_and(|old| old.record.tenant != tenant) {
             return Err(other_tenant(app));
+        }
+        if old.as_ref().map(|old| &old.spec) != base.as_ref() {
+            // What was left out is as it was then, and would undo what somebody else has set.
+            let message = format!("the settings of the app `{app}` were changed meanwhile");
+            return Err(Refusal::new(RefusalKind::Conflict, message).help("try again"));
         }
         let mut next = old.clone().unwrap_or_else(|| Hosted::new(app, tenant));
         let before = next.record.active;
@@ -108,33 +117,34 @@ impl Operator {
             (None, false) => "it is kept",
         };
         self.commit(&mut apps, vec![(app.to_owned(), Some(next))])?;
+        if let Some(tenant) = &actor.tenant {
+            self.0.bounds.used(tenant, &deploy.module);
+        }
         self.tell(app, number, &format!("version {number} was deployed: {what}"));
         Ok(Deployed { app: app.to_owned(), version: number, active, before, unchanged: false })
     }
 
-    /// The settings of a version that is to be.
-    fn prepare(&self, actor: &Actor, app: &str, changes: &Map<String, Value>) -> Result<Spec, Refusal> {
-        if actor.tenant.is_some()
-            && let Some(key) = changes.keys().find(|key| OPERATORS_KEYS.contains(&key.as_str()))
-        {
-            let message = format!("`{key}` is for the server's operator to set");
-            return Err(Refusal::new(RefusalKind::Forbidden, message)
-                .help("what is left out stays as it is in the version that serves"));
-        }
+    /// The settings of the version that serves, if there is an app, and those of one that is to be.
+    fn prepare(
+        &self,
+        actor: &Actor,
+        app: &str,
+        changes: &Map<String, Value>,
+    ) -> Result<(Option<Spec>, Spec), Refusal> {
         let base = match self.apps_lock().get(app) {
             Some(hosted) if actor.tenant.is_some() && hosted.record.tenant != actor.tenant => {
                 return Err(Refusal::new(RefusalKind::Conflict, format!("the name `{app}` is taken"))
                     .help("give the app another one"));
             }
-            Some(hosted) => hosted.spec.clone(),
-            None => Spec::first(),
+            Some(hosted) => Some(hosted.spec.clone()),
+            None => None,
         };
-        let mut spec = base.with(changes)?;
+        let mut spec = base.clone().unwrap_or_else(Spec::first).with(changes)?;
         if actor.tenant.is_some() {
             spec.set_tenant(actor.tenant.as_deref());
         }
         self.check_tenant(spec.tenant().as_deref())?;
-        Ok(spec)
+        Ok((base, spec))
     }
 
     /// A number for a version that is to be: no other has it, whatever becomes of this one.
@@ -166,10 +176,11 @@ impl Operator {
 
     /// Reads, checks, compiles and tries out a version. Nothing of it is durable or served.
     pub(super) fn make(&self, recipe: Recipe<'_>, progress: &mut dyn FnMut(Step)) -> Result<Made, Refusal> {
-        let Recipe { name, number, spec, module, note, by, counted } = recipe;
+        let Recipe { name, number, mut spec, module, note, by, counted, routes_by_default } = recipe;
         progress(Step::Validate);
         let path = self.module_path(module)?;
-        let settings = spec.settings(name, &path)?;
+        let mut settings = spec.settings(name, &path)?;
+        settings.routes_by_default = routes_by_default;
         let wasm = self.store()?.read_module(module)?.ok_or_else(|| not_uploaded(module))?;
         let hash = blake3::Hash::from_hex(module)
             .map_err(|_| Refusal::new(RefusalKind::Invalid, "`module` is not 64 hexadecimal digits"))?;
@@ -177,6 +188,11 @@ impl Operator {
         program::check(kind, &wasm, &settings.limits).map_err(not_taken)?;
         progress(Step::Compile);
         let program = self.deployer().load(&settings, &wasm, &hash, uploaded(&path)).map_err(not_taken)?;
+        if routes_by_default && !program.serves_http() {
+            spec.take_routes_out();
+            settings.routes.clear();
+        }
+        settings.routes_by_default = false;
         let record = VersionRecord {
             number,
             module: module.to_owned(),
@@ -220,12 +236,16 @@ impl Operator {
                 Refusal::new(RefusalKind::NotFound, format!("the app `{app}` has no version before this one"))
                     .help(format!("`tidegate versions {app}` lists what is kept"))
             })?;
-            (to, find_version(hosted, to)?.clone())
+            let kept = find_version(hosted, to)?;
+            bounds::check_grants(actor, &hosted.spec, kept)?;
+            (to, kept.clone())
         };
+        let turn = self.0.bounds.turn(actor);
         let made = self.remake(app, &kept)?;
+        drop(turn);
         let mut apps = self.apps_lock();
         let mut next = find(&apps, actor, app)?.clone();
-        find_version(&next, to)?;
+        find_same(&next, &kept)?;
         let before = next.record.active;
         if before == Some(to) && next.record.canary.is_none() && next.app.is_some() {
             return Ok(Deployed {
@@ -252,6 +272,7 @@ impl Operator {
             note: None,
             by: &kept.by,
             counted: true,
+            routes_by_default: false,
         };
         let made = self.make(recipe, &mut |_| {})?;
         Ok(Made { record: kept.clone(), ..made })
@@ -301,15 +322,18 @@ impl Operator {
     pub(crate) fn remove(&self, actor: &Actor, app: &str) -> Result<(), Refusal> {
         let done = {
             let mut apps = self.apps_lock();
-            find(&apps, actor, app)
+            let done = find(&apps, actor, app)
                 .map(drop)
-                .and_then(|()| self.commit(&mut apps, vec![(app.to_owned(), None)]))
+                .and_then(|()| self.commit(&mut apps, vec![(app.to_owned(), None)]));
+            if done.is_ok() {
+                // Before another one of its name may come, which this is not to be taken from.
+                self.numbers_lock().remove(app);
+                self.forget(app);
+            }
+            done
         };
         self.note(actor, "remove", Some(app), None, &done);
-        done?;
-        self.numbers_lock().remove(app);
-        self.forget(app);
-        Ok(())
+        done
     }
 }
 
@@ -367,6 +391,17 @@ pub(super) fn find_version(hosted: &Hosted, number: u64) -> Result<&VersionRecor
         Refusal::new(RefusalKind::NotFound, format!("the app `{name}` has no version {number}"))
             .help(format!("`tidegate versions {name}` lists what is kept"))
     })
+}
+
+/// What was found a while ago: the app may have been removed since, and made again.
+pub(super) fn find_same(hosted: &Hosted, kept: &VersionRecord) -> Result<(), Refusal> {
+    let now = find_version(hosted, kept.number)?;
+    if (&now.module, &now.settings, now.created_ms) == (&kept.module, &kept.settings, kept.created_ms) {
+        return Ok(());
+    }
+    let message =
+        format!("version {} of the app `{}` is another one by now", kept.number, hosted.record.name);
+    Err(Refusal::new(RefusalKind::Conflict, message).help("look at what there is, and try again"))
 }
 
 pub(super) fn other_tenant(app: &str) -> Refusal {

@@ -49,7 +49,7 @@ impl Operator {
             }
             _ => Ok(()),
         };
-        self.note(actor, "cancel", None, None, &done);
+        self.note_about(actor, "cancel", None, None, Some(id), &done);
         done
     }
 
@@ -77,13 +77,20 @@ impl Operator {
     /// An app is about to be: what one of its name may have left in the log is not its own.
     pub(super) fn begin_logs(&self, app: &str) {
         if let Some(logs) = &self.deployer().shared().app_logs {
+            logs.begin(app);
+        }
+    }
+
+    /// Forgets the log of an app that is gone: its name may be another's.
+    pub(super) fn forget_logs(&self, app: &str) {
+        if let Some(logs) = &self.deployer().shared().app_logs {
             logs.forget(app);
         }
     }
 
     /// Forgets what an app that is gone has left behind.
     pub(super) fn forget(&self, app: &str) {
-        self.begin_logs(app);
+        self.forget_logs(app);
         self.deployer().stock().forget(app);
     }
 

@@ -16,7 +16,7 @@ use super::deploy::{Made, Recipe, other_tenant};
 use super::operator::{Hosted, Operator, operator_only};
 use super::spec::Spec;
 use super::types::{Actor, Deployed, Refusal, RefusalKind};
-use crate::config::{ConfigError, Settings, manifest};
+use crate::config::{ConfigError, Problem, Settings, manifest};
 
 /// Where a server's apps come from when it starts.
 #[derive(Clone, Debug)]
@@ -56,13 +56,12 @@ impl ManifestSource {
             return Ok(items);
         }
         // What is wrong with it is told with its place; past this it is known to be right.
-        manifest::load(&self.path).map_err(|error| invalid(error.to_string()))?;
+        manifest::load(&self.path).map_err(|error| refusal_of(&error))?;
         let shown = self.path.display();
         let text =
             std::fs::read_to_string(&self.path).map_err(|error| invalid(format!("`{shown}`: {error}")))?;
         let mut root: Table = text.parse().map_err(|error| invalid(format!("`{shown}`: {error}")))?;
-        let folder = std::path::absolute(self.path.parent().unwrap_or(Path::new("")));
-        let folder = folder.map_err(|error| invalid(format!("`{shown}`: {error}")))?;
+        let folder = folder_of(&self.path).map_err(|error| invalid(format!("`{shown}`: {error}")))?;
         let Some(toml::Value::Array(apps)) = root.remove("app") else { return Ok(items) };
         let alone = apps.len() == 1;
         for app in apps {
@@ -87,7 +86,8 @@ impl Operator {
     pub(crate) fn reload(&self, actor: &Actor) -> Result<Vec<Deployed>, Refusal> {
         operator_only(actor)?;
         let done = match &self.0.manifest {
-            Some(_) => self.apply(),
+            Some(_) => self.apply_all(),
+            None if self.lacks_some() => Ok(self.serve_again()),
             None => Err(Refusal::new(RefusalKind::Conflict, "this server was started without a manifest")
                 .help("apps are changed with `tidegate deploy`")),
         };
@@ -100,9 +100,40 @@ impl Operator {
     /// # Errors
     /// As for [`Self::reload`].
     pub(crate) fn reload_quietly(&self) -> Result<Vec<Deployed>, Refusal> {
-        let done = self.apply();
+        let done = self.apply_all();
         self.note(&super::canary::SERVER, "reload", None, None, &done);
         done
+    }
+
+    fn apply_all(&self) -> Result<Vec<Deployed>, Refusal> {
+        let mut done = self.apply()?;
+        done.extend(self.serve_again());
+        Ok(done)
+    }
+
+    /// Whether there are apps that could not be served when the server began.
+    fn lacks_some(&self) -> bool {
+        self.apps_lock().values().any(Hosted::is_lacking)
+    }
+
+    /// Tries those again: what they lacked may be there by now.
+    fn serve_again(&self) -> Vec<Deployed> {
+        let lacking: Vec<_> = {
+            let apps = self.apps_lock();
+            let lacking = apps.iter().filter(|(_, hosted)| hosted.is_lacking());
+            lacking.map(|(name, hosted)| (name.clone(), hosted.record.active)).collect()
+        };
+        let mut all = Vec::new();
+        for (app, active) in lacking {
+            match self.rollback(&super::canary::SERVER, &app, active) {
+                Ok(done) => all.push(done),
+                Err(refusal) => {
+                    let reason = refusal.message;
+                    tracing::error!(app, reason, "the app can still not be served");
+                }
+            }
+        }
+        all
     }
 
     /// Applies the manifest, if there is one.
@@ -110,15 +141,29 @@ impl Operator {
     /// # Errors
     /// As for [`Self::reload`].
     pub(crate) fn apply(&self) -> Result<Vec<Deployed>, Refusal> {
+        let _one_at_a_time = self.applying_lock();
         let Some(manifest) = &self.0.manifest else { return Ok(Vec::new()) };
         let items = manifest.items()?;
+        let before = self.tenants_lock().clone();
         self.take_tenants(manifest)?;
+        let done = self.apply_items(items);
+        if done.is_err() {
+            // They were fine before.
+            let _ = self.set_tenants(&before);
+        }
+        done
+    }
+
+    fn apply_items(&self, items: BTreeMap<String, Item>) -> Result<Vec<Deployed>, Refusal> {
         let mut made = Vec::new();
         let mut problems = Vec::new();
         for (name, item) in &items {
             match self.make_item(name, item) {
                 Ok(Some(item)) => made.push(item),
                 Ok(None) => {}
+                Err(Refusal { message, help: Some(help), .. }) => {
+                    problems.push(format!("app `{name}`: {message} ({help})"));
+                }
                 Err(refusal) => problems.push(format!("app `{name}`: {}", refusal.message)),
             }
         }
@@ -150,10 +195,12 @@ impl Operator {
         for name in &gone {
             tracing::info!(app = name, "it is not in the manifest any more: it goes");
         }
-        changes.extend(gone.into_iter().map(|name| (name, None)));
+        changes.extend(gone.iter().map(|name| (name.clone(), None)));
         if !changes.is_empty() {
             self.commit(&mut apps, changes)?;
         }
+        // Their data stays: whoever takes an app out of a manifest may put it back.
+        gone.iter().for_each(|name| self.forget_logs(name));
         for done in &done {
             self.tell(
                 &done.app,
@@ -191,6 +238,7 @@ impl Operator {
             note: None,
             by: "manifest",
             counted: false,
+            routes_by_default: false,
         };
         Ok(Some((self.make(recipe, &mut |_| {})?, mark)))
     }
@@ -198,7 +246,7 @@ impl Operator {
     /// Tenants are the manifest's alone.
     fn take_tenants(&self, manifest: &ManifestSource) -> Result<(), Refusal> {
         let settings = manifest.settings();
-        let settings = settings.map_err(|error| Refusal::new(RefusalKind::Invalid, error.to_string()))?;
+        let settings = settings.map_err(|error| refusal_of(&error))?;
         match settings {
             Some(settings) => self.set_tenants(&settings.tenants),
             None => Ok(()),
@@ -233,5 +281,36 @@ impl Operator {
             text.push_str(&section.map_err(|error| Refusal::new(RefusalKind::Internal, error.to_string()))?);
         }
         Ok(text)
+    }
+}
+
+/// All that is wrong with a manifest, each in a line.
+fn refusal_of(error: &ConfigError) -> Refusal {
+    let line = |problem: &Problem| {
+        let Problem { place, message, help } = problem;
+        let place = place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+        let help = help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+        format!("{place}{message}{help}")
+    };
+    let lines: Vec<_> = error.problems.iter().map(line).collect();
+    Refusal::new(RefusalKind::Invalid, lines.join("\n"))
+}
+
+/// Where the relative paths of a manifest begin. A file that is named alone is in the folder that this process is in.
+fn folder_of(manifest: &Path) -> std::io::Result<PathBuf> {
+    let folder = manifest.parent().filter(|folder| !folder.as_os_str().is_empty());
+    std::path::absolute(folder.unwrap_or(Path::new(".")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_that_is_named_alone_is_here() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(folder_of(Path::new("tidegate.toml")).unwrap(), here);
+        assert_eq!(folder_of(Path::new("a/tidegate.toml")).unwrap(), here.join("a"));
+        assert_eq!(folder_of(Path::new("/srv/tidegate.toml")).unwrap(), Path::new("/srv"));
     }
 }

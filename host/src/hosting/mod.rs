@@ -3,6 +3,7 @@
 //! [`Operator`] is what the admin side asks. It stands on a [`crate::server::Deployer`], which makes versions and puts them
 //! in place, and on a [`tidegate_store::Store`], which keeps them. It knows no HTTP and no WebAssembly.
 
+mod bounds;
 mod canary;
 mod change;
 mod deploy;

@@ -3,25 +3,29 @@
 //! Changes happen one after the other. Each is checked whole, then durable, then served: whoever kills the process at any
 //! moment finds the state before or after it. What takes long, compiling for one, happens before, beside other changes.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 use tidegate_store::records::{AppRecord, VersionRecord};
 use tidegate_store::{AuditRecord, ReceiveError, Store, StoreError};
 
+use super::bounds::Bounds;
 use super::canary::Canary;
 use super::manifest::ManifestSource;
 use super::spec::Spec;
 use super::types::{Actor, AppView, CanaryView, KvView, Refusal, RefusalKind, VersionView};
-use crate::config::check_app_name;
+use crate::config::{TenantSettings, check_app_name};
 use crate::server::{Deployer, Health};
 use crate::tenants::registry::{App, Entry};
 
 /// How often it is looked whether an upload that is under way has ended.
 const RELEASE_POLL: Duration = Duration::from_millis(5);
+/// Bytes of a reason in the audit and the log.
+const REASON_BYTES_MAX: usize = 2048;
 
 /// An app that is hosted.
 #[derive(Clone)]
@@ -42,6 +46,20 @@ impl Hosted {
         Some(Entry { app, canary, routes: self.routes.clone() })
     }
 
+    /// Whether requests are led to it by its routes, or would be if it could be served.
+    pub(super) fn has_routes(&self) -> bool {
+        match (&self.app, self.record.active.and_then(|active| self.version(active))) {
+            (Some(app), _) => app.program.serves_http(),
+            (None, Some(version)) => version.facts.get("http").and_then(Value::as_bool).unwrap_or(false),
+            (None, None) => false,
+        }
+    }
+
+    /// True if it is to be served and could not be when the server began.
+    pub(super) fn is_lacking(&self) -> bool {
+        self.app.is_none() && self.record.active.is_some()
+    }
+
     pub(super) fn version(&self, number: u64) -> Option<&VersionRecord> {
         self.record.versions.iter().find(|version| version.number == number)
     }
@@ -55,16 +73,18 @@ pub(super) struct Inner {
     pub(super) deployer: Deployer,
     /// None while another process has it.
     pub(super) store: Mutex<Option<Arc<Store>>>,
+    /// Another process is to have the store: what holds it up ends.
+    pub(super) releasing: AtomicBool,
     /// Whoever changes something holds this from the check to the end.
     pub(super) apps: Mutex<Apps>,
     pub(super) manifest: Option<ManifestSource>,
     pub(super) health: Health,
     /// The last version's number that was given, by app.
     pub(super) numbers: Mutex<HashMap<String, u64>>,
-    /// Tenants, and the modules that they have uploaded to this process.
-    pub(super) uploads: Mutex<HashSet<(String, String)>>,
-    /// Tenants, and what they claim.
-    pub(super) lands: Mutex<Vec<(String, Vec<String>)>>,
+    pub(super) bounds: Bounds,
+    pub(super) tenants: Mutex<Vec<TenantSettings>>,
+    /// Held by who applies the manifest, one at a time: who read it later has the last word.
+    pub(super) applying: Mutex<()>,
 }
 
 /// The operator's side. Clones are of the same server.
@@ -90,8 +110,12 @@ impl Operator {
         lock(&self.0.numbers)
     }
 
-    pub(super) fn lands_lock(&self) -> MutexGuard<'_, Vec<(String, Vec<String>)>> {
-        lock(&self.0.lands)
+    pub(super) fn tenants_lock(&self) -> MutexGuard<'_, Vec<TenantSettings>> {
+        lock(&self.0.tenants)
+    }
+
+    pub(super) fn applying_lock(&self) -> MutexGuard<'_, ()> {
+        lock(&self.0.applying)
     }
 
     pub(super) fn deployer(&self) -> &Deployer {
@@ -102,17 +126,13 @@ impl Operator {
     /// Another process has the state folder.
     pub(super) fn store(&self) -> Result<Arc<Store>, Refusal> {
         let store = lock(&self.0.store).clone();
-        store.ok_or_else(|| {
-            Refusal::new(
-                RefusalKind::Unavailable,
-                "this server hands over to another one: nothing is changed meanwhile",
-            )
-            .help("try again in a moment")
-        })
+        store.ok_or_else(hands_over)
     }
 
     /// Lets go of the state folder, for another process. Reading goes on, changes are refused.
     pub(crate) fn release(&self) {
+        // An upload may take hours.
+        self.0.releasing.store(true, Ordering::Release);
         // Whoever changes something finishes first.
         let _apps = self.apps_lock();
         let Some(mut store) = lock(&self.0.store).take() else { return };
@@ -133,6 +153,7 @@ impl Operator {
     pub(crate) fn take_back(&self) -> anyhow::Result<()> {
         let Some(folder) = self.deployer().shared().settings.hosting_folder() else { return Ok(()) };
         let store = Store::open(&folder)?;
+        self.0.releasing.store(false, Ordering::Release);
         *lock(&self.0.store) = Some(Arc::new(store));
         Ok(())
     }
@@ -146,11 +167,25 @@ impl Operator {
         version: Option<u64>,
         done: &Result<T, Refusal>,
     ) {
-        let detail = done.as_ref().err().map(|refusal| refusal.message.clone());
+        self.note_about(actor, action, app, version, None, done);
+    }
+
+    /// The same with what it was about, where that is neither an app nor a version.
+    pub(super) fn note_about<T>(
+        &self,
+        actor: &Actor,
+        action: &str,
+        app: Option<&str>,
+        version: Option<u64>,
+        about: Option<&str>,
+        done: &Result<T, Refusal>,
+    ) {
+        let refused = done.as_ref().err().map(|refusal| shortened(&refusal.message));
+        let detail = refused.or_else(|| about.map(shortened));
         let by = &*actor.name;
-        match &detail {
-            None => tracing::info!(by, app, version, "{action}"),
-            Some(reason) => tracing::warn!(by, app, version, reason, "{action}: refused"),
+        match done {
+            Ok(_) => tracing::info!(by, app, version, detail, "{action}"),
+            Err(_) => tracing::warn!(by, app, version, reason = detail, "{action}: refused"),
         }
         let record = AuditRecord {
             at_ms: now_ms(),
@@ -158,7 +193,7 @@ impl Operator {
             action: action.to_owned(),
             app: app.map(str::to_owned),
             version,
-            ok: detail.is_none(),
+            ok: done.is_ok(),
             detail,
         };
         if let Ok(store) = self.store()
@@ -186,21 +221,27 @@ impl Operator {
         if declared.is_some_and(|declared| declared > bytes_max) {
             return Err(too_large());
         }
+        if let Some(tenant) = &actor.tenant {
+            self.0.bounds.check_upload(tenant, declared.unwrap_or(bytes_max), bytes_max, Instant::now())?;
+        }
+        let read = &mut Interrupted { read, by: &self.0.releasing };
         let file = self.store()?.receive_module(read, bytes_max).map_err(|error| match error {
+            ReceiveError::Read(_) if self.0.releasing.load(Ordering::Acquire) => hands_over(),
             ReceiveError::TooLarge { .. } => too_large(),
             ReceiveError::Read(_) => Refusal::new(RefusalKind::Invalid, error.to_string()),
             ReceiveError::DiskFull { .. } => Refusal::new(RefusalKind::DiskFull, error.to_string()),
             ReceiveError::Io { .. } => Refusal::new(RefusalKind::Internal, error.to_string()),
         })?;
         if let Some(tenant) = &actor.tenant {
-            lock(&self.0.uploads).insert((tenant.clone(), file.hash.clone()));
+            self.0.bounds.uploaded(tenant, &file.hash, file.bytes, Instant::now());
         }
         Ok((file.hash, file.bytes))
     }
 
-    /// Whether a module was taken in before, as far as an actor may know.
+    /// Whether a module was taken in before, as far as an actor may know, and is what it was: one that is damaged is to
+    /// be uploaded again.
     pub(crate) fn has_module(&self, actor: &Actor, hash: &str) -> bool {
-        self.may_use(actor, hash) && self.store().is_ok_and(|store| store.has_module(hash))
+        self.may_use(actor, hash) && self.store().is_ok_and(|store| is_whole(&store, hash))
     }
 
     /// Whether an actor may make a version of a module: a tenant has uploaded it since the server began, or has it.
@@ -211,8 +252,7 @@ impl Operator {
             hosted.record.tenant == actor.tenant
                 && hosted.record.versions.iter().any(|version| version.module == hash)
         };
-        lock(&self.0.uploads).contains(&(tenant.clone(), hash.to_owned()))
-            || self.apps_lock().values().any(own)
+        self.0.bounds.has_uploaded(tenant, hash) || self.apps_lock().values().any(own)
     }
 
     /// The apps that an actor may see.
@@ -283,6 +323,32 @@ impl Operator {
     }
 }
 
+fn is_whole(store: &Store, hash: &str) -> bool {
+    let Ok(Some(file)) = store.open_module(hash) else { return false };
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(file).is_ok_and(|hasher| hasher.finalize().to_hex().as_str() == hash)
+}
+
+fn hands_over() -> Refusal {
+    let message = "this server hands over to another one: nothing is changed meanwhile";
+    Refusal::new(RefusalKind::Unavailable, message).help("try again in a moment")
+}
+
+/// Reads until something else is more important.
+struct Interrupted<'a> {
+    read: &'a mut dyn Read,
+    by: &'a AtomicBool,
+}
+
+impl Read for Interrupted<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        if self.by.load(Ordering::Acquire) {
+            return Err(std::io::Error::other("it was given up"));
+        }
+        self.read.read(into)
+    }
+}
+
 /// Some things are not for tenants.
 pub(super) fn operator_only(actor: &Actor) -> Result<(), Refusal> {
     match actor.tenant {
@@ -331,6 +397,14 @@ fn view(hosted: &Hosted) -> AppView {
         origin: if record.manifest.is_some() { "manifest" } else { "deploy" }.to_owned(),
         settings: hosted.spec.to_json(),
         kv: None,
+    }
+}
+
+/// What is kept of a reason: it may repeat what a client sent.
+fn shortened(text: &str) -> String {
+    match text.get(..text.floor_char_boundary(REASON_BYTES_MAX)) {
+        Some(front) if front.len() < text.len() => format!("{front} ..."),
+        _ => text.to_owned(),
     }
 }
 

@@ -1,15 +1,22 @@
 //! Whose routes may be where. The router finds two patterns that match the same; this finds a tenant that reaches for
 //! what is another's.
 
-use tidegate_proto::router::Claim;
+use tidegate_proto::router::{Claim, RouteError, RouterBuilder};
 
 use super::types::{Refusal, RefusalKind};
+use crate::config::TenantSettings;
 
 /// What a tenant has for itself: only its apps have routes there, and they have none elsewhere. No routes: nothing.
 #[derive(Clone, Debug)]
 pub(super) struct Land<'a> {
     pub(super) tenant: &'a str,
     pub(super) routes: &'a [String],
+}
+
+impl<'a> Land<'a> {
+    pub(super) fn of(tenant: &'a TenantSettings) -> Self {
+        Self { tenant: &tenant.name, routes: &tenant.routes }
+    }
 }
 
 /// Checks the routes of one app.
@@ -65,6 +72,20 @@ pub(super) fn check_lands(lands: &[Land<'_>]) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+/// Routes that somebody has.
+#[derive(Debug, Default)]
+pub(super) struct Taken(RouterBuilder<()>);
+
+impl Taken {
+    /// Adds those of one app.
+    ///
+    /// # Errors
+    /// One of them matches what another one matches. Those before it are added all the same.
+    pub(super) fn insert(&mut self, routes: &[String]) -> Result<(), RouteError> {
+        routes.iter().try_for_each(|route| self.0.insert(route, ()))
+    }
 }
 
 fn is_in(route: &Claim, land: &Land<'_>) -> Result<bool, Refusal> {

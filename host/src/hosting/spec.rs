@@ -102,6 +102,15 @@ impl Spec {
         Ok(self)
     }
 
+    /// The first of these keys that another one has otherwise.
+    pub(super) fn differs_in(&self, other: &Self, keys: &[&'static str]) -> Option<&'static str> {
+        keys.iter().copied().find(|key| self.0.get(*key) != other.0.get(*key))
+    }
+
+    pub(super) fn take_routes_out(&mut self) {
+        self.0.remove("routes");
+    }
+
     pub(super) fn tenant(&self) -> Option<String> {
         self.0.get("tenant").and_then(Value::as_str).map(str::to_owned)
     }

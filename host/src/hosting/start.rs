@@ -1,19 +1,23 @@
 //! How a server that hosts apps starts: what was served when it ended is served again before the manifest is looked at.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
+use tidegate_proto::router::RouteError;
 use tidegate_store::Store;
-use tidegate_store::records::AppRecord;
+use tidegate_store::records::{AppRecord, VersionRecord};
 
+use super::bounds::Bounds;
 use super::canary::{self, Canary};
 use super::deploy::find_version;
 use super::manifest::ManifestSource;
 use super::operator::{Apps, Hosted, Inner, Operator};
+use super::routes::Taken;
 use super::spec::Spec;
-use super::types::CanaryRule;
-use crate::config::Settings;
+use super::types::{CanaryRule, Refusal};
+use crate::config::{AppSettings, Settings, TenantSettings};
 use crate::guest::program::CodeSource;
 use crate::server::{First, Notice, Server, Stock, registry};
 use crate::tenants::registry::{App, Registry};
@@ -64,11 +68,13 @@ impl Hosting {
             deployer: server.deployer(),
             store: Mutex::new(Some(Arc::new(store))),
             apps: Mutex::new(apps),
+            releasing: AtomicBool::new(false),
             manifest,
             health: server.health(),
             numbers: Mutex::default(),
-            uploads: Mutex::default(),
-            lands: Mutex::default(),
+            bounds: Bounds::default(),
+            tenants: Mutex::default(),
+            applying: Mutex::default(),
         };
         let inner = Arc::new(inner);
         canary::watch(&inner).context("cannot start a thread")?;
@@ -82,7 +88,7 @@ impl Hosting {
         Ok(hosting)
     }
 
-    fn prepare(&self, tenants: &[crate::config::TenantSettings]) -> Result<(), super::types::Refusal> {
+    fn prepare(&self, tenants: &[TenantSettings]) -> Result<(), Refusal> {
         self.operator.set_tenants(tenants)?;
         self.operator.apply()?;
         if self.operator.apps_lock().is_empty() {
@@ -99,18 +105,42 @@ fn kept(stock: &Stock, store: &Store) -> Result<(Apps, Registry)> {
     let mut apps = Apps::new();
     for record in store.apps()? {
         let name = record.name.clone();
-        let hosted = hosted(stock, store, record);
-        if let Some(Err(error)) = hosted.1 {
-            tracing::error!(app = name, reason = format!("{error:#}"), "the app can not be served");
+        let (hosted, served) = hosted(stock, store, record);
+        if let Err(error) = served {
+            let reason = format!("{error:#}");
+            match hosted.app {
+                Some(_) => tracing::error!(app = name, reason, "the canary can not be served"),
+                None => tracing::error!(
+                    app = name,
+                    reason,
+                    "the app can not be served: `tidegate reload` tries again"
+                ),
+            }
         }
-        apps.insert(name, hosted.0);
+        apps.insert(name, hosted);
     }
-    let entries: Vec<_> = apps.values().filter_map(Hosted::entry).collect();
     if apps.is_empty() {
         return Ok((apps, Registry::of_notice(starting())));
     }
-    let registry = registry(entries)?;
+    for (name, error) in part_ways(&mut apps) {
+        tracing::error!(app = name, reason = %error, "the app can not be served: another one has its route");
+    }
+    let registry = registry(apps.values().filter_map(Hosted::entry).collect())?;
     Ok((apps, registry))
+}
+
+/// Where the routes of two apps contradict each other, the later one is not served: all others are.
+fn part_ways(apps: &mut Apps) -> Vec<(String, RouteError)> {
+    let mut taken = Taken::default();
+    let mut out = Vec::new();
+    for (name, hosted) in apps.iter_mut().filter(|(_, hosted)| hosted.has_routes()) {
+        if let Err(error) = taken.insert(&hosted.routes) {
+            hosted.app = None;
+            hosted.canary = None;
+            out.push((name.clone(), error));
+        }
+    }
+    out
 }
 
 fn starting() -> Notice {
@@ -118,37 +148,80 @@ fn starting() -> Notice {
     Notice { status: 503, html: format!("<!doctype html><title>Starting</title><p>{text}"), text }
 }
 
-fn hosted(stock: &Stock, store: &Store, record: AppRecord) -> (Hosted, Option<Result<()>>) {
+/// What is known of an app, and whether all of it can be served.
+fn hosted(stock: &Stock, store: &Store, record: AppRecord) -> (Hosted, Result<()>) {
     let mut hosted = Hosted::new(&record.name, record.tenant.clone());
     hosted.record = record;
-    let Some(active) = hosted.record.active else { return (hosted, None) };
+    let Some(active) = hosted.record.active else { return (hosted, Ok(())) };
     let served = serve_kept(stock, store, &mut hosted, active);
-    (hosted, Some(served))
+    (hosted, served)
 }
 
 fn serve_kept(stock: &Stock, store: &Store, hosted: &mut Hosted, active: u64) -> Result<()> {
-    let (app, spec, routes) = cold(stock, store, hosted, active)?;
+    // Its settings first: they are its own, and its routes nobody else's, whatever keeps it from being served.
+    let version = find_version(hosted, active)?;
+    let spec = Spec::read(&version.settings)?;
+    let settings = settings_of(store, &spec, hosted, version)?;
     hosted.spec = spec;
-    hosted.routes = routes;
-    hosted.app = Some(app);
+    hosted.routes.clone_from(&settings.routes);
+    hosted.app = Some(cold(stock, hosted, active, settings)?);
     if let Some(record) = hosted.record.canary.clone() {
-        let (app, ..) = cold(stock, store, hosted, record.version)?;
+        let version = find_version(hosted, record.version)?;
+        let settings = settings_of(store, &Spec::read(&version.settings)?, hosted, version)?;
+        let app = cold(stock, hosted, record.version, settings)?;
         let rule: CanaryRule = serde_json::from_value(record.rule)?;
         hosted.canary = Some(Canary::new(app, rule)?);
     }
     Ok(())
 }
 
-fn cold(stock: &Stock, store: &Store, hosted: &Hosted, number: u64) -> Result<(Arc<App>, Spec, Vec<String>)> {
-    let name = &hosted.record.name;
+fn settings_of(store: &Store, spec: &Spec, hosted: &Hosted, version: &VersionRecord) -> Result<AppSettings> {
+    Ok(spec.settings(&hosted.record.name, &store.folder().join("wasm").join(&version.module))?)
+}
+
+fn cold(stock: &Stock, hosted: &Hosted, number: u64, settings: AppSettings) -> Result<Arc<App>> {
     let version = find_version(hosted, number)?;
-    let path = store.folder().join("wasm").join(&version.module);
-    let spec = Spec::read(&version.settings)?;
-    let settings = spec.settings(name, &path)?;
-    let routes = settings.routes.clone();
     let hash = blake3::Hash::from_hex(&version.module)?;
     let facts = serde_json::from_value(version.facts.clone())?;
-    let program = stock.cold(&settings, hash, facts, uploaded(&path));
+    let program = stock.cold(&settings, hash, facts, uploaded(&settings.source));
     let program = program.with_context(|| format!("version {number}"))?;
-    Ok((stock.make(program, settings, hash, number, true), spec, routes))
+    Ok(stock.make(program, settings, hash, number, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_store::records::VersionRecord;
+
+    use super::*;
+
+    fn app(name: &str, http: bool, routes: &[&str]) -> (String, Hosted) {
+        let mut hosted = Hosted::new(name, None);
+        hosted.record.active = Some(1);
+        hosted.record.versions.push(VersionRecord {
+            number: 1,
+            module: String::new(),
+            module_bytes: 0,
+            settings: String::new(),
+            facts: serde_json::json!({ "http": http }),
+            created_ms: 0,
+            by: String::new(),
+            note: None,
+            failed: None,
+        });
+        hosted.routes = routes.iter().map(|&route| route.to_owned()).collect();
+        (name.to_owned(), hosted)
+    }
+
+    #[test]
+    fn of_two_with_the_same_route_one_is_served() {
+        let apps = [
+            app("a", true, &["a.test/*"]),
+            app("b", true, &["b.test/*", "a.test/*"]),
+            app("c", true, &["c.test/*"]),
+            app("raw", false, &["c.test/*"]),
+        ];
+        let mut apps = Apps::from(apps);
+        let out = part_ways(&mut apps);
+        assert_eq!(out.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["b"]);
+    }
 }

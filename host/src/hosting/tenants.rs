@@ -9,13 +9,11 @@ impl Operator {
     /// These are the tenants from now on, under these limits.
     ///
     /// # Errors
-    /// Two claim the same routes, or an app that is there belongs to none of them any more.
+    /// Two claim the same routes. Apps that are there go on as they are: what does not fit is refused when they change.
     pub(super) fn set_tenants(&self, tenants: &[TenantSettings]) -> Result<(), Refusal> {
-        let lands: Vec<_> =
-            tenants.iter().map(|tenant| Land { tenant: &tenant.name, routes: &tenant.routes }).collect();
+        let lands: Vec<_> = tenants.iter().map(Land::of).collect();
         routes::check_lands(&lands)?;
-        *self.lands_lock() =
-            tenants.iter().map(|tenant| (tenant.name.clone(), tenant.routes.clone())).collect();
+        *self.tenants_lock() = tenants.to_vec();
         self.deployer().set_tenants(tenants);
         Ok(())
     }
@@ -24,14 +22,14 @@ impl Operator {
     /// There is no such tenant.
     pub(super) fn check_tenant(&self, tenant: Option<&str>) -> Result<(), Refusal> {
         let Some(tenant) = tenant else { return Ok(()) };
-        let lands = self.lands_lock();
-        if lands.iter().any(|(name, _)| name == tenant) {
+        let tenants = self.tenants_lock();
+        if tenants.iter().any(|known| known.name == tenant) {
             return Ok(());
         }
         let refusal =
             Refusal::new(RefusalKind::Invalid, format!("there is no tenant `{}`", tenant.escape_default()));
-        Err(match lands.first() {
-            Some(_) => refusal.help(did_you_mean(tenant, lands.iter().map(|(name, _)| name.as_str()))),
+        Err(match tenants.first() {
+            Some(_) => refusal.help(did_you_mean(tenant, tenants.iter().map(|known| known.name.as_str()))),
             None => refusal.help("a tenant is a section `[[tenant]]` with a `name` in the server's manifest"),
         })
     }

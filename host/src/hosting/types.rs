@@ -70,32 +70,27 @@ pub(crate) struct Deploy {
 }
 
 /// Which requests a canary gets. Several: those that fit any of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(crate) struct CanaryRule {
     /// Hundredths of all requests, chosen by chance. 0 to 100.
-    #[serde(default)]
     pub(crate) percent: u8,
     /// `name` or `name: value`: requests with this header.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) header: Option<String>,
     /// `name` or `name=value`: requests with this cookie.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cookie: Option<String>,
     /// It is rolled back when more than this many hundredths of its requests fail. Default 5.
-    #[serde(default = "failure_percent_default")]
     pub(crate) failure_percent: u8,
     /// But not before it has had this many. Default 20.
-    #[serde(default = "requests_min_default")]
     pub(crate) requests_min: u32,
 }
 
-fn failure_percent_default() -> u8 {
-    5
-}
-
-fn requests_min_default() -> u32 {
-    20
+impl Default for CanaryRule {
+    fn default() -> Self {
+        Self { percent: 0, header: None, cookie: None, failure_percent: 5, requests_min: 20 }
+    }
 }
 
 /// A step of a deploy, as it begins.

@@ -17,7 +17,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64, AtomicUsize,
-    Ordering::{AcqRel, Relaxed},
+    Ordering::{AcqRel, Relaxed, SeqCst},
 };
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -52,7 +52,8 @@ impl Load {
     /// Adds an operation, unless that makes it more than `most`.
     fn begin(&self, most: u32) -> bool {
         let more = |n: u32| n.checked_add(1).filter(|n| *n <= most);
-        self.operations.fetch_update(AcqRel, Relaxed, more).is_ok()
+        // In one order with `Tally::gone`: either who removes an app sees this, or this one sees that the app is removed.
+        self.operations.fetch_update(SeqCst, Relaxed, more).is_ok()
     }
 
     fn end(&self) {
@@ -74,6 +75,8 @@ impl Load {
 #[derive(Debug)]
 struct Tally {
     load: Load,
+    /// Its app is removed: whoever still runs for it has nothing here any more.
+    gone: AtomicBool,
     all: Arc<Load>,
     asked: AtomicU64,
     busy: AtomicU64,
@@ -97,6 +100,10 @@ impl Tally {
         self.all.drop_bytes(bytes);
     }
 }
+
+/// What is under way when an app is removed is waited for: so long, and looked at so often.
+const REMOVE_PATIENCE: Duration = Duration::from_secs(10);
+const REMOVE_POLL: Duration = Duration::from_millis(1);
 
 /// How an app used its data since the server began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -183,7 +190,8 @@ impl Service {
         let tally = tallies.get(app).and_then(Weak::upgrade).unwrap_or_else(|| {
             let all = Arc::clone(&self.all);
             let (asked, busy, failed) = Default::default();
-            let tally = Arc::new(Tally { load: Load::default(), all, asked, busy, failed });
+            let (load, gone) = Default::default();
+            let tally = Arc::new(Tally { load, gone, all, asked, busy, failed });
             tallies.insert(Arc::clone(app), Arc::downgrade(&tally));
             tally
         });
@@ -234,6 +242,15 @@ impl Service {
     /// # Errors
     /// The store does not work.
     pub(crate) fn remove(&self, app: &str) -> Result<(), Error> {
+        let tally = self.tallies.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
+        if let Some(tally) = tally.and_then(|tally| tally.upgrade()) {
+            // Requests of the app that is gone may go on; they write nothing that the next app of its name would find.
+            tally.gone.store(true, SeqCst);
+            let until = Instant::now() + REMOVE_PATIENCE;
+            while tally.load.operations.load(SeqCst) > 0 && Instant::now() < until {
+                std::thread::sleep(REMOVE_POLL);
+            }
+        }
         self.backend.remove_space(app)
     }
 
@@ -277,6 +294,9 @@ impl Access {
             self.tally.busy.fetch_add(1, Relaxed);
             Error::Busy
         })?;
+        if self.tally.gone.load(SeqCst) {
+            return Err(Error::AccessDenied);
+        }
         let pending = Pending::new(Arc::clone(ticket.flight()));
         let pool = self.service.pools.load().get(&self.space.owner).cloned();
         let trouble = Arc::clone(&self.service.trouble);

@@ -11,7 +11,7 @@ use crate::clock::Nanos;
 use crate::exchange::{Exchange, Stage};
 use crate::guest::outcome::Outcome;
 use crate::reactor::token::Slot;
-use crate::tenants::probes::{Health, Probe};
+use crate::tenants::probes::{Health, Probe, WALL_MAX};
 
 /// A health request that runs.
 #[derive(Debug)]
@@ -25,6 +25,9 @@ impl Local {
     /// Begins the health requests that are wanted. What finds no room is wanted again in the next turn.
     pub(crate) fn take_probes(&mut self) {
         for probe in self.shared.probes.take() {
+            if probe.asker.strong_count() == 0 {
+                continue;
+            }
             if !probe.app.seat.gate.enter() {
                 self.shared.probes.ask(probe);
                 self.retry_places();
@@ -53,7 +56,8 @@ impl Local {
             probe.target
         );
         let id = self.make_id();
-        let wall = u64::try_from(probe.app.program.limits.wall.as_nanos()).unwrap_or(Nanos::MAX);
+        let wall = probe.app.program.limits.wall.min(WALL_MAX);
+        let wall = u64::try_from(wall.as_nanos()).unwrap_or(Nanos::MAX);
         {
             let inner = &mut *exchange.lock();
             if head::parse(text.as_bytes(), &self.shared.settings.http, &mut inner.head).is_err() {

@@ -142,6 +142,10 @@ fn swap(guest: &mut Guest<'_>, at: Given, old: Given, new: Given, flags: u32) ->
         if flags & !(OLD_ABSENT | NEW_ABSENT) != 0 {
             return Err(EINVAL);
         }
+        // Before any of it is copied.
+        if old.len().max(new.len()) > VALUE_BYTES_MAX {
+            return Err(EMSGSIZE);
+        }
         Ok(Operation::Swap { key: key(at)?, old: maybe(OLD_ABSENT, old)?, new: maybe(NEW_ABSENT, new)? })
     };
     begin(state, operation())
@@ -159,11 +163,12 @@ fn list(guest: &mut Guest<'_>, prefix: Given, after: Given) -> Result<i32> {
 
 /// Begins an operation, if it is one and the app may keep anything.
 fn begin(state: &mut GuestState, operation: Done<Operation>) -> Result<i32> {
+    // Also of what is refused: a row of such calls has nothing else that could end a slice.
+    spend(state, handed_over() + copied(operation.as_ref().map_or(0, Operation::bytes)))?;
     let operation = match operation {
         Ok(operation) => operation,
         Err(errno) => return Ok(-errno),
     };
-    spend(state, handed_over() + copied(operation.bytes()))?;
     let Some(access) = state.program.kv.clone() else {
         state.deny_kv();
         return Ok(-EACCES);

@@ -307,7 +307,9 @@ impl Sockets {
 /// Takes a descriptor over that this process was started with.
 #[allow(unsafe_code)]
 fn claim_fd(raw: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: whether it is open is what the call finds out.
+    // A number that stands for nothing is not to be taken for a descriptor.
+    std::fs::read_link(format!("/proc/self/fd/{raw}"))?;
+    // SAFETY: it is open, as was just seen, and nothing of this process closes it: `record` comes first.
     fcntl_setfd(unsafe { BorrowedFd::borrow_raw(raw) }, FdFlags::CLOEXEC)?;
     // SAFETY: it is open, and nothing of this process has opened it: `record` comes first.
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })

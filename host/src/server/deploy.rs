@@ -315,7 +315,6 @@ impl Stock {
     }
 
     /// Guests' key-value data is kept in this file. To be called before any app is made.
-    #[allow(dead_code, reason = "for hosting")]
     pub(crate) fn keep_kv_in(&self, path: &Path) {
         let _ = self.kv.set(kv::Service::in_file(path));
     }
@@ -370,7 +369,9 @@ impl Stock {
 
     /// The seat of an app that has one as long as any version of it lives.
     fn seat(&self, seats: &mut Seats, app: &AppSettings) -> Arc<Seat> {
-        seats.by_name.retain(|_, seat| seat.strong_count() > 0);
+        if seats.by_name.len() == seats.by_name.capacity() {
+            seats.by_name.retain(|_, seat| seat.strong_count() > 0);
+        }
         let known = seats.by_name.get(&app.name).and_then(Weak::upgrade);
         if let Some(seat) = known.filter(|seat| seat.tenant() == app.tenant.as_deref()) {
             return seat;
@@ -391,7 +392,10 @@ impl Stock {
                 app.seat.set_limits(&app.program.limits);
             }
         }
-        let ids: Vec<_> = registry.apps().iter().map(|app| app.id).collect();
+        // A canary is of an app that is there already.
+        let mut ids: Vec<_> = registry.apps().iter().map(|app| app.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
         self.places.guarantee(&ids);
         self.settle_kv(registry);
     }

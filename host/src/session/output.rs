@@ -36,14 +36,16 @@ impl Session {
             active.progress = Progress::Returned;
         }
         let Some(exchange) = active.exchange().map(Arc::clone) else { return };
-        if self.conn.send() == Send::Await
-            && exchange.lock().response.exceeded()
-            && self.refuse_too_large(local, outcome)
-        {
-            return;
+        let mut guard = exchange.lock();
+        if self.conn.send() == Send::Await && guard.response.exceeded() {
+            drop(guard);
+            if self.refuse_too_large(local, outcome) {
+                return;
+            }
+            guard = exchange.lock();
         }
         let Some(active) = &mut self.active else { return };
-        let inner = &mut *exchange.lock();
+        let inner = &mut *guard;
         send_hints(&mut self.conn, &mut inner.response, &mut active.out, HINTS_PENDING_MAX);
         if inner.request.is_wanted() {
             self.conn.handle_body_wanted(local.now_ms(), &mut active.out);

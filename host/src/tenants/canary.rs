@@ -116,10 +116,13 @@ mod tests {
         }
     }
 
+    /// A rule, the fields of a request, and whether it is the canary's.
+    type Case = (Chosen, &'static [(&'static str, &'static str)], bool);
+
     #[test]
     fn headers_and_cookies() {
         let chosen = |header, cookie| Chosen::parse(0, header, cookie).unwrap();
-        let table: [(Chosen, &[(&str, &str)], bool); 12] = [
+        let table: [Case; 12] = [
             (chosen(Some("X-Canary"), None), &[("x-canary", "")], true),
             (chosen(Some("X-Canary: yes"), None), &[("x-canary", "yes")], true),
             (chosen(Some("X-Canary: yes"), None), &[("x-canary", "no"), ("x-canary", "yes")], true),

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use super::registry::App;
 
@@ -16,7 +17,12 @@ pub(crate) struct Probe {
     /// Path and query.
     pub(crate) target: String,
     pub(crate) tell: Sender<Health>,
+    /// Nobody waits for what comes of it once this is gone.
+    pub(crate) asker: Weak<()>,
 }
+
+/// The longest that a health request takes, whatever its app may: who deploys waits for it.
+pub(crate) const WALL_MAX: Duration = Duration::from_secs(30);
 
 /// What all workers share: who is to be asked.
 #[derive(Debug, Default)]

@@ -94,13 +94,18 @@ pub(crate) struct Tenants {
 }
 
 impl Tenants {
-    /// These are all there are, with their limits, which hold from now on.
+    /// These are all there are, with their limits, which hold from now on. One that is not among them and has apps still
+    /// keeps the limits that it had: to be forgotten is no way to have none.
     pub(crate) fn set(&mut self, tenants: &[TenantSettings]) {
         self.limits = tenants.iter().map(|tenant| (tenant.name.clone(), tenant.limits)).collect();
         self.live.retain(|_, tenant| tenant.strong_count() > 0);
         for (name, tenant) in &self.live {
-            if let Some(tenant) = tenant.upgrade() {
-                tenant.set_limits(&self.limits.get(name).copied().unwrap_or_default());
+            match (tenant.upgrade(), self.limits.get(name)) {
+                (Some(tenant), Some(limits)) => tenant.set_limits(limits),
+                (Some(_), None) => {
+                    tracing::warn!(tenant = name, "it is not in the manifest any more, and has apps still");
+                }
+                (None, _) => {}
             }
         }
     }

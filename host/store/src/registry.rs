@@ -202,6 +202,9 @@ pub struct Change<'a> {
 
 impl Change<'_> {
     /// An app as this change has it.
+    ///
+    /// # Errors
+    /// The registry can not be read, and then the whole change fails; or the record is damaged.
     pub fn app(&mut self, name: &str) -> Result<Option<AppRecord>, StoreError> {
         let json = self.run(|transaction| {
             let table = transaction.open_table(APPS)?;
@@ -212,6 +215,9 @@ impl Change<'_> {
     }
 
     /// All apps as this change has them, by name.
+    ///
+    /// # Errors
+    /// As for [`Self::app`].
     pub fn apps(&mut self) -> Result<Vec<AppRecord>, StoreError> {
         let all = self.run(|transaction| all_of(&transaction.open_table(APPS)?))?;
         all.iter().map(|(name, json)| self.registry.decode(name, json)).collect()
@@ -250,6 +256,9 @@ impl Change<'_> {
 
     /// Removes an app and all versions of it. False: there is none of that name. Its modules go when the store is
     /// collected.
+    ///
+    /// # Errors
+    /// It can not be written: then the whole change fails.
     pub fn remove(&mut self, name: &str) -> Result<bool, StoreError> {
         let was_there = self.run(|transaction| {
             let mut table = transaction.open_table(APPS)?;
@@ -261,6 +270,9 @@ impl Change<'_> {
     }
 
     /// A word about all apps.
+    ///
+    /// # Errors
+    /// As for [`Self::app`].
     pub fn meta(&mut self, key: &str) -> Result<Option<String>, StoreError> {
         self.run(|transaction| {
             let table = transaction.open_table(META)?;
@@ -270,6 +282,9 @@ impl Change<'_> {
     }
 
     /// Keeps a word; None removes it.
+    ///
+    /// # Errors
+    /// As for [`Self::remove`].
     pub fn set_meta(&mut self, key: &str, value: Option<&str>) -> Result<(), StoreError> {
         if self.meta(key)?.as_deref() == value {
             return Ok(());

@@ -33,6 +33,9 @@ pub struct Store {
 
 impl Store {
     /// Opens a state folder, and makes it if it is not there, with the folders above it.
+    ///
+    /// # Errors
+    /// Another server has it ([`OpenError::Held`]), it is not ours alone, or what is in it can not be used.
     pub fn open(folder: &Path) -> Result<Self, OpenError> {
         let opened = Folder::open(folder).map_err(|error| OpenError::of_folder(folder, error))?;
         let opened = Arc::new(opened);
@@ -46,22 +49,34 @@ impl Store {
     }
 
     /// All apps, by name.
+    ///
+    /// # Errors
+    /// The registry can not be read, or is damaged.
     pub fn apps(&self) -> Result<Vec<AppRecord>, StoreError> {
         self.registry.apps()
     }
 
     /// One of them.
+    ///
+    /// # Errors
+    /// As for [`Self::apps`].
     pub fn app(&self, name: &str) -> Result<Option<AppRecord>, StoreError> {
         self.registry.app(name)
     }
 
     /// A word about all of them.
+    ///
+    /// # Errors
+    /// As for [`Self::apps`].
     pub fn meta(&self, key: &str) -> Result<Option<String>, StoreError> {
         self.registry.meta(key)
     }
 
     /// Makes a change: all of it is on the disk when this returns Ok, and nothing of it otherwise. Changes wait for each
     /// other; one in another waits for ever.
+    ///
+    /// # Errors
+    /// What `make` gives, or the registry can not be written ([`StoreError::is_disk_full`] for one).
     pub fn change<R, E: From<StoreError>>(
         &self,
         make: impl FnOnce(&mut Change<'_>) -> Result<R, E>,
@@ -71,6 +86,9 @@ impl Store {
     }
 
     /// Takes a module in, of `bytes_max` bytes at most.
+    ///
+    /// # Errors
+    /// It is larger than that, it can not be read, or not be written. Nothing of it is kept then.
     pub fn receive_module(&self, read: &mut dyn Read, bytes_max: u64) -> Result<ModuleFile, ReceiveError> {
         self.modules.receive(read, bytes_max)
     }
@@ -81,17 +99,26 @@ impl Store {
     }
 
     /// Opens a module, without verifying it. None: it is not there.
+    ///
+    /// # Errors
+    /// It is there and can not be opened.
     pub fn open_module(&self, hash: &str) -> Result<Option<File>, StoreError> {
         self.modules.open_file(hash)
     }
 
     /// Reads a module and verifies that it is the one. None: it is not there.
+    ///
+    /// # Errors
+    /// It is there and can not be read, or is damaged ([`StoreError::Damaged`]): another upload mends it.
     pub fn read_module(&self, hash: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.modules.read(hash)
     }
 
     /// Removes modules that no version is made of and nobody asked for within an hour, and what uploads left behind.
     /// Returns the number of files.
+    ///
+    /// # Errors
+    /// The registry can not be read, or a file not be removed.
     pub fn collect(&self) -> Result<usize, StoreError> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let used = self.registry.modules()?;
@@ -99,11 +126,17 @@ impl Store {
     }
 
     /// Adds to the record of who did what.
+    ///
+    /// # Errors
+    /// It can not be written.
     pub fn audit(&self, record: &AuditRecord) -> Result<(), StoreError> {
         self.audit.append(record)
     }
 
     /// The end of it, oldest first.
+    ///
+    /// # Errors
+    /// The files can not be read.
     pub fn audit_tail(&self, lines: usize) -> Result<Vec<Value>, StoreError> {
         self.audit.tail(lines)
     }

@@ -10,6 +10,7 @@ use super::super::args::Flags;
 use super::{of_target, open_log};
 use crate::admin::{self, Admin, Door, Keys};
 use crate::config::{ListenAddr, ServerSettings, Settings, StateFolder, TokenSettings, manifest};
+use crate::hosting::types::Refusal;
 use crate::hosting::{Hosting, ManifestSource, Operator};
 use crate::server::reload::Started;
 use crate::server::{StateHolder, birth};
@@ -49,7 +50,8 @@ pub(super) fn run(target: Option<&Path>, flags: &Flags) -> Result<(), Failure> {
         let settings = self::settings(target.as_deref(), &flags).map_err(|failure| failure.problems())?;
         started.tell_of_restart(&settings.server, &settings.tcp);
         let done = operator.reload_quietly();
-        done.map(|done| !done.is_empty()).map_err(|refusal| vec![refusal.to_string()])
+        let lines = |refusal: Refusal| refusal.message.lines().map(str::to_owned).collect::<Vec<_>>();
+        done.map(|done| !done.is_empty()).map_err(lines)
     }));
     server.ready()?;
     let done = server.join();
@@ -117,8 +119,9 @@ impl StateHolder for Side {
     }
 
     fn take_back(&self) -> anyhow::Result<()> {
-        self.operator.take_back()?;
-        self.open().map(drop)
+        // Without its state there is still something to look at.
+        let back = self.operator.take_back();
+        self.open().map(drop).and(back)
     }
 }
 

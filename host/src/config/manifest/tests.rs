@@ -611,3 +611,12 @@ fn wrong_tenants() {
         assert!(told.contains(message) && told.contains(help), "{text}: {told}");
     }
 }
+
+/// To find the place of each goes through all of the text.
+#[test]
+fn problems_are_bounded_in_number() {
+    let keys: String = (0..5000).map(|n| format!("key{n} = 1\n")).collect();
+    let told = problems(&format!("{APP}{keys}"));
+    assert_eq!(told.len(), 100);
+    assert!(told[0].contains("t.toml:5:1: unknown key `key0`"), "{}", told[0]);
+}

@@ -13,6 +13,9 @@ use crate::config::problem::{ConfigError, Problem, ValueError};
 use crate::config::suggest::did_you_mean;
 use crate::config::units::Given;
 
+/// Problems that are told of one document. Nobody reads more, and to find the place of each goes through all of the text.
+const PROBLEMS_MAX: usize = 100;
+
 /// A value of the document and the bytes it stands at.
 pub(super) type Value<'t> = Spanned<DeValue<'t>>;
 
@@ -45,6 +48,9 @@ impl<'w> Walk<'w> {
     }
 
     pub(super) fn problem(&mut self, span: Range<usize>, error: ValueError) {
+        if self.problems.len() >= PROBLEMS_MAX {
+            return;
+        }
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         let place = format!("{}:{}:{column}", self.file, self.line(span.start));

@@ -153,8 +153,13 @@ impl AppLogs {
         AppLog { log, shared: Arc::clone(&self.shared) }
     }
 
+    /// An app is new: files of its name, which somebody left, are not its own. Whoever has its log already goes on with it.
+    pub(crate) fn begin(&self, app: &str) {
+        self.shared.command(Command::Begin(app.into()));
+    }
+
     /// The app is gone, and its log with it: files, followers, and what is still to come. An app of that name has
-    /// another log from now on. Also for an app that is new: files of that name, which somebody left, are not its own.
+    /// another log from now on.
     pub(crate) fn forget(&self, app: &str) {
         let AppLog { log, .. } = self.of(app);
         // The command is on its way before another log of that name can be.

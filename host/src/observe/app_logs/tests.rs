@@ -300,9 +300,13 @@ fn what_is_forgotten_is_seen_by_nobody_who_comes_later() {
     assert_eq!(rest(&mut logs.logs.follow("a", 100).unwrap()), ["mine"]);
     // Files that somebody has left are not a new app's either.
     fs::write(logs.path("b.log.1"), "{\"text\":\"secret\"}\n").unwrap();
-    logs.logs.forget("b");
+    let begun = logs.logs.of("b");
+    logs.logs.begin("b");
     assert_eq!(rest(&mut logs.logs.follow("b", 100).unwrap()), Vec::<String>::new());
     assert_eq!(logs.names(), ["a.log"]);
+    // A log that was had before its app was begun is the app's all the same.
+    begun.say(Level::Info, &NOBODY, 1, "first");
+    assert_eq!(logs.texts("b.log"), ["first"]);
 }
 
 #[test]

@@ -34,6 +34,8 @@ pub(super) enum Command {
         follower: Arc<Follower>,
         tell: SyncSender<Vec<(File, u64)>>,
     },
+    /// What there is of a log by this name goes.
+    Begin(Box<str>),
     Forget(Arc<Log>),
     Reopen,
 }
@@ -73,8 +75,9 @@ impl Writer {
     pub(super) fn run(mut self) {
         while let Some(Batch { records, commands, owing }) = self.next() {
             // What is forgotten goes first: the records may be of another app of that name.
-            let (forget, others): (Vec<_>, Vec<_>) =
-                commands.into_iter().partition(|command| matches!(command, Command::Forget(_)));
+            let (forget, others): (Vec<_>, Vec<_>) = commands
+                .into_iter()
+                .partition(|command| matches!(command, Command::Begin(_) | Command::Forget(_)));
             forget.into_iter().for_each(|command| self.obey(command));
             let (count, bytes) = (records.len(), records.iter().map(Record::bytes).sum::<usize>());
             self.write(records.into());
@@ -125,6 +128,7 @@ impl Writer {
                 // Whoever asked may have lost patience.
                 let _ = tell.try_send(files);
             }
+            Command::Begin(name) => self.files.forget(&name),
             Command::Forget(log) => {
                 self.files.forget(&log.name);
                 self.followers.retain(|(followed, follower)| {

@@ -111,9 +111,12 @@ fn sample(line: &str) -> (String, Sample) {
     (name.to_owned(), (labels, value.parse().unwrap_or_else(|_| panic!("{line}"))))
 }
 
+/// A histogram's buckets, and its count.
+type Series = (Vec<(f64, f64)>, f64);
+
 /// Buckets ascend, and the last has all.
 fn histogram(name: &str, family: &Family) {
-    let mut by_series: BTreeMap<BTreeMap<String, String>, (Vec<(f64, f64)>, f64)> = BTreeMap::new();
+    let mut by_series: BTreeMap<BTreeMap<String, String>, Series> = BTreeMap::new();
     for (suffix, (labels, value)) in &family.samples {
         let mut labels = labels.clone();
         let bound = labels.remove("le");

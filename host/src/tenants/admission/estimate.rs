@@ -92,7 +92,10 @@ impl Service {
         if !ended && took <= mean {
             return;
         }
-        let stale = now.saturating_sub(self.left_at.swap(now, Relaxed)) > STALE.max(mean.saturating_mul(4));
+        // Two that leave at once may both look at the one before: the sample of one is lost, and nothing else.
+        let left_at = self.left_at.load(Relaxed);
+        self.left_at.store(now, Relaxed);
+        let stale = now.saturating_sub(left_at) > STALE.max(mean.saturating_mul(4));
         if mean == 0 || stale {
             self.mean.store(took, Relaxed);
             self.deviation.store(took / 2, Relaxed);

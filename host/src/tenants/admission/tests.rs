@@ -113,7 +113,7 @@ fn who_goes_has_room_in_both_gates() {
     one.leave_queue();
     one.leave_queue();
     for gate in [&one, &other] {
-        leave(&gate, NOW, MS);
+        leave(gate, NOW, MS);
     }
     assert_eq!((above.counts(), above.lines.load(Ordering::Relaxed)), ((0, 0), 0));
 }

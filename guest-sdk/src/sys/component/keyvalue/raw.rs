@@ -247,7 +247,7 @@ impl Cas {
             (0, _) => Ok(()),
             (_, 0) => Err(NotSwapped::Error(area.error(8))),
             _ => {
-                drop(Cas(area.number(8).cast_signed()));
+                drop(Self(area.number(8).cast_signed()));
                 Err(NotSwapped::Changed)
             }
         }
