@@ -380,6 +380,13 @@ fn over_tcp_it_takes_a_token_and_a_tenants_is_for_its_own() {
     for words in [&["audit"][..], &["reload"], &["apps", "export"]] {
         run(&tenant, words).ends_with(1).complains("the token is a tenant's");
     }
+    // What the operator gave and took away is not got back.
+    run(&operator, &["deploy", "shop.wasm", "--name", "mine", "--kv"]).ends_with(0);
+    run(&tenant, &["limits", "mine", "queue=5"]).ends_with(0);
+    run(&tenant, &["rollback", "mine"]).ends_with(0);
+    run(&operator, &["rollback", "mine", "1"]).ends_with(0);
+    run(&tenant, &["rollback", "mine"]).ends_with(1).complains("version 2 has other `kv`");
+    run(&operator, &["rollback", "mine"]).ends_with(0);
     let audit = run(&operator, &["audit"]).ends_with(0).out;
     assert!(
         audit.contains("token ci") && audit.contains("token ops") && audit.contains("127.0.0.1"),

@@ -254,6 +254,7 @@ fn a_canary_that_fails_is_rolled_back() {
     assert!((0..50).all(|_| host.serves("a") == Some(1)));
     let versions = host.ask("GET", "/v1/apps/a/versions", &Value::Null).unwrap();
     assert_eq!(versions[0]["state"], "failed", "{versions}");
+    assert!(versions[0]["reason"].as_str().unwrap().contains("requests failed"), "{versions}");
     assert!(host.server.wait_for_log(|line| line.contains("the canary is rolled back")).is_some());
 }
 

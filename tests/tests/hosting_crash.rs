@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_tests::admin::{Admin, Refused, hosting, hosting_manifest, mounted, number_of, numbered};
+use tidegate_tests::artifacts;
 use tidegate_tests::bench::hosting_kill::{Plan, run};
 use tidegate_tests::bench::random::Random;
 use tidegate_tests::logs::LineLog;
@@ -297,4 +298,37 @@ fn a_state_folder_has_one_server() {
     assert!(!status.success());
     assert!(told.contains("is held by another server (process "), "{told}");
     assert!(told.contains(state.path().to_str().unwrap()), "{told}");
+}
+
+#[test]
+fn a_canary_that_fails_ends_though_the_disk_is_full() {
+    let Some(server) = Small::start() else { return };
+    let admin = server.admin();
+    admin.deploy("app", &numbered(1), &settings("app")).unwrap().unwrap();
+    let module = admin.upload(&fs::read(artifacts::guest("trap")).unwrap()).unwrap().unwrap();
+    let rule = json!({ "percent": 100, "failure_percent": 20, "requests_min": 10 });
+    // So large that what is written of its end does not fit into what the registry has.
+    let env = json!({ "A": "x".repeat(350 << 10) });
+    for canary in [json!(null), rule] {
+        let inactive = canary.is_null();
+        let body =
+            json!({ "module": module, "settings": { "env": env }, "canary": canary, "inactive": inactive });
+        let told = admin.send("POST", "/v1/apps/app/versions", body.to_string().as_bytes()).unwrap();
+        assert!(told.text().contains("\"done\""), "{}", told.text());
+    }
+    server.fill(0);
+    let ended = poll_for(PATIENCE, || server.serves());
+    assert_eq!(ended, Some(1));
+    let app = admin.app("app").unwrap().unwrap();
+    assert!(app["canary"].is_null(), "{app}");
+    assert!(
+        server.log.wait_for(PATIENCE, |line| line.contains("that a canary has failed is not kept")).is_some()
+    );
+    server.clear();
+    // What is on the disk follows with the next change.
+    admin.deploy("app", &numbered(2), &json!({})).unwrap().unwrap();
+    assert_eq!(server.serves(), Some(2));
+    let versions = admin.ask("GET", "/v1/apps/app/versions", &Value::Null).unwrap().unwrap();
+    let states: Vec<_> = versions.as_array().unwrap().iter().map(|version| &version["state"]).collect();
+    assert_eq!(states, ["active", "failed", "kept", "kept"]);
 }

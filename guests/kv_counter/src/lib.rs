@@ -52,7 +52,7 @@ mod tests {
     use tidegate_sdk::test::{self, Exchange};
 
     fn pages(app: &test::App) -> Vec<(String, u64)> {
-        let pages: Vec<Page> = serde_json::from_str(&app.get("/views").assert_status(200).text()).unwrap();
+        let pages: Vec<Page> = serde_json::from_str(app.get("/views").assert_status(200).text()).unwrap();
         pages.into_iter().map(|page| (page.path, page.views)).collect()
     }
 

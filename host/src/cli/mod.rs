@@ -91,11 +91,20 @@ impl fmt::Display for Failure {
             Self::Failed { error, help } => {
                 let problem =
                     |error| Problem { place: None, message: format!("{error:#}"), help: help.clone() };
-                match error.downcast_ref::<LoadFailures>() {
-                    Some(LoadFailures(all)) => {
+                // A manifest that is not applied says in a line what is wrong with each app.
+                let lines = error.downcast_ref::<Refusal>().map(|refusal| refusal.message.lines());
+                match (error.downcast_ref::<LoadFailures>(), lines) {
+                    (Some(LoadFailures(all)), _) => {
                         ConfigError { problems: all.iter().map(problem).collect() }.fmt(f)
                     }
-                    None => problem(error).fmt(f),
+                    (None, Some(lines)) => {
+                        let mut problems: Vec<_> = lines
+                            .map(|line| Problem { place: None, message: line.to_owned(), help: None })
+                            .collect();
+                        problems.last_mut().iter_mut().for_each(|last| last.help.clone_from(help));
+                        ConfigError { problems }.fmt(f)
+                    }
+                    (None, None) => problem(error).fmt(f),
                 }
             }
         }
@@ -160,5 +169,19 @@ pub fn main() -> ExitCode {
             }
             ExitCode::from(failure.status())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hosting::types::RefusalKind;
+
+    #[test]
+    fn what_a_refusal_says_is_shown_line_by_line_with_its_help() {
+        let refusal = Refusal::new(RefusalKind::Module, "app `a`: one\napp `b`: two").help("mend it");
+        let failure = Failure::from(anyhow::Error::from(refusal));
+        assert_eq!(failure.to_string(), "error: app `a`: one\nerror: app `b`: two\nhelp: mend it");
+        assert_eq!(failure.status(), 1);
     }
 }

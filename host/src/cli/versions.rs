@@ -20,7 +20,7 @@ pub(super) fn run(args: &OfAppArgs) -> Result<(), Failure> {
             format!("{} KiB", version.module_bytes.div_ceil(1024)),
             version.module.chars().take(12).collect(),
             version.by.clone(),
-            show::dash(version.note.as_ref()),
+            show::dash(version.reason.as_ref().or(version.note.as_ref())),
         ]
     };
     let heads = ["VERSION", "STATE", "DEPLOYED", "KIND", "SIZE", "MODULE", "BY", "NOTE"];

@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, set_parent_process_death_signal, setrlimit};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, getppid, set_parent_process_death_signal, setpriority_process, setrlimit,
+};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use wasmtime::Engine;
 
@@ -21,6 +23,8 @@ use super::program::{self, Kind};
 
 /// CPU seconds of one compilation.
 const CPU_SECONDS_MAX: u64 = 120;
+/// How far compiling stands back behind serving (setpriority(2)).
+const NICE: i32 = 5;
 /// Address space of one compilation.
 const ADDRESS_BYTES_MAX: u64 = 4 << 30;
 /// Wall time of one compilation.
@@ -90,6 +94,8 @@ impl Compiler {
         let _counted = Counted::new();
         let mut child = Command::new(&self.program)
             .arg0("tidegate")
+            // It works for whoever wrote the module: what the server was given is none of its business.
+            .env_clear()
             .arg(VERB)
             .arg(std::process::id().to_string())
             .args((self.mode == Mode::Dev).then_some(DEV_FLAG))
@@ -196,6 +202,8 @@ pub fn compile_child(parent: u32, dev: bool) -> anyhow::Result<()> {
     let alive = getppid().map(Pid::as_raw_nonzero).is_some_and(|pid| u32::try_from(pid.get()) == Ok(parent));
     anyhow::ensure!(alive, "the server that wanted this compiled is gone");
     let limit = |n| Rlimit { current: Some(n), maximum: Some(n) };
+    // Requests go before it.
+    setpriority_process(None, NICE)?;
     setrlimit(Resource::Cpu, limit(CPU_SECONDS_MAX))?;
     setrlimit(Resource::As, limit(ADDRESS_BYTES_MAX))?;
     setrlimit(Resource::Core, limit(0))?;

@@ -176,7 +176,10 @@ impl Operator {
         let mut done = Vec::new();
         for (made, mark) in made {
             let name = made.app.program.name.to_string();
-            let mut next = apps.get(&name).cloned().unwrap_or_else(|| Hosted::new(&name, made.spec.tenant()));
+            let mut next = apps.get(&name).cloned().unwrap_or_else(|| {
+                self.begin_logs(&name);
+                Hosted::new(&name, made.spec.tenant())
+            });
             if next.record.tenant != made.spec.tenant() {
                 return Err(other_tenant(&name));
             }

@@ -301,6 +301,7 @@ impl Operator {
             by: version.by.clone(),
             note: version.note.clone(),
             state: state(version).to_owned(),
+            reason: version.failed.clone(),
         };
         Ok(record.versions.iter().rev().map(view).collect())
     }

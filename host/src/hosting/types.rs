@@ -173,6 +173,9 @@ pub(crate) struct VersionView {
     pub(crate) note: Option<String>,
     /// `active`, `canary`, `kept`, or `failed` for a canary that was rolled back.
     pub(crate) state: String,
+    /// Why it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
 }
 
 /// What to do about a canary.

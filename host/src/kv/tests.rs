@@ -253,5 +253,7 @@ fn apps_do_not_see_each_others_keys() {
     assert_eq!(ask(&access("a"), get()), Ok(Answer::Value(Some(b"mine".to_vec()))));
     assert_eq!(service.usage("a"), Ok(Usage { keys: 1, bytes: 5 }));
     service.remove("a").unwrap();
-    assert_eq!(ask(&a, get()), Ok(Answer::Value(None)));
+    // What still runs of the app that is gone has nothing any more, and leaves nothing for the next one of its name.
+    assert_eq!(ask(&a, Operation::Set(key("k"), b"late".to_vec())), Err(Error::AccessDenied));
+    assert_eq!(ask(&access("a"), get()), Ok(Answer::Value(None)));
 }

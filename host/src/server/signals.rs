@@ -273,8 +273,11 @@ fn reload_until_done(control: &Arc<Mutex<State>>) {
                 tracing::error!(problems = problems.len(), "not reloaded: what was served before goes on");
             }
         }
-        systemd::ready();
         let mut state = lock(control);
+        // The service manager was told of the end, if that has begun.
+        if matches!(state.stage, Stage::Serving(_)) {
+            systemd::ready();
+        }
         match &mut state.busy {
             Busy::Reloading { again: again @ true } => *again = false,
             busy => return *busy = Busy::No,

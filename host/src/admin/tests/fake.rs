@@ -173,6 +173,7 @@ impl Control for Fake {
             by: "token ci".to_owned(),
             note: None,
             state: "active".to_owned(),
+            reason: Some("3 of 4 requests failed".to_owned()),
         }])
     }
 
