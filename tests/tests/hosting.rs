@@ -307,6 +307,16 @@ fn the_manifest_and_the_store() {
     let refused = host.ask("POST", "/v1/reload", &json!({})).unwrap_err();
     assert!(refused.message.contains("app `broken`"), "{refused:?}");
     assert_eq!((host.serves("a"), host.serves("c")), (Some(5), Some(3)));
+    // A start does not wait for a manifest to be right: what was served goes on.
+    stop(host);
+    let host = start();
+    assert!(host.server.wait_for_log(|line| line.contains("the manifest is not applied")).is_some());
+    assert_eq!((host.serves("a"), host.serves("c")), (Some(5), Some(3)));
+    manifest(&[app("a", ""), app("vanished", "")]);
+    stop(host);
+    let host = start();
+    assert!(host.server.wait_for_log(|line| line.contains("vanished.wasm")).is_some());
+    assert_eq!((host.serves("a"), host.serves("c")), (Some(5), Some(3)));
     // What is exported says the same.
     let text = host.admin.send("GET", "/v1/export", b"").unwrap().text();
     let exported: toml::Table = text.parse().unwrap();

@@ -22,7 +22,12 @@ const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
 pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let Some(target) = &args.target else { return host::run(None, &args.flags) };
-    let settings = read(target, &args.flags)?;
+    let settings = match read(target, &args.flags) {
+        Ok(settings) => settings,
+        // One that hosts apps serves what it has, whatever has become of the files that its manifest names.
+        Err(_) if host::may_start(target, &args.flags) => return host::run(Some(target), &args.flags),
+        Err(failure) => return Err(failure),
+    };
     if settings.server.admin.is_some() {
         return host::run(Some(target), &args.flags);
     }

@@ -90,7 +90,15 @@ impl Hosting {
 
     fn prepare(&self, tenants: &[TenantSettings]) -> Result<(), Refusal> {
         self.operator.set_tenants(tenants)?;
-        self.operator.apply()?;
+        if let Err(refusal) = self.operator.apply() {
+            if self.operator.apps_lock().is_empty() {
+                return Err(refusal);
+            }
+            // After a reboot at night, an app whose file is gone is not to keep all others down.
+            for problem in refusal.message.lines() {
+                tracing::error!(problem, "the manifest is not applied: what was served before goes on");
+            }
+        }
         if self.operator.apps_lock().is_empty() {
             // Nobody is to wait for what does not come.
             self.operator.deployer().install(Registry::empty());

@@ -1,6 +1,6 @@
 //! `tidegate serve` with an admin side: apps are hosted.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
@@ -62,7 +62,10 @@ pub(super) fn run(target: Option<&Path>, flags: &Flags) -> Result<(), Failure> {
 /// The settings, with flags, and what hosting fills in.
 fn settings(target: Option<&Path>, flags: &Flags) -> Result<Settings, Failure> {
     let mut settings = match target {
-        Some(target) => of_target(target)?,
+        Some(target) => match manifest_of(target) {
+            Some(manifest) => manifest::load_to_host(&manifest)?,
+            None => of_target(target)?,
+        },
         None => {
             let (server, apps) = (ServerSettings::default(), Vec::new());
             Settings { server, apps, tcp: Vec::new(), tenants: Vec::new() }
@@ -125,11 +128,24 @@ impl StateHolder for Side {
     }
 }
 
-/// What is applied when the server starts and reloads.
-fn source(target: &Path, settings: &Settings, flags: &Flags) -> Result<ManifestSource, Failure> {
+/// Whether a manifest is one of a server that hosts apps, and right but for files that are gone.
+pub(super) fn may_start(target: &Path, flags: &Flags) -> bool {
+    let mut settings = manifest_of(target).and_then(|manifest| manifest::load_to_host(&manifest).ok());
+    settings.as_mut().is_some_and(|settings| flags.apply(settings).is_ok() && settings.server.admin.is_some())
+}
+
+/// The manifest that a target names, if it does.
+fn manifest_of(target: &Path) -> Option<PathBuf> {
     let inside = target.join(manifest::MANIFEST);
     let path = if target.is_dir() { inside } else { target.to_owned() };
     let is_manifest = path.extension().is_some_and(|extension| extension == "toml") && !is_module(&path);
+    (is_manifest && path.is_file()).then_some(path)
+}
+
+/// What is applied when the server starts and reloads.
+fn source(target: &Path, settings: &Settings, flags: &Flags) -> Result<ManifestSource, Failure> {
+    let is_manifest = manifest_of(target).is_some();
+    let path = manifest_of(target).unwrap_or_else(|| target.to_owned());
     let module = if is_manifest { None } else { settings.apps.first().map(|app| app.name.clone()) };
     let name = flags.app_name().map(str::to_owned);
     Ok(ManifestSource { path, module, flags: flags.app_map()?, name })

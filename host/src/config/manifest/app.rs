@@ -60,7 +60,7 @@ pub(super) fn read(walk: &mut Walk<'_>, value: &Value<'_>, around: Around<'_>) -
     for key in ["name", "source", "routes"] {
         let goes_without = match key {
             "name" => around.purpose == Purpose::Version,
-            "source" => around.built.is_some() || around.purpose != Purpose::Serve,
+            "source" => around.built.is_some() || matches!(around.purpose, Purpose::Build | Purpose::Version),
             // Raw connections lead to it, or it runs by itself.
             "routes" => {
                 let name = table.get("name").and_then(|name| name.get_ref().as_str());
@@ -139,7 +139,7 @@ fn source(
 ) {
     let folder = walk.folder();
     let check = |path: &Path| match std::fs::metadata(path) {
-        _ if around.purpose == Purpose::Build => Ok(()),
+        _ if matches!(around.purpose, Purpose::Build | Purpose::Host) => Ok(()),
         Ok(meta) if meta.is_file() => Ok(()),
         Ok(_) => Err(ValueError::new(format!("`{}` is not a file", path.display()))
             .help("`tidegate build FOLDER --out FILE.wasm` makes one of a crate")),

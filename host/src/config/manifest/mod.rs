@@ -75,6 +75,8 @@ enum Purpose {
     Build,
     /// For a version of an app that is hosted: its name and its module stand elsewhere.
     Version,
+    /// To host what it names, beside what is there: files that it names may be gone by now.
+    Host,
 }
 
 /// A project as its manifest describes it, before it is built.
@@ -92,6 +94,13 @@ pub struct Project {
 pub fn load(path: &Path) -> Result<Settings, ConfigError> {
     let (text, file) = text(path)?;
     parse(&text, &file, path.parent().unwrap_or(Path::new("")))
+}
+
+/// Reads and checks a manifest, but for the files that it names: a server that hosts apps has its own copies.
+pub(crate) fn load_to_host(path: &Path) -> Result<Settings, ConfigError> {
+    let (text, file) = text(path)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    parse_for(Purpose::Host, &text, &file, folder).map(|project| project.settings)
 }
 
 /// Reads and checks a manifest to build what it names.
