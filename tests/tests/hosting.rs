@@ -487,3 +487,40 @@ fn deploys_of_one_app_at_once_leave_one_of_them() {
         (Some(served), app["active"].clone())
     );
 }
+
+#[test]
+fn apps_of_one_module_share_nothing_but_its_code() {
+    let host = host();
+    let guest = fs::read(artifacts::wat_guest("environment")).unwrap();
+    let of = |app: &str, reuse: bool| {
+        let file = host.state.path().join(format!("{app}.secret"));
+        fs::write(&file, format!("secret-of-{app}")).unwrap();
+        let instances = if reuse { json!({ "reuse": 1000 }) } else { json!("fresh") };
+        json!({
+            "routes": [format!("{app}.test/*")],
+            "env": { "OWN": format!("own-of-{app}") },
+            "secrets": { "SECRET": format!("file:{}", file.display()) },
+            "instances": instances,
+        })
+    };
+    for (app, reuse) in [("a", true), ("b", true), ("c", false)] {
+        host.admin.deploy(app, &guest, &of(app, reuse)).unwrap().unwrap();
+    }
+    for round in 0..30 {
+        let app = ["a", "b", "c"][round % 3];
+        let seen = host.server.get(&format!("{app}.test"), "/").text();
+        let mut variables: Vec<_> = seen.split_terminator('\0').collect();
+        variables.sort_unstable();
+        assert_eq!(variables, [format!("OWN=own-of-{app}"), format!("SECRET=secret-of-{app}")]);
+    }
+    // A deploy of one of them, to other values, is nothing to the others' instances.
+    host.admin.deploy("a", &guest, &json!({ "env": { "OWN": "new" } })).unwrap().unwrap();
+    assert!(host.server.get("a.test", "/").text().contains("OWN=new\0"));
+    assert!(host.server.get("b.test", "/").text().contains("OWN=own-of-b\0"));
+    let metrics = host.admin.send("GET", "/metrics", b"").unwrap().text();
+    for (app, requests) in [("a", 11), ("b", 11), ("c", 10)] {
+        let line =
+            format!("tidegate_requests_total{{app=\"{app}\",class=\"2xx\",outcome=\"ok\"}} {requests}");
+        assert!(metrics.contains(&line), "{line}: {metrics}");
+    }
+}
