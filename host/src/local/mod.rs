@@ -1,7 +1,9 @@
 //! What belongs to one worker and is lent to its sessions: timers, buffers, tasks, and the time of this turn.
 
 mod active;
+mod admit;
 pub(crate) mod commands;
+mod crew;
 mod date;
 mod probe;
 mod raw;
@@ -15,12 +17,13 @@ use std::sync::Arc;
 use tidegate_proto::timers::{TimerId, Wheel};
 
 pub(crate) use self::active::{Active, Progress};
+pub(crate) use self::admit::Begin;
+use self::crew::Warm;
 use self::date::Date;
 use self::probe::Asked;
 pub(crate) use self::raw::Raw;
 use self::residents::Residents;
-use self::tasks::Warm;
-pub(crate) use self::tasks::{Begin, Task};
+pub(crate) use self::tasks::Task;
 use self::waiting::Waiting;
 use crate::clock::{Nanos, thread_cpu};
 use crate::exchange::{Exchange, RequestId};

@@ -5,7 +5,8 @@
 use std::io;
 
 use super::Local;
-use super::tasks::{Held, Purpose};
+use super::crew::Held;
+use super::tasks::Purpose;
 use crate::clock::Nanos;
 use crate::exchange::Ends;
 use crate::guest::task::Call;

@@ -1,21 +1,17 @@
-//! Tasks of a worker: admission, starting, running one slice, waking, cancelling.
+//! Tasks of a worker: launching, running one slice, waking, cancelling.
 
 use std::sync::Arc;
 
 use tidegate_proto::timers::TimerId;
 
-use super::waiting::{LineId, Waiter};
+use super::crew::Crew;
 use super::{KEEP_MAX, Local, TimerKey};
 use crate::clock::{MS, Nanos};
-use crate::config::Instances;
 use crate::exchange::waits::{self, Waits};
 use crate::exchange::{Exchange, Stage};
 use crate::guest::crash::Crash;
-use crate::guest::loading::{LoadFailure, NoCode};
 use crate::guest::mounts::Mounts;
 use crate::guest::outcome::{CANCELLED, Outcome, WALL_LIMIT};
-use crate::guest::places::Place;
-use crate::guest::program::Code;
 use crate::guest::scheduler::{AppId, Join};
 use crate::guest::state::Outside;
 use crate::guest::task::{Call, Job, Ran, Runner};
@@ -23,15 +19,7 @@ use crate::guest::wake::Alarm;
 use crate::observe::failures::Failed;
 use crate::observe::guest_log::Level;
 use crate::reactor::token::Slot;
-use crate::tenants::admission::{Admission, Full};
-use crate::tenants::registry::{App, Registry};
-
-/// How soon a request that found no place looks again.
-const PLACES_RETRY: Nanos = MS;
-
-/// What an app with a share of the CPU may have ready before more of what waits is let in: it would hold places and do
-/// nothing.
-const THROTTLED_READY_MAX: usize = 2;
+use crate::tenants::registry::App;
 
 /// How long a guest that computes keeps its turn among those of its app that do so too.
 const LONG_TURN: Nanos = 20 * MS;
@@ -104,46 +92,6 @@ impl Task {
     }
 }
 
-/// Instances of a version that is served, which wait for their next request.
-pub(super) struct Warm {
-    app: Arc<App>,
-    runners: Vec<Runner>,
-}
-
-/// How a request begins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Begin {
-    Running(Slot),
-    Waiting(u64),
-    Shed {
-        retry_after_s: u32,
-    },
-    /// Its app's code can not be loaded.
-    Failed(LoadFailure),
-}
-
-/// What a call is made with.
-pub(super) struct Crew {
-    runner: Runner,
-    /// For a new instance. A warm runner has its own.
-    code: Option<Arc<Code>>,
-    place: Option<Place>,
-}
-
-/// Why a call can not be made now.
-#[derive(Debug)]
-pub(super) enum Held {
-    /// There is no place for another instance.
-    Place,
-    /// The code is being loaded; the worker is woken when it is there.
-    Load,
-    /// It can not be.
-    Failed(LoadFailure),
-}
-
-/// What became of a request that waited: its task, or why its app's code is not there.
-pub(crate) type Admitted = (Slot, Result<Slot, LoadFailure>);
-
 /// What one slice came to.
 pub(crate) struct Step {
     pub(crate) session: Option<Slot>,
@@ -154,171 +102,6 @@ pub(crate) struct Step {
 }
 
 impl Local {
-    /// A request of `app` has arrived.
-    pub(crate) fn arrive(
-        &mut self,
-        session: Slot,
-        app: &Arc<App>,
-        exchange: &Arc<Exchange>,
-        due: Nanos,
-    ) -> Begin {
-        let (gate, left) = (&app.seat.gate, due.saturating_sub(self.now));
-        let throttled = app.seat.quota.throttled_until(self.now);
-        let admission = match throttled {
-            None => gate.arrive(self.now, left),
-            Some(until) => gate.wait(self.now, left, until.saturating_sub(self.now)),
-        };
-        match admission {
-            Admission::Shed { retry_after_s } => Begin::Shed { retry_after_s },
-            Admission::Wait => {
-                if let Some(until) = throttled {
-                    self.wait_for_cpu(app.id, until);
-                } else if app.seat.gate.has_room() {
-                    // It waits only because others do: for code, or for places. They may be another worker's.
-                    self.retry_places();
-                }
-                Begin::Waiting(self.waiting.join(app, session))
-            }
-            Admission::Go => match self.start(session, app, exchange) {
-                Ok(task) => Begin::Running(task),
-                Err(Held::Failed(failure)) => {
-                    self.leave_unserved(app);
-                    Begin::Failed(failure)
-                }
-                Err(held) => {
-                    if matches!(held, Held::Load) {
-                        app.seat.metrics.shard(self.worker).cold();
-                    }
-                    app.seat.gate.back_to_queue(self.now);
-                    self.wait_for(&held);
-                    Begin::Waiting(self.waiting.join(app, session))
-                }
-            },
-        }
-    }
-
-    /// True if requests wait for admission.
-    pub(crate) fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
-    /// Starts what may start of the requests that wait. `take` says whether a session still waits with that ticket
-    /// and lends its exchange. Returns the sessions whose requests wait no more.
-    pub(crate) fn admit_waiting(
-        &mut self,
-        mut take: impl FnMut(Slot, u64) -> Option<Arc<Exchange>>,
-    ) -> Vec<Admitted> {
-        let mut admitted = Vec::new();
-        // They take turns: what one waits for, others may wait for as well.
-        let mut lines = self.waiting.lines();
-        while !lines.is_empty() {
-            lines.retain(|line| self.admit_first(*line, &mut take, &mut admitted));
-        }
-        admitted
-    }
-
-    /// Starts the first of a line who still waits. False: nobody of that line may go now.
-    fn admit_first(
-        &mut self,
-        line: LineId,
-        take: &mut impl FnMut(Slot, u64) -> Option<Arc<Exchange>>,
-        admitted: &mut Vec<Admitted>,
-    ) -> bool {
-        while let Some(Waiter { app, session, ticket }) = self.waiting.first(line).cloned() {
-            let waits = take(session, ticket);
-            // Of one that is overdue, its session's timer is about to tell the client so.
-            let Some(exchange) = waits.filter(|exchange| exchange.lock().facts.deadline > self.now) else {
-                self.waiting.leave(line, false);
-                continue;
-            };
-            if self.is_short_of_cpu(&app) {
-                return false;
-            }
-            let gate = &app.seat.gate;
-            let entered = gate.enter_from_queue();
-            self.waiting.set_turned_away(line, entered == Err(Full::Above));
-            if entered.is_err() {
-                return false;
-            }
-            match self.start(session, &app, &exchange) {
-                Ok(task) => {
-                    gate.moved(self.now);
-                    admitted.push((session, Ok(task)));
-                }
-                Err(Held::Failed(failure)) => {
-                    self.leave_unserved(&app);
-                    admitted.push((session, Err(failure)));
-                }
-                Err(held) => {
-                    gate.back_to_queue(self.now);
-                    self.wait_for(&held);
-                    return false;
-                }
-            }
-            self.waiting.leave(line, true);
-            return true;
-        }
-        false
-    }
-
-    /// True if the app has used up its share of the CPU, or what it has ready to run is enough to use it up. It is looked
-    /// at again when there is some.
-    fn is_short_of_cpu(&mut self, app: &App) -> bool {
-        if let Some(until) = app.seat.quota.throttled_until(self.now) {
-            self.wait_for_cpu(app.id, until);
-            return true;
-        }
-        app.seat.quota.limits_cpu() && self.scheduler.ready_of(app.id) >= THROTTLED_READY_MAX
-    }
-
-    /// An app has used up its share of the CPU: there is another look once it has some again.
-    fn wait_for_cpu(&mut self, app: AppId, until: Nanos) {
-        if !self.throttled.contains(&app) {
-            self.throttled.push(app);
-            self.set_timer(until, TimerKey::Refill(app));
-        }
-    }
-
-    /// An app may have some of its share of the CPU again. Who waits in its line has been looked at in this turn.
-    pub(crate) fn refill_timer(&mut self, app: AppId) {
-        self.throttled.retain(|throttled| *throttled != app);
-        self.scheduler.release(app);
-    }
-
-    /// A request that had been let in is over before it began.
-    fn leave_unserved(&self, app: &App) {
-        if app.seat.gate.leave() {
-            self.shared.wake_all();
-        }
-    }
-
-    /// Sees to it that there is another look.
-    fn wait_for(&mut self, held: &Held) {
-        // Who loads wakes this worker.
-        if matches!(held, Held::Place) {
-            self.retry_places();
-        }
-    }
-
-    /// Starts a task.
-    fn start(&mut self, session: Slot, app: &Arc<App>, exchange: &Arc<Exchange>) -> Result<Slot, Held> {
-        let crew = self.crew_for(app)?;
-        Ok(self.launch(crew, app, exchange, Call::Request, Some(session)))
-    }
-
-    /// Starts a health request. None: there is no room for it now.
-    pub(super) fn start_probe(
-        &mut self,
-        app: &Arc<App>,
-        exchange: &Arc<Exchange>,
-    ) -> Result<Slot, Option<String>> {
-        match self.crew_for(app) {
-            Ok(crew) => Ok(self.launch(crew, app, exchange, Call::Request, None)),
-            Err(Held::Failed(failure)) => Err(Some(failure.reason.to_string())),
-            Err(Held::Place | Held::Load) => Err(None),
-        }
-    }
-
     /// Starts a task.
     pub(super) fn launch(
         &mut self,
@@ -386,136 +169,6 @@ impl Local {
         if let Some(task) = self.tasks.get_mut(slot) {
             task.timer = timer;
         }
-    }
-
-    /// What a call of a new instance takes.
-    pub(super) fn new_crew(&mut self, app: &App) -> Result<Crew, Held> {
-        let code =
-            self.shared.loading.code(&app.program, self.worker, self.now).map_err(|none| match none {
-                NoCode::Loading => Held::Load,
-                NoCode::Failed(failure) => Held::Failed(failure),
-            })?;
-        let place = self.take_place(app).ok_or(Held::Place)?;
-        let runner =
-            self.cold.pop().unwrap_or_else(|| Runner::new(self.shared.reaper.clone(), self.shared.mode()));
-        Ok(Crew { runner, code: Some(code), place: Some(place) })
-    }
-
-    fn crew_for(&mut self, app: &App) -> Result<Crew, Held> {
-        if matches!(app.program.instances, Instances::Reuse(_))
-            && let Some(runner) = self.warm_of(app).and_then(Vec::pop)
-        {
-            app.program.slot.touch(self.now);
-            return Ok(Crew { runner, code: None, place: None });
-        }
-        self.new_crew(app)
-    }
-
-    /// The instances of this version that wait for a request. None: there were none yet.
-    fn warm_of(&mut self, app: &App) -> Option<&mut Vec<Runner>> {
-        let at = self.warm.binary_search_by_key(&app.version, |warm| warm.app.version).ok()?;
-        self.warm.get_mut(at).map(|warm| &mut warm.runners)
-    }
-
-    /// Keeps an instance for another request, unless its version is not served any more.
-    fn keep_warm(&mut self, app: &Arc<App>, runner: Runner) {
-        let version = app.version;
-        match self.warm.binary_search_by_key(&version, |warm| warm.app.version) {
-            Ok(at) => self.warm[at].runners.push(runner),
-            Err(at) if self.registry.serves(version) => {
-                self.warm.insert(at, Warm { app: Arc::clone(app), runners: vec![runner] });
-            }
-            Err(_) => self.reap(runner),
-        }
-    }
-
-    /// Looks for places again soon, whatever else happens.
-    pub(super) fn retry_places(&mut self) {
-        if !self.retrying {
-            self.retrying = true;
-            self.set_timer(self.now + PLACES_RETRY, TimerKey::Places);
-        }
-    }
-
-    /// The time has come to look for places again; that this is another turn is all that is needed.
-    pub(crate) fn places_timer(&mut self) {
-        self.retrying = false;
-    }
-
-    /// Places in the pools. If there are none, idle instances are given up, here and by other workers; the places come
-    /// free once those are dropped.
-    fn take_place(&mut self, app: &App) -> Option<Place> {
-        if app.seat.share.lacks_memory(app.program.facts.needs.memory_bytes) {
-            let told = self.shared.places.want_memory();
-            if !self.give_up_memory() && told {
-                self.shared.wake_others(self.worker);
-            }
-            return None;
-        }
-        let place = app.seat.share.take(app.program.cost);
-        if place.is_none() {
-            let told = self.shared.places.want();
-            if !self.give_up_idle() && told {
-                self.shared.wake_others(self.worker);
-            }
-        }
-        place
-    }
-
-    /// Gives up an idle instance if a worker found no place for a new one, and those of programs whose code is to go.
-    pub(crate) fn help_out(&mut self) {
-        if self.shared.places.is_wanted() {
-            self.give_up_idle();
-        }
-        if self.shared.places.is_memory_wanted() {
-            self.give_up_memory();
-        }
-        let calls = (self.shared.loading.residency().calls(), self.shared.pressure.calls());
-        if calls != self.calls {
-            let all = calls.1 != self.calls.1;
-            self.calls = calls;
-            if all { self.give_up_all_idle() } else { self.give_up_leaving() }
-        }
-    }
-
-    /// Gives up the idle instances of programs that others need the room of.
-    fn give_up_leaving(&mut self) {
-        let leaving = self.warm.iter_mut().filter(|warm| warm.app.program.slot.is_leaving());
-        let runners: Vec<Runner> = leaving.flat_map(|warm| std::mem::take(&mut warm.runners)).collect();
-        runners.into_iter().for_each(|runner| self.reap(runner));
-    }
-
-    /// Gives up one idle instance of an app that holds more than its share. False: there is none.
-    fn give_up_idle(&mut self) -> bool {
-        let over = |warm: &&mut Warm| !warm.runners.is_empty() && warm.app.seat.share.is_exceeded();
-        let runner = self.warm.iter_mut().find(over).and_then(|warm| warm.runners.pop());
-        runner.map(|runner| self.reap(runner)).is_some()
-    }
-
-    /// Gives up one idle instance that holds memory which others of its tenant's want. False: there is none.
-    fn give_up_memory(&mut self) -> bool {
-        let wanted = |warm: &&mut Warm| !warm.runners.is_empty() && warm.app.seat.share.is_memory_wanted();
-        let runner = self.warm.iter_mut().find(wanted).and_then(|warm| warm.runners.pop());
-        runner.map(|runner| self.reap(runner)).is_some()
-    }
-
-    /// Gives up all idle instances: the server ends.
-    pub(crate) fn give_up_all_idle(&mut self) {
-        let warm = self.warm.iter_mut().flat_map(|warm| std::mem::take(&mut warm.runners));
-        warm.collect::<Vec<_>>().into_iter().for_each(|runner| self.reap(runner));
-    }
-
-    /// Other apps are served from now on. The instances of those that are not any more are given up.
-    pub(super) fn take_up(&mut self, registry: &Registry) {
-        let gone = self.warm.extract_if(.., |warm| !registry.serves(warm.app.version)).collect::<Vec<_>>();
-        self.take_up_residents(registry);
-        gone.into_iter().flat_map(|warm| warm.runners).for_each(|runner| self.reap(runner));
-    }
-
-    /// Drops a runner away from the loop.
-    fn reap(&self, runner: Runner) {
-        // If the reaper is gone the server is ending; then it is dropped here.
-        let _ = self.shared.reaper.send(Box::new(runner));
     }
 
     /// True if a guest is ready to run.
