@@ -10,13 +10,13 @@ use crate::guest::loading::Loading;
 use crate::guest::places::Places;
 use crate::guest::task::Reaper;
 use crate::guest::ticker::Ticker;
-use crate::local::commands::Commands;
 use crate::net::resolve::Resolver;
 use crate::observe::access_log::AccessLog;
 use crate::observe::app_logs::AppLogs;
 use crate::observe::metrics::Metrics;
 use crate::pressure::Pressure;
 use crate::pulse::Pulse;
+use crate::tenants::commands::Commands;
 use crate::tenants::current::Current;
 use crate::tenants::probes::Probes;
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::operator::{Operator, find, operator_only};
 use super::types::{Actor, Refusal, RefusalKind, RequestView};
-use crate::local::commands::Allowed;
 use crate::observe::app_logs::LogReader;
 use crate::observe::guest_log::Level;
 use crate::observe::metrics::{self, CanaryFacts, Facts, ServerFacts};
+use crate::tenants::commands::Allowed;
 
 /// How long a worker may take to say what it is at.
 const PATIENCE: Duration = Duration::from_secs(2);

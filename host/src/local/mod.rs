@@ -2,7 +2,6 @@
 
 mod active;
 mod admit;
-pub(crate) mod commands;
 mod crew;
 mod date;
 mod probe;

@@ -4,7 +4,7 @@ use super::Local;
 use super::tasks::{Purpose, Task};
 use crate::clock::{MS, Nanos};
 use crate::exchange::{Exchange, Inner};
-use crate::hosting::types::RequestView;
+use crate::observe::requests::RequestView;
 use crate::reactor::token::Slot;
 use crate::tenants::registry::App;
 

@@ -10,4 +10,5 @@ pub(crate) mod guest_log;
 pub mod log;
 pub(crate) mod metrics;
 pub(crate) mod rate;
+pub(crate) mod requests;
 mod sink;

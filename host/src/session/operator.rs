@@ -8,10 +8,10 @@ use super::answer::Ending;
 use super::{Fate, Session};
 use crate::exchange::{Fault, RequestId};
 use crate::guest::outcome::CANCELLED;
-use crate::hosting::types::RequestView;
 use crate::local::views::CPU_SHARE;
 use crate::local::{Local, Progress};
 use crate::observe::guest_log::Level;
+use crate::observe::requests::RequestView;
 use crate::tenants::registry::App;
 
 const DETAIL: &str = "an operator cancelled the request";

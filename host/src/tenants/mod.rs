@@ -2,6 +2,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod canary;
+pub(crate) mod commands;
 pub(crate) mod current;
 pub(crate) mod notice;
 pub(crate) mod probes;

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use super::Worker;
-use crate::local::commands::{Answer, Command, What, is_called};
 use crate::reactor::token::Slot;
 use crate::session::Session;
+use crate::tenants::commands::{Answer, Command, What, is_called};
 
 /// Sessions and tasks that one turn looks at.
 const LOOKS_MAX: usize = 256;

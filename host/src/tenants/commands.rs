@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::exchange::RequestId;
-use crate::hosting::types::RequestView;
+use crate::observe::requests::RequestView;
 use crate::tenants::registry::App;
 
 /// Says of an app whether who asks may know of it. Not of its name: what is left of an app that is gone is not for who has
