@@ -60,7 +60,12 @@ fn wrong_words_are_wrong_usage() {
     let folder = folder.path();
     assert_eq!(tidegate(folder, &[]).status.code(), Some(2));
     fails(folder, &["sevre", "x.wasm"], 2, &["'sevre'", "'serve'"]);
-    fails(folder, &["serve", "--route", "/x"], 2, &["there is no app that `--route` could be for", "tidegate deploy"]);
+    fails(
+        folder,
+        &["serve", "--route", "/x"],
+        2,
+        &["there is no app that `--route` could be for", "tidegate deploy"],
+    );
     fails(folder, &["serve", "x.wasm", "--worker", "2"], 2, &["'--worker'", "'--workers'"]);
     fails(folder, &["serve", "x.wasm", "--log-format", "xml"], 2, &["xml", "text", "json"]);
     fails(folder, &["build", "x", "y"], 2, &["'y'"]);
