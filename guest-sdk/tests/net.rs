@@ -214,7 +214,7 @@ fn names_have_addresses_or_an_error() {
     // RFC 2606: there never is one.
     let error = net::lookup("nobody.invalid").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    assert_eq!(error.to_string(), "nobody.invalid: resolve: no such name (ENOENT)");
+    assert_eq!(error.to_string(), "nobody.invalid: resolve: no such name or key (ENOENT)");
 }
 
 #[test]
