@@ -19,7 +19,7 @@ use super::spec::Spec;
 use super::types::{CanaryRule, Refusal};
 use crate::config::{AppSettings, Settings, TenantSettings};
 use crate::guest::program::CodeSource;
-use crate::server::{First, Notice, Server, Stock, registry};
+use crate::server::{First, Notice, Server, Stock, birth, registry};
 use crate::tenants::registry::{App, Registry};
 
 /// A module as it was uploaded.
@@ -91,7 +91,8 @@ impl Hosting {
     fn prepare(&self, tenants: &[TenantSettings]) -> Result<(), Refusal> {
         self.operator.set_tenants(tenants)?;
         if let Err(refusal) = self.operator.apply() {
-            if self.operator.apps_lock().is_empty() {
+            // What serves now goes on if this server does not start.
+            if self.operator.apps_lock().is_empty() || birth::follows_another() {
                 return Err(refusal);
             }
             // After a reboot at night, an app whose file is gone is not to keep all others down.

@@ -134,6 +134,11 @@ pub(super) fn finish(listen: &[ListenAddr]) -> Result<()> {
     std::mem::take(&mut born().sockets).finish(listen)
 }
 
+/// Whether another server goes on should this one not start.
+pub(crate) fn follows_another() -> bool {
+    born().predecessor.is_some()
+}
+
 /// This process serves: the server that it follows, if any, may go.
 pub(super) fn relieve() {
     if let Some(predecessor) = born().predecessor.take() {
