@@ -170,7 +170,7 @@ impl CodeSlot {
     /// A worker finds no code.
     pub(super) fn ask(&self, worker: u16, now: Nanos) -> Asked {
         let mut stage = self.stage();
-        // Under the lock: who loads it puts it there before the lock is taken to tell of it.
+        // Under the lock: who loads it puts it there and takes the list of those who wait at once.
         if let Some(code) = self.code() {
             return Asked::Here(code);
         }
@@ -199,11 +199,11 @@ impl CodeSlot {
     pub(super) fn put(&self, code: Arc<Code>, now: Nanos) -> Vec<u16> {
         self.used.store(now, Ordering::Relaxed);
         self.leaving.store(false, Ordering::Relaxed);
-        self.code.store(Some(code));
         let mut stage = self.stage();
-        let workers = stage.loading.take().unwrap_or_default();
+        let workers = std::mem::take(&mut *stage).loading.unwrap_or_default();
+        // First: whoever finds the code there has come for it.
         self.fresh.store(!workers.is_empty(), Ordering::Relaxed);
-        *stage = Stage::default();
+        self.code.store(Some(code));
         workers
     }
 

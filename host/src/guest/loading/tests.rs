@@ -154,6 +154,15 @@ impl Bench {
         &self.loader.residency
     }
 
+    /// Waits for what the threads that load have yet to do: they wake whoever waits before they evict.
+    fn until(&self, what: &str, done: impl Fn(&Residency) -> bool) {
+        let give_up = Instant::now() + PATIENCE;
+        while !done(self.residency()) {
+            assert!(Instant::now() < give_up, "{what}: {:?}", self.residency());
+            thread::yield_now();
+        }
+    }
+
     fn entries(&self) -> Vec<std::path::PathBuf> {
         let modules = self.folder.path().join("state/modules");
         std::fs::read_dir(modules).unwrap().map(|entry| entry.unwrap().path()).collect()
@@ -299,23 +308,19 @@ fn what_was_not_used_for_longest_goes_and_what_runs_stays() {
     drop(bench.fetch(&programs[2]));
     assert_eq!(loaded(), [true, true, true, false]);
     drop(bench.fetch(&programs[3]));
-    let wait = |expected: &[bool]| {
-        let give_up = Instant::now() + PATIENCE;
-        while loaded() != expected {
-            assert!(Instant::now() < give_up, "{:?} is not {expected:?}", loaded());
-            thread::yield_now();
-        }
-    };
-    // Somebody has the oldest: its idle instances are called for, and the next one goes.
-    wait(&[true, false, true, true]);
-    assert!(programs[0].slot.is_leaving() && bench.residency().calls() == 1);
+    // Somebody has the oldest: its idle instances are called for, and the next one goes. What counts evictions moves
+    // last; nobody looks at the code before, because who looks at it has it.
+    bench.until("one goes", |residency| residency.evictions() == 1);
+    assert_eq!(loaded(), [true, false, true, true]);
+    assert!(programs[0].slot.is_leaving());
+    assert_eq!(bench.residency().calls(), 1);
     drop(oldest);
     assert!(bench.loading.shed(2));
     assert_eq!(loaded(), [false, false, true, true]);
     assert_eq!((bench.residency().count(), bench.residency().evictions()), (2, 2));
     // It comes back as it went.
     drop(bench.fetch(&programs[0]));
-    wait(&[true, false, true, true]);
+    assert_eq!(loaded(), [true, false, true, true]);
     assert_eq!(bench.shelf.asked.load(Ordering::SeqCst), 0);
 }
 
@@ -332,7 +337,9 @@ fn what_was_loaded_for_somebody_waits_for_him() {
     for program in &programs {
         assert!(bench.ask(program).is_ok());
     }
-    assert!(bench.loading.shed(1));
+    // Whoever loaded the last of them may do it, or this does.
+    bench.loading.shed(1);
+    bench.until("two go", |residency| residency.evictions() == 2);
     assert_eq!(programs.iter().filter(|program| program.slot.is_loaded()).count(), 1);
 }
 
@@ -358,7 +365,8 @@ fn programs_that_go_are_not_counted() {
     for number in 2..40 {
         bench.fetch(&bench.cached(number));
     }
-    assert_eq!(bench.residency().count(), 1);
+    // Whoever loaded the last one may still have it.
+    bench.until("they go", |residency| residency.count() == 1);
     assert!(bench.residency().slots() < 10, "{}", bench.residency().slots());
 }
 
