@@ -7,6 +7,8 @@ pub mod cli;
 mod clock;
 pub mod config;
 mod exchange;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod guest;
 mod hosting;
 mod kv;
