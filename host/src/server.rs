@@ -1,29 +1,33 @@
 //! The composition root: loads the apps, claims the addresses, starts the workers, and ends them.
 
 pub(crate) mod birth;
+mod budget;
 mod deploy;
 pub(crate) mod handover;
 pub(crate) mod health;
 mod host;
 pub(crate) mod reload;
+mod shortage;
 mod signals;
+pub(crate) mod snapshot;
+mod stock;
 mod systemd;
 #[cfg(test)]
 mod tests;
 mod upgrade;
+mod workers;
 
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 
-use anyhow::{Context, Result, bail};
-use mio::{Poll, Waker};
+use anyhow::{Context, Result};
 use rustix::process::{Resource, getrlimit, setrlimit};
-use wasmtime::Engine;
 
-pub(crate) use self::deploy::{Deployer, LoadFailures, Stock};
+use self::budget::check_budget;
+pub(crate) use self::deploy::{Deployer, LoadFailures};
 pub(crate) use self::handover::StateHolder;
 pub(crate) use self::health::Health;
 use self::health::Phase;
@@ -32,32 +36,30 @@ use self::reload::{Reread, Started};
 use self::signals::Control;
 pub(crate) use self::signals::Reload;
 pub(crate) use self::signals::is_ignored;
+pub(crate) use self::stock::Stock;
+use self::stock::plain;
+use self::workers::Workers;
 use crate::clock::Clock;
-use crate::config::sockets::TcpListen;
-use crate::config::{AppSettings, ListenAddr, ServerSettings, Settings, about_bytes};
+use crate::config::TcpListen;
+use crate::config::{AppSettings, ListenAddr, ServerSettings, Settings};
 use crate::guest::compile::Compiler;
 use crate::guest::engine::{self, Mode};
 use crate::guest::places::Places;
 use crate::guest::task::Reaper;
 use crate::guest::ticker::Ticker;
+use crate::local::RawDoor;
 use crate::net::resolve::Resolver;
 use crate::observe::access_log::{self, AccessLog};
 use crate::observe::app_logs::{self, AppLogs, Rotation};
-use crate::pressure::{self, Pressure};
+use crate::pressure::Pressure;
 use crate::pulse::Pulse;
 use crate::reactor::bound::Bound;
-use crate::reactor::listener::Listener;
-use crate::reactor::token::Source;
 use crate::shared::{Shared, State};
 use crate::tenants::commands::Commands;
 use crate::tenants::current::Current;
 pub(crate) use crate::tenants::notice::Notice;
 use crate::tenants::probes::Probes;
 use crate::tenants::registry::Registry;
-use crate::worker::Worker;
-
-/// What a request of a guest to another server takes at most: two pipes, two heads, trailers, and what TLS holds.
-const CALL_BYTES_MAX: u64 = 300 << 10;
 
 /// Places of the pools that are kept for instances which are just being dropped.
 const PLACES_SPARE: u32 = 50;
@@ -158,15 +160,17 @@ impl Server {
             state.bound = claim(&server, &tcp)?;
             let bound = &mut state.bound;
             stock.own_addresses().set(bound.iter().filter_map(Bound::tcp_addr));
-            let apps =
-                || (0..server.listen.len()).map(|_| None).chain(tcp.iter().map(|tcp| Some(tcp.app.as_str())));
-            let urls: Vec<String> = bound.iter().zip(apps()).map(|(bound, app)| bound.url(app)).collect();
-            (urls, open(bound, apps, server.workers)?)
+            let raw = tcp.iter().map(|tcp| Some(RawDoor::of(tcp, &server.edge)));
+            let doors: Vec<_> = server.listen.iter().map(|_| None).chain(raw).collect();
+            let app = |door: &Option<RawDoor>| door.as_ref().map(|door| door.app.to_string());
+            let urls =
+                bound.iter().zip(&doors).map(|(bound, door)| bound.url(app(door).as_deref())).collect();
+            (urls, workers::open(bound, &doors, server.workers)?)
         };
         let log = server.access_log.as_ref();
         let log = log.map(|target| AccessLog::open(target, server.log_format)).transpose();
         let (access_log, guard) = log.context("cannot open the access log")?.unzip();
-        let (polls, wakers) = event_queues(server.workers)?;
+        let (polls, wakers) = workers::event_queues(server.workers)?;
         let resolver = Resolver::new(&server.dns);
         let loading = stock.loading(&wakers);
         let shared = Arc::new(Shared {
@@ -189,8 +193,8 @@ impl Server {
             probes: Probes::default(),
             state: State::default(),
         });
-        pressure::start(&shared).context("cannot start a thread")?;
-        let workers = start_workers(&shared, polls, listeners)?;
+        shortage::start(&shared).context("cannot start a thread")?;
+        let workers = workers::start(&shared, polls, listeners)?;
         control.serves(Arc::clone(&shared));
         let deployer = Deployer::new(stock, Arc::clone(&shared));
         Ok(Self { urls, deployer, shared, workers, _access_log: guard, _app_logs: app_logs_guard, control })
@@ -243,6 +247,7 @@ impl Server {
         let health = self.control.health();
         health.advance(Phase::Starting, Phase::Ready);
         birth::relieve();
+        self.control.lock().bound.iter_mut().for_each(Bound::own);
         systemd::ready();
         systemd::keep_watchdog(&self.shared, &health).context("cannot keep the watchdog")
     }
@@ -257,25 +262,10 @@ impl Server {
     /// # Errors
     /// A worker failed.
     pub(crate) fn join(self) -> Result<()> {
-        let result = join(self.workers);
+        let result = workers::join(self.workers);
         self.shared.ticker.stop();
         result
     }
-}
-
-/// wasmtime's errors with all that they say, as ours.
-fn plain(error: wasmtime::Error) -> anyhow::Error {
-    anyhow::anyhow!("{error:#}")
-}
-
-fn join(workers: Workers) -> Result<()> {
-    for worker in workers {
-        match worker.join() {
-            Ok(result) => result.context("a worker failed")?,
-            Err(_) => bail!("a worker panicked: this is a bug"),
-        }
-    }
-    Ok(())
 }
 
 /// The apps' own logs, if there are to be any.
@@ -293,34 +283,6 @@ fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-/// Multiplies the bounds out and holds them against the budget, if there is one.
-fn check_budget(server: &ServerSettings, apps: &[AppSettings]) -> Result<()> {
-    let Some(budget) = server.memory_budget_bytes else { return Ok(()) };
-    let http = &server.http;
-    let pipes = apps.iter().map(|app| 2 * app.limits.high_watermark).max().unwrap_or(0);
-    let connection = (pipes + 2 * http.head_bytes_max) as u64;
-    let connections = connection.saturating_mul(server.connections_max as u64);
-    let guests = apps.iter().fold(0u64, |sum, app| {
-        let at_once = app.limits.concurrency.min(engine::INSTANCES_MAX);
-        let sockets = if app.sockets.connect.is_empty() { 0 } else { u64::from(app.limits.sockets_max) };
-        let memory = app.limits.memory_bytes.saturating_mul(u64::from(at_once));
-        sum.saturating_add(memory).saturating_add(sockets.saturating_mul(CALL_BYTES_MAX))
-    });
-    let needed = connections.saturating_add(guests);
-    if needed > budget {
-        bail!(
-            "the limits allow {} of memory, more than the budget of {}: {} for {} connections and {} for guests; lower \
-             `connections`, `memory` or `concurrency`, or raise `memory_budget`",
-            about_bytes(needed),
-            about_bytes(budget),
-            about_bytes(connections),
-            server.connections_max,
-            about_bytes(guests),
-        );
-    }
-    Ok(())
-}
-
 /// The server's own addresses, and behind them those of raw connections.
 fn claim(settings: &ServerSettings, tcp: &[TcpListen]) -> Result<Vec<Bound>> {
     let claim = |addr: &ListenAddr| {
@@ -328,71 +290,6 @@ fn claim(settings: &ServerSettings, tcp: &[TcpListen]) -> Result<Vec<Bound>> {
     };
     let raw = tcp.iter().map(|tcp| claim(&ListenAddr::Tcp(tcp.addr)));
     settings.listen.iter().map(claim).chain(raw).collect()
-}
-
-/// A worker's listeners, with the app that raw connections are for.
-type Listeners = Vec<(Listener, Option<Arc<str>>)>;
-
-/// Every worker's own listeners.
-fn open<'a, A>(bound: &mut [Bound], apps: impl Fn() -> A, workers: usize) -> Result<Vec<Listeners>>
-where
-    A: Iterator<Item = Option<&'a str>>,
-{
-    let mut all = Vec::new();
-    for worker in 0..workers {
-        let mut listeners = Listeners::new();
-        for (bound, app) in bound.iter_mut().zip(apps()) {
-            let opened = bound.open(worker, workers);
-            let opened = opened.with_context(|| format!("cannot listen on {}", bound.url(app)))?;
-            listeners.extend(opened.into_iter().map(|listener| (listener, app.map(Arc::from))));
-        }
-        all.push(listeners);
-    }
-    Ok(all)
-}
-
-type Workers = Vec<JoinHandle<std::io::Result<()>>>;
-
-/// An event queue for every worker, and what wakes it.
-fn event_queues(workers: usize) -> Result<(Vec<Poll>, Vec<Arc<Waker>>)> {
-    let mut polls = Vec::new();
-    let mut wakers = Vec::new();
-    for _ in 0..workers {
-        let poll = Poll::new().context("cannot make an event queue")?;
-        wakers.push(Arc::new(Waker::new(poll.registry(), Source::Waker.token())?));
-        polls.push(poll);
-    }
-    Ok((polls, wakers))
-}
-
-fn start_workers(shared: &Arc<Shared>, polls: Vec<Poll>, listeners: Vec<Listeners>) -> Result<Workers> {
-    let mut workers = Vec::new();
-    for (number, (poll, listeners)) in polls.into_iter().zip(listeners).enumerate() {
-        let number = u16::try_from(number)?;
-        let worker = Worker::new(poll, listeners, Arc::clone(shared), number)?;
-        let leaving = Leaving { shared: Arc::clone(shared), number };
-        let name = format!("worker-{number}");
-        workers.push(thread::Builder::new().name(name).spawn(move || {
-            let _leaving = leaving;
-            Engine::tls_eager_initialize();
-            worker.run()
-        })?);
-    }
-    Ok(workers)
-}
-
-/// A worker that ends, however it does, is not waited for any more.
-struct Leaving {
-    shared: Arc<Shared>,
-    number: u16,
-}
-
-impl Drop for Leaving {
-    fn drop(&mut self) {
-        self.shared.current.leave(self.number);
-        self.shared.pulse.leave(self.number);
-        self.shared.commands.leave(self.number);
-    }
 }
 
 /// The thread that drops what takes long to drop.

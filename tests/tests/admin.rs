@@ -9,10 +9,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 use tidegate_tests::admin::{Admin, hosting_manifest, number_of, numbered};
-use tidegate_tests::artifacts::{guest, wat_guest};
+use tidegate_tests::artifacts::{guest, wat_guest, wat_text};
 use tidegate_tests::project::Said;
 use tidegate_tests::wait::until;
-use tidegate_tests::{Project, Server};
+use tidegate_tests::{Addr, Client, Project, Server};
 
 const OPERATOR: &str = "operator-0123456789abcdef";
 const TENANT: &str = "tenant-0123456789abcdef";
@@ -104,6 +104,11 @@ fn from_a_first_deploy_to_the_end_of_an_app() {
     let shown = desk.run(&["limits", "shop", "memory=32MiB", "queue=7"]).ends_with(0).out;
     assert!(shown.starts_with("shop: version "), "{shown}");
     assert_eq!(desk.json(&["limits", "shop"]), serde_json::json!({ "memory": "32MiB", "queue": 7 }));
+    // What nobody has set holds, too.
+    let table = desk.run(&["limits", "shop"]).ends_with(0).out;
+    for row in ["memory          32MiB      app", "wall            30s        default"] {
+        assert!(table.contains(row), "{table}");
+    }
     desk.run(&["limits", "shop", "memory=default"]).ends_with(0);
     assert_eq!(desk.json(&["limits", "shop"]), serde_json::json!({ "queue": 7 }));
     desk.run(&["limits", "shop", "memory=lots"]).ends_with(2).complains("memory");
@@ -126,6 +131,38 @@ fn from_a_first_deploy_to_the_end_of_an_app() {
 }
 
 #[test]
+fn a_manifest_may_leave_apps_and_the_admin_side_to_others() {
+    let state = tempfile::tempdir().unwrap();
+    let socket = format!("unix:{}", state.path().join("admin.sock").display());
+    let server = Server::builder()
+        .manifest("[server]\nkeep = 3\n")
+        .flag("--state")
+        .flag(state.path().to_str().unwrap());
+    let server = server.flag("--admin").flag(&socket).start();
+    let desk = Desk { server, project: Project::empty("desk"), state };
+    desk.module(7);
+    desk.run(&["deploy", "shop.wasm"]).ends_with(0);
+    let said = desk.run(&["reload"]).ends_with(0);
+    assert!(said.out.starts_with("no app has a new version") && said.out.contains("restart"), "{}", said.out);
+    assert_eq!(desk.serves("/"), Some(7));
+}
+
+#[test]
+fn an_address_of_apps_is_not_taken_for_the_admin_side() {
+    let desk = Desk::new();
+    let apps = desk.server.addr().to_string();
+    // First nobody answers there but the server itself, then an app.
+    desk.run(&["apps", "--admin", &apps])
+        .ends_with(1)
+        .complains("is not the admin side")
+        .complains("`admin on ADDR`");
+    desk.module(1);
+    desk.run(&["deploy", "shop.wasm"]).ends_with(0);
+    desk.run(&["apps", "--admin", &apps]).ends_with(1).complains("is not the admin side");
+    desk.run(&["versions", "shop", "--admin", &apps]).ends_with(1).complains("is not the admin side");
+}
+
+#[test]
 fn a_canary_from_its_beginning_to_its_end() {
     let desk = Desk::new();
     desk.module(1);
@@ -145,7 +182,12 @@ fn a_canary_from_its_beginning_to_its_end() {
     assert_eq!((&status["rule"]["header"], &status["requests"]), (&"x-try: yes".into(), &1.into()));
     desk.run(&["canary", "shop", "100"]).ends_with(0);
     assert_eq!(desk.serves("/"), Some(2));
-    desk.run(&["canary", "shop", "abort"]).ends_with(0);
+    let said = desk.run(&["canary", "shop", "abort"]).ends_with(0);
+    assert!(
+        said.out.contains(" serves; its canary, version ") && said.out.ends_with(", is over\n"),
+        "{}",
+        said.out
+    );
     assert_eq!((desk.serves("/"), asked("X-Try: yes\r\n")), (Some(1), Some(1)));
     assert_eq!(desk.json(&["canary", "shop"]), Value::Null);
     let version = status["version"].to_string();
@@ -154,6 +196,19 @@ fn a_canary_from_its_beginning_to_its_end() {
     desk.run(&["canary", "shop", "promote"]).ends_with(0);
     assert_eq!(desk.serves("/"), Some(2));
     desk.run(&["canary", "shop", "promote", "--cookie", "x"]).ends_with(2);
+    // Nobody loses a canary without being told.
+    desk.module(3);
+    desk.run(&["deploy", "shop.wasm", "--canary=10%", "--requests-min=50"]).ends_with(0);
+    let status = desk.json(&["canary", "shop"]);
+    assert_eq!(
+        (&status["rule"]["requests_min"], &status["rule"]["failure_percent"]),
+        (&50.into(), &5.into())
+    );
+    let said = desk.run(&["limits", "shop", "queue=3"]).ends_with(0);
+    let over = format!("; its canary, version {}, is over\n", status["version"]);
+    assert!(said.out.ends_with(&over), "{}", said.out);
+    let log = desk.run(&["logs", "shop"]).ends_with(0);
+    assert!(log.out.contains("is a canary no more: another version serves"), "{}", log.out);
 }
 
 #[test]
@@ -231,7 +286,11 @@ fn requests_are_listed_and_cancelled() {
     assert_eq!((&rows[0]["app"], &rows[0]["request"]), (&"slow".into(), &"GET /60000".into()));
     let table = desk.run(&["ps", "slow"]).ends_with(0).out;
     assert!(table.starts_with("ID  ") && table.contains("GET /60000"), "{table}");
-    assert_eq!(desk.json(&["ps", "other"]), serde_json::json!([]));
+    desk.module(1);
+    desk.run(&["deploy", "shop.wasm", "--route", "shop.test/*"]).ends_with(0);
+    assert_eq!(desk.json(&["ps", "shop"]), serde_json::json!([]));
+    // One that nobody has is not one at rest.
+    desk.run(&["ps", "shopp"]).ends_with(1).complains("there is no app `shopp`");
     desk.run(&["ps", "cancel", rows[0]["id"].as_str().unwrap()]).ends_with(0);
     assert!(client.response().unwrap().status() >= 400);
 }
@@ -412,6 +471,80 @@ fn following_ends_quietly_when_it_is_interrupted() {
     let mut rest = String::new();
     child.stderr.take().unwrap().read_to_string(&mut rest).unwrap();
     assert_eq!((child.wait().unwrap().code(), rest.as_str()), (None, ""), "the signal ended it");
+}
+
+#[test]
+fn what_is_live_is_watched_until_it_is_interrupted() {
+    let desk = Desk::new();
+    desk.run(&["deploy", guest("slow").to_str().unwrap(), "--limit", "wall=120s"]).ends_with(0);
+    let watch = |more: &[&str]| {
+        let mut command = desk.command(&[&["ps", "slow", "--watch", "0.1"], more].concat());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        (child, out.lines().map(Result::unwrap))
+    };
+    let (mut json, mut lines) = watch(&["--json"]);
+    let rows = |line: String| serde_json::from_str::<Vec<Value>>(&line).unwrap();
+    assert!(rows(lines.next().unwrap()).is_empty(), "a line a look");
+    let mut client = desk.server.client();
+    client.send_get("slow.test", "/100000").unwrap();
+    let found = lines.by_ref().map(rows).find(|rows| !rows.is_empty()).unwrap();
+    assert_eq!((found.len(), &found[0]["app"]), (1, &"slow".into()));
+    let (mut text, mut lines) = watch(&[]);
+    let block: Vec<_> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+    assert!(block[0].ends_with(", 1 live") && block[1].starts_with("ID"), "{block:?}");
+    assert!(block.len() == 3 && block[2].contains("GET /100000"), "{block:?}");
+    assert!(!block.concat().contains('\x1b'), "no terminal, nothing to steer");
+    drop(client);
+    assert!(lines.any(|line| line.ends_with(", 0 live")));
+    // Ctrl-C is as plain an end; but what a shell runs in the background is born deaf to it.
+    kill_process(Pid::from_child(&text), Signal::TERM).unwrap();
+    assert_eq!(text.wait().unwrap().code(), None, "the signal ended it");
+    // A server that is gone ends it, too.
+    desk.server.signal(Signal::KILL);
+    assert_eq!(json.wait().unwrap().code(), Some(1));
+    let mut told = String::new();
+    json.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert!(told.starts_with("error: "), "{told}");
+    desk.run(&["ps", "--watch", "slow"]).ends_with(2).complains("an app's name goes before the flag");
+}
+
+#[test]
+fn a_compilation_that_takes_long_is_told_of_while_it_does() {
+    let desk = Desk::new();
+    // A single function, so that cores do not help: far longer than this test.
+    let step = "local.get 0 local.get 1 i32.mul local.get 2 i32.xor local.tee 0 local.get 1 i32.rotl local.set 2\n\
+                local.get 2 if local.get 0 local.set 1 else local.get 2 local.set 0 end\n";
+    let text = format!(
+        "(module (memory (export \"memory\") 1) (func (param i32 i32 i32)\n{})\n\
+         (func (export \"tidegate_handle\") (result i32) i32.const 0))",
+        step.repeat(120_000)
+    );
+    let wasm = fs::read(wat_text("admin_endless", &text)).unwrap();
+    let admin = Admin::of(desk.state.path());
+    let module = admin.upload(&wasm).unwrap().unwrap();
+    let body = serde_json::json!({ "module": module }).to_string();
+    let socket = Addr::Unix(desk.state.path().join("admin.sock"));
+    let mut client = Client::connect(&socket).unwrap();
+    let head = "POST /v1/apps/shop/versions HTTP/1.1\r\nHost: admin\r\n";
+    client.send(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len())).unwrap();
+    let head = client.head().unwrap();
+    assert_eq!(head.status, 200);
+    let (mut body, mut told) = (client.body(&head).unwrap(), Vec::new());
+    // Validating it takes a while, too.
+    let lines = |told: &[u8]| -> Vec<Value> {
+        let whole = told.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
+        whole.map(|line| serde_json::from_slice(line).unwrap()).collect()
+    };
+    while lines(&told).iter().filter(|line| line["seconds"].is_u64()).count() < 2 {
+        assert!(client.read_body(&mut body, &mut told, 4096).unwrap() > 0, "{:?}", lines(&told));
+    }
+    let lines = lines(&told);
+    let steps: Vec<_> = lines.iter().map(|line| line["step"].as_str().unwrap()).collect();
+    assert_eq!(steps[..4], ["validate", "compile", "compile", "compile"]);
+    assert!(lines[..2].iter().all(|line| line.get("seconds").is_none()), "{lines:?}");
+    let seconds = |at: usize| lines[at]["seconds"].as_u64().unwrap();
+    assert!(1 <= seconds(2) && seconds(2) < seconds(3), "{lines:?}");
 }
 
 #[test]

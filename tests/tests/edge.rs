@@ -10,7 +10,7 @@ use serde_json::Value;
 use tidegate_tests::check::{closed, success};
 use tidegate_tests::server::Builder;
 use tidegate_tests::wait::{PATIENCE, poll_for, until};
-use tidegate_tests::{Addr, Client, Nginx, Response, Server};
+use tidegate_tests::{Addr, App, Client, Nginx, Response, Server};
 
 /// What lies between "the timer did not exist" and "this machine is slow".
 const SOON: Duration = Duration::from_secs(15);
@@ -425,6 +425,124 @@ fn a_preamble_that_does_not_come_in_time_ends_the_connection_without_a_word() {
     client.send(V1).unwrap();
     closed(&mut client);
     assert_eq!(server.stderr().count(|line| line.contains("did not come in time")), 3);
+}
+
+// Raw TCP.
+
+/// A raw address whose guest tells each connection its ends, with the server's and its own settings.
+fn raw(server: &str, listen: &str) -> Builder {
+    let app = App::wat("raw_ends").unrouted();
+    let listen = format!("[[listen]]\ntcp = \"127.0.0.1:0\"\napp = \"raw-ends\"\n{listen}\n");
+    Server::builder().manifest(format!("[server]\nworkers = 2\n{server}\n{listen}")).app(app)
+}
+
+/// All that a connection gets on which this is sent, and then nothing any more.
+fn raw_answer(server: &Server, bytes: &[u8]) -> String {
+    let mut client = Client::connect(&Addr::Tcp(server.raw_addr("raw-ends"))).unwrap();
+    // It may be closed by then.
+    let _ = client.send(bytes);
+    let _ = client.shutdown_write();
+    client.set_patience(PATIENCE);
+    // What is refused with bytes that nobody has read is reset.
+    client.rest().map(|bytes| String::from_utf8(bytes).unwrap()).unwrap_or_default()
+}
+
+const PROXIES: &str = "proxies = [\"127.0.0.1\"]";
+const ON: &str = "proxies = [\"127.0.0.1\"]\nproxy_protocol = true";
+
+#[test]
+fn raw_connections_have_the_address_that_their_preamble_names() {
+    let server = raw(ON, "").start();
+    let mut v6 = [0_u8; 36];
+    (v6[0], v6[1], v6[15], v6[31], v6[33], v6[35]) = (0x20, 0x01, 1, 2, 80, 81);
+    let table: [(Vec<u8>, &str); 4] = [
+        (V1.into(), "192.0.2.1:56324 198.51.100.2:443"),
+        (v2(0x21, 0x11, &V4), "192.0.2.1:56324 198.51.100.2:443"),
+        (v2(0x21, 0x21, &v6), "[2001::1]:80 [::2]:81"),
+        (
+            v2(0x21, 0x11, &[&V4[..], &[4, 0x0f, 0xe1], &[0; 4065]].concat()),
+            "192.0.2.1:56324 198.51.100.2:443",
+        ),
+    ];
+    for (preamble, ends) in &table {
+        // What follows is the guest's, whatever it looks like.
+        for rest in ["", "hello", V1] {
+            let told = raw_answer(&server, &[preamble, rest.as_bytes()].concat());
+            assert_eq!(told, format!("{ends}\n{rest}"), "{}", preamble.escape_ascii());
+        }
+    }
+    // Each byte alone; and a guest that speaks first speaks once it is known to whom.
+    let mut client = Client::connect(&Addr::Tcp(server.raw_addr("raw-ends"))).unwrap();
+    for byte in V1.bytes() {
+        client.send([byte]).unwrap();
+    }
+    client.send("after").unwrap();
+    client.shutdown_write().unwrap();
+    assert_eq!(client.rest().unwrap(), b"192.0.2.1:56324 198.51.100.2:443\nafter");
+    // Of a proxy's own connections, and of clients that are not named, it is the proxy's.
+    let local = server.raw_addr("raw-ends").to_string();
+    for preamble in [b"PROXY UNKNOWN\r\n".to_vec(), v2(0x20, 0, b""), v2(0x21, 0x31, &[0; 216])] {
+        let told = raw_answer(&server, &preamble);
+        let (peer, at) = told.trim_end().split_once(' ').unwrap();
+        assert!(is_loopback(&peer.into()) && at == local && peer != at, "{told}");
+    }
+}
+
+#[test]
+fn raw_connections_without_a_preamble_are_closed_before_there_is_a_guest() {
+    let server = raw(ON, "").start();
+    let table: [(&[u8], &str); 4] = [
+        (b"hello", "does not begin with a PROXY preamble"),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 1\r\n", "the PROXY line is malformed"),
+        (&v2(0x21, 0x11, &V4[..11]), "too short"),
+        (&v2(0x21, 0x11, &[0; 5000]), "longer than 4 KiB"),
+    ];
+    for (bytes, reason) in table {
+        assert_eq!(raw_answer(&server, bytes), "");
+        assert!(server.wait_for_log(|line| line.contains(reason)).is_some(), "{reason}");
+    }
+    for bytes in ["", "PROX"] {
+        assert_eq!(raw_answer(&server, bytes.as_bytes()), "");
+    }
+    assert!(raw_answer(&server, V1.as_bytes()).starts_with("192.0.2.1:56324 "));
+    assert_eq!(server.stderr().count(|line| line.contains("a raw connection ended with an error")), 0);
+
+    let server = raw(&format!("{ON}\nlimits = {{ head_timeout = \"300ms\" }}"), "").start();
+    for bytes in ["", "PROXY TCP4 192.0"] {
+        let mut client = Client::connect(&Addr::Tcp(server.raw_addr("raw-ends"))).unwrap();
+        client.send(bytes).unwrap();
+        closed(&mut client);
+    }
+    until("it is told", || server.stderr().count(|line| line.contains("did not come in time")) == 2);
+}
+
+#[test]
+fn raw_connections_of_strangers_are_closed_and_hold_nothing() {
+    let server = raw("proxies = [\"10.0.0.0/8\"]\nproxy_protocol = true", "").start();
+    let fds = server.fds_at_rest();
+    for _ in 0..200 {
+        assert_eq!(raw_answer(&server, V1.as_bytes()), "");
+    }
+    assert!(server.wait_for_log(|line| line.contains("not from one of the `proxies`")).is_some());
+    until("the connections are closed", || server.fd_count() <= fds);
+}
+
+#[test]
+fn an_address_may_differ_from_the_server_in_whether_preambles_come() {
+    // As the server; with a preamble alone; and without one.
+    for (server, listen, announced) in [
+        (PROXIES, "", false),
+        (PROXIES, "proxy_protocol = true", true),
+        (ON, "proxy_protocol = false", false),
+        (ON, "", true),
+    ] {
+        let server = raw(server, listen).start();
+        let told = raw_answer(&server, V1.as_bytes());
+        let sent_back = told.ends_with(V1);
+        assert_eq!((told.starts_with("192.0.2.1:56324 "), sent_back), (announced, !announced), "{told}");
+    }
+    let (status, told) = raw("", "proxy_protocol = true").start_refused();
+    assert!(status.code() == Some(2) && told.contains("and none is named"), "{told}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tidegate_tests::Server;
 use tidegate_tests::admin::{Admin, hosting_manifest, number_of, numbered};
 use tidegate_tests::artifacts;
+use tidegate_tests::check::logged_problem;
 use tidegate_tests::wait::{PATIENCE, until};
 
 fn start(path: &Path) -> Server {
@@ -73,11 +74,14 @@ fn an_app_whose_secret_is_gone_keeps_its_settings_and_its_routes() {
     let admin = place.admin();
     admin.deploy("a", &numbered(1), &settings).unwrap().unwrap();
     admin.deploy("b", &numbered(2), &json!({ "routes": ["b.test/*"] })).unwrap().unwrap();
+    admin.deploy("rest", &numbered(9), &json!({ "routes": ["/*"] })).unwrap().unwrap();
     stop(server);
 
     fs::remove_file(&secret).unwrap();
     let server = start(&place.manifest());
-    assert_eq!((serves(&server, "a"), serves(&server, "b")), (None, Some(2)));
+    assert_eq!((serves(&server, "b"), serves(&server, "c")), (Some(2), Some(9)));
+    // Whoever has the rest does not answer for it.
+    lacks(&server, &admin, "a", "PW");
     let told = |line: &str| line.contains("the app can not be served") && line.contains("app=\"a\"");
     assert!(server.wait_for_log(told).is_some(), "{}", server.stderr().tail(20));
     let app = admin.app("a").unwrap().unwrap();
@@ -96,9 +100,59 @@ fn an_app_whose_secret_is_gone_keeps_its_settings_and_its_routes() {
     let done = admin.ask("POST", "/v1/reload", &Value::Null).unwrap().unwrap();
     assert_eq!((&done[0]["app"], &done[0]["version"]), (&json!("a"), &json!(1)), "{done}");
     assert_eq!(serves(&server, "a"), Some(1));
+    let app = admin.app("a").unwrap().unwrap();
+    assert!(app.get("problem").is_none() && unserved(&admin) == 0, "{app}");
     stop(server);
     let server = start(&place.manifest());
     assert_eq!((serves(&server, "a"), serves(&server, "b")), (Some(1), Some(2)));
+}
+
+/// How many apps are to be served and can not be, as the metrics have it.
+fn unserved(admin: &Admin) -> u64 {
+    let text = String::from_utf8(admin.send("GET", "/metrics", b"").unwrap().body).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("tidegate_apps_unserved "));
+    line.unwrap_or_else(|| panic!("{text}")).parse().unwrap()
+}
+
+/// The app answers that it can not be served, and whoever runs the server is told why.
+fn lacks(server: &Server, admin: &Admin, app: &str, what: &str) {
+    let answer = server.get(&format!("{app}.test"), "/");
+    logged_problem(server, &answer, 503, "app-unavailable");
+    assert!(answer.header("retry-after").is_some(), "{answer:?}");
+    assert!(!answer.text().contains(what), "it is no client's business: {answer:?}");
+    let shown = admin.app(app).unwrap().unwrap();
+    assert!(shown["problem"].as_str().is_some_and(|problem| problem.contains(what)), "{shown}");
+    assert_eq!((&shown["active"], unserved(admin)), (&Value::Null, 1));
+    assert_eq!(admin.send("GET", "/health/ready", b"").unwrap().status(), 200, "others are served");
+}
+
+#[test]
+fn an_app_whose_folder_is_gone_is_mended_by_a_deploy() {
+    let place = Place::new();
+    let folder = place.folder.path().join("public");
+    fs::create_dir(&folder).unwrap();
+    let mounts = json!([{ "host": folder, "guest": "/public" }]);
+    let server = start(&place.manifest());
+    let admin = place.admin();
+    let settings = json!({ "routes": ["a.test/*"], "mounts": mounts });
+    // Folders are for components.
+    let component = fs::read(artifacts::component_guest("hello")).unwrap();
+    admin.deploy("a", &component, &settings).unwrap().unwrap();
+    stop(server);
+    fs::remove_dir(&folder).unwrap();
+    let server = start(&place.manifest());
+    lacks(&server, &admin, "a", "public");
+    let words =
+        ["apps", "--admin", &format!("unix:{}", place.folder.path().join("state/admin.sock").display())];
+    let shown = artifacts::tidegate().args(words).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.lines().any(|line| line.starts_with("a: it can not be served: ")), "{shown}");
+    // Tried again it lacks the same; without the folder it does not need it.
+    let again = admin.ask("POST", "/v1/reload", &Value::Null).unwrap().unwrap();
+    assert_eq!(again, json!([]));
+    lacks(&server, &admin, "a", "public");
+    admin.deploy("a", &numbered(2), &json!({ "mounts": [] })).unwrap().unwrap();
+    assert_eq!((serves(&server, "a"), unserved(&admin)), (Some(2), 0));
 }
 
 #[test]

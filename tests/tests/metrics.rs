@@ -152,6 +152,66 @@ fn numbers_outlive_a_deploy_and_go_with_the_app() {
     until("it begins anew", || scrape(&admin).get(served) == Some(&1.0));
 }
 
+#[test]
+fn key_value_data_is_counted_by_operation_and_by_what_is_kept() {
+    let state = tempfile::tempdir().unwrap();
+    let kv = App::file("kv", &artifacts::module_guest("kv_probe")).line("kv = { keys = 2 }");
+    let server =
+        Server::builder().manifest(hosting_manifest(state.path())).app(kv).app(App::guest("hello")).start();
+    let admin = Admin::of(state.path());
+    let mut client = server.client();
+    let mut ask = |method: &str, path: &str, body: &str| {
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: kv.test\r\nContent-Length: {length}\r\n\r\n");
+        client.send(head + body).unwrap();
+        client.response().unwrap().status()
+    };
+    assert_eq!((ask("PUT", "/v/a", "one"), ask("PUT", "/v/bc", "four")), (200, 200));
+    assert_ne!(ask("PUT", "/v/d", ""), 200, "two keys are all that it may have");
+    assert_eq!((ask("GET", "/v/a", ""), ask("DELETE", "/v/bc", "")), (200, 200));
+    let samples = scrape(&admin);
+    let operations = |operation: &str, outcome: &str| {
+        let labels = format!("app=\"kv\",operation=\"{operation}\",outcome=\"{outcome}\"");
+        value(&samples, &format!("tidegate_kv_operations_total{{{labels}}}"))
+    };
+    assert_eq!((operations("set", "ok"), operations("set", "quota")), (2.0, 1.0));
+    assert_eq!((operations("get", "ok"), operations("delete", "ok")), (1.0, 1.0));
+    let own = |name: &str| value(&samples, &format!("tidegate_kv_{name}{{app=\"kv\"}}"));
+    assert_eq!((own("keys"), own("bytes"), own("operations_under_way")), (1.0, 4.0, 0.0));
+    assert!(!samples.keys().any(|name| name.contains("_kv_") && name.contains("hello")), "{samples:#?}");
+}
+
+#[test]
+fn what_compilations_took_is_told() {
+    let state = tempfile::tempdir().unwrap();
+    let _server = Server::builder().manifest(hosting_manifest(state.path())).start();
+    let admin = Admin::of(state.path());
+    let compiled = |samples: &BTreeMap<String, f64>, outcome: &str| {
+        value(samples, &format!("tidegate_compiled_total{{outcome=\"{outcome}\"}}"))
+    };
+    let before = scrape(&admin);
+    assert_eq!((compiled(&before, "ok"), compiled(&before, "refused")), (0.0, 0.0));
+    assert_eq!(value(&before, "tidegate_compilation_memory_max_bytes"), 0.0);
+    let routes = json!({ "routes": ["a.test/*"] });
+    admin.deploy("a", &numbered(1), &routes).unwrap().unwrap();
+    // A handler that leaves nothing where a number is due: only the compiler looks so closely.
+    let bad = "(module (memory (export \"memory\") 1) (func (export \"tidegate_handle\") (result i32)))";
+    let bad = std::fs::read(artifacts::wat_text("metrics_bad", bad)).unwrap();
+    assert_eq!(admin.deploy("b", &bad, &json!({})).unwrap().unwrap_err().kind, "module");
+    let samples = scrape(&admin);
+    let outcomes = ["ok", "refused", "limits", "failed"].map(|outcome| compiled(&samples, outcome));
+    assert_eq!(outcomes, [1.0, 1.0, 0.0, 0.0]);
+    // A child that has started a compiler has taken some of both.
+    let most = value(&samples, "tidegate_compilation_memory_max_bytes");
+    assert!((1e6..1e9).contains(&most), "{most}");
+    assert!(value(&samples, "tidegate_compilation_cpu_max_seconds") > 0.0);
+    for name in ["compilation_memory_bytes", "compilation_cpu_seconds"] {
+        assert_eq!(value(&samples, &format!("tidegate_{name}_count")), 2.0);
+        assert_eq!(value(&samples, &format!("tidegate_{name}_bucket{{le=\"+Inf\"}}")), 2.0);
+    }
+    assert!(value(&samples, "tidegate_compilation_memory_bytes_sum") >= most);
+}
+
 /// Looking is for people, and costs the workers nothing: they serve as before while somebody looks all the time.
 #[test]
 fn looking_all_the_time_holds_nobody_up() {

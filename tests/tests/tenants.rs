@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+use tidegate_tests::admin::{Admin, hosting_manifest, numbered};
 use tidegate_tests::check::{logged_problem, problem, success};
 use tidegate_tests::wait;
 use tidegate_tests::{App, Client, Server};
@@ -185,4 +187,80 @@ fn an_unknown_tenant_is_told_with_its_place() {
     assert!(!status.success());
     assert!(told.contains("there is no tenant `acne`") && told.contains("did you mean `acme`?"), "{told}");
     assert!(told.contains("tidegate.toml:"), "{told}");
+}
+
+#[test]
+fn a_manifest_has_no_more_apps_than_a_tenant_may() {
+    let app = |name: &str| App::guest("hello").named(name).line("tenant = \"acme\"");
+    let three = |limits: &str| {
+        Server::builder().manifest(tenant(limits)).app(app("one")).app(app("two")).app(app("three"))
+    };
+    let (status, told) = three("apps = 2").start_refused();
+    assert!(!status.success());
+    assert!(told.contains("`acme` may have 2 apps, and there are 3"), "{told}");
+    assert!(told.contains("tidegate.toml:") && told.contains("apps = 3"), "{told}");
+    success(&three("apps = 3").start().get("three.test", "/"));
+}
+
+/// A module of some kilobytes: at its end there are 2000 bytes that mean nothing.
+fn large(number: u64) -> Vec<u8> {
+    [&numbered(number)[..], &[0, 0xd1, 0x0f, 0], &[0; 2000]].concat()
+}
+
+#[test]
+fn what_is_kept_of_a_tenant_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let path = folder.path().join("tidegate.toml");
+    let write = |limits: &str| {
+        let server = hosting_manifest(&state);
+        let text = format!("{server}listen = [\"127.0.0.1:0\"]\nkeep = 3\n{}", tenant(limits));
+        std::fs::write(&path, text).unwrap();
+    };
+    std::fs::create_dir(&state).unwrap();
+    write("apps = 2");
+    let _server = Server::builder().module(&path).start();
+    let admin = Admin::of(&state);
+    let deploy = |app: &str, number: u64| {
+        let settings = json!({ "tenant": "acme", "routes": [format!("{app}.test/*")] });
+        admin.deploy(app, &large(number), &settings).unwrap()
+    };
+    deploy("a", 1).unwrap();
+    deploy("b", 2).unwrap();
+    let refused = deploy("c", 3).unwrap_err();
+    assert!(refused.kind == "conflict" && refused.message.contains("`acme` may have 2 apps"), "{refused:?}");
+    deploy("b", 3).unwrap();
+    admin.deploy("other", &large(3), &json!({ "routes": ["other.test/*"] })).unwrap().unwrap();
+    let module = large(1).len();
+    // Three modules are kept, and there is no room for one more.
+    write(&format!("modules = \"{}B\"", module * 7 / 2));
+    admin.ask("POST", "/v1/reload", &Value::Null).unwrap().unwrap();
+    let refused = deploy("a", 4).unwrap_err();
+    assert!(
+        refused.kind == "conflict" && refused.message.contains("modules of the tenant `acme`"),
+        "{refused:?}"
+    );
+    // What takes no more is not refused, and what is removed makes room.
+    deploy("c", 3).unwrap();
+    admin.ask("DELETE", "/v1/apps/b", &Value::Null).unwrap().unwrap();
+    deploy("a", 4).unwrap();
+}
+
+#[test]
+fn refusals_without_end_leave_room_in_the_audit() {
+    let folder = tempfile::tempdir().unwrap();
+    let _server = tidegate_tests::admin::hosting(folder.path()).start();
+    let admin = Admin::of(folder.path());
+    admin.deploy("a", &numbered(1), &json!({ "routes": ["a.test/*"] })).unwrap().unwrap();
+    for _ in 0..200 {
+        let refused = admin.ask("POST", "/v1/apps/nobody/rollback", &json!({})).unwrap().unwrap_err();
+        assert_eq!(refused.kind, "not-found");
+    }
+    let audit = admin.ask("GET", "/v1/audit?lines=1000", &Value::Null).unwrap().unwrap();
+    let records = audit.as_array().unwrap();
+    assert!(records.iter().any(|record| record["action"] == "deploy" && record["ok"] == true), "{audit}");
+    let refused: Vec<_> = records.iter().filter(|record| record["action"] == "rollback").collect();
+    assert!((2..50).contains(&refused.len()), "{audit}");
+    let last = refused.last().unwrap()["detail"].as_str().unwrap();
+    assert!(last.contains(" more times; the last time: there is no app `nobody`"), "{last}");
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tidegate_tests::admin::{Admin, hosting, number_of, numbered};
 use tidegate_tests::check::success;
+use tidegate_tests::logs::LineLog;
 use tidegate_tests::wait::until;
 use tidegate_tests::{Addr, App, Client, Server, Successor, artifacts, guest};
 
@@ -298,4 +300,181 @@ fn what_was_deployed_goes_on_after_an_upgrade_and_after_one_that_failed() {
     assert_eq!(version(&server), Some(2));
     next.signal(Signal::TERM);
     assert!(next.ends(SOON));
+}
+
+/// A server that is upgraded again and again.
+struct Upgrades {
+    server: Server,
+    count: usize,
+    /// The process that serves, once it is not the first one.
+    last: Option<Successor>,
+}
+
+impl Upgrades {
+    fn of(server: Server) -> Self {
+        Self { server, count: 0, last: None }
+    }
+
+    /// One more, which has to come about; the process before it ends.
+    fn next(&mut self) {
+        let before = self.last.take();
+        match &before {
+            Some(before) => before.signal(Signal::USR2),
+            None => self.server.signal(Signal::USR2),
+        }
+        self.count += 1;
+        self.last = Some(Successor::wait(self.server.stderr(), self.count));
+        match before {
+            Some(before) => {
+                assert!(before.ends(SOON), "upgrade {}: the old process does not end", self.count)
+            }
+            None => assert_eq!(self.server.wait_exit(SOON).code(), Some(0)),
+        }
+    }
+
+    /// The last process ends.
+    fn end(&self) {
+        let last = self.last.as_ref().expect("an upgrade");
+        last.signal(Signal::TERM);
+        assert!(last.ends(SOON), "the last process does not end");
+    }
+}
+
+const TOKEN: &str = "a-token-of-the-operator";
+
+/// Asks the admin side all the time, by its own words and by the command line, while the server is upgraded so often.
+fn administered(admin: &str, upgrades: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, secret) = (folder.path().join("state"), folder.path().join("token"));
+    fs::write(&secret, TOKEN).unwrap();
+    let tokens = format!("tokens = [{{ name = \"ops\", secret = \"file:{}\" }}]", secret.display());
+    let admin = admin.replace("STATE", state.to_str().unwrap());
+    let server = Server::builder()
+        .manifest(format!("[server]\nworkers = 2\nstate = {state:?}\nadmin = {admin:?}\n{tokens}\n"))
+        .start();
+    let line = server.stdout().wait_for(SOON, |line| line.starts_with("admin on ")).expect("an admin side");
+    let url = line.strip_prefix("admin on ").unwrap().to_owned();
+    let addr = match url.strip_prefix("http://") {
+        Some(addr) => Addr::Tcp(addr.parse().unwrap()),
+        None => Addr::Unix(url.strip_prefix("unix:").unwrap().into()),
+    };
+    let host = url.strip_prefix("http://").unwrap_or("localhost");
+    let ask = format!("GET /v1/apps HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n");
+    let load = Load::default();
+    let mut upgraded = Upgrades::of(server);
+    thread::scope(|scope| {
+        let over = Over(&load);
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for n in (0..).take_while(|n| load.goes_on(*n)) {
+                    let mut client =
+                        Client::connect(&addr).unwrap_or_else(|error| panic!("connection {n}: {error}"));
+                    client.send(&ask).unwrap();
+                    let response = client.response().unwrap_or_else(|error| panic!("question {n}: {error}"));
+                    assert_eq!(response.status(), 200, "{response:?}");
+                    load.count();
+                    // It is the operator's tool, and no load.
+                    thread::sleep(Duration::from_millis(1));
+                }
+            });
+        }
+        scope.spawn(|| {
+            for n in (0..).take_while(|n| load.goes_on(*n)) {
+                let mut apps = artifacts::tidegate();
+                apps.args(["apps", "--json", "--admin", &url, "--token-file"]).arg(&secret);
+                let output = apps.output().unwrap();
+                assert!(output.status.success(), "{n}: {}", String::from_utf8_lossy(&output.stderr));
+                load.count();
+            }
+        });
+        for _ in 0..upgrades {
+            load.wait(5);
+            upgraded.next();
+        }
+        load.wait(5);
+        drop(over);
+    });
+    println!("{} questions", load.answered.load(Ordering::Relaxed));
+    let told = upgraded.server.stdout().lines();
+    let told: Vec<_> = told.iter().filter(|line| line.starts_with("admin on ")).collect();
+    assert!(told.len() == upgrades + 1 && told.iter().all(|told| **told == line), "{told:?}");
+    upgraded.end();
+    if let Addr::Unix(path) = &addr {
+        assert!(!path.exists(), "a path that leads nowhere");
+    }
+}
+
+#[test]
+fn nobody_at_the_admin_side_is_turned_away_through_twenty_upgrades() {
+    administered("unix:STATE/admin.sock", 20);
+}
+
+#[test]
+fn a_port_that_the_system_chose_for_the_admin_side_stays_through_upgrades() {
+    administered("127.0.0.1:0", 5);
+}
+
+#[test]
+fn a_deploy_that_an_upgrade_meets_is_done_or_refused_and_never_half() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let server = hosting(&state).start();
+    let (admin, addr) = (Admin::of(&state), server.addr().clone());
+    let settings = json!({ "routes": ["/*"] });
+    let served = || number_of(&Client::connect(&addr).unwrap().get("a.test", "/").unwrap());
+    admin.deploy("a", &numbered(1), &settings).unwrap().unwrap();
+    let load = Load::default();
+    let mut upgraded = Upgrades::of(server);
+    thread::scope(|scope| {
+        let over = Over(&load);
+        scope.spawn(|| {
+            let (mut number, mut kept) = (1, 1);
+            while load.goes_on(usize::try_from(number).unwrap()) {
+                number += 1;
+                match admin.deploy("a", &numbered(number), &settings) {
+                    Ok(Ok(_)) => kept = number,
+                    Ok(Err(refused)) => assert_eq!(refused.kind, "unavailable", "{refused:?}"),
+                    // The process has ended before it could say what came of it: what is served does.
+                    Err(_) if served() == Some(number) => kept = number,
+                    Err(_) => {}
+                }
+                assert_eq!(served(), Some(kept), "deploy {number}");
+                load.count();
+            }
+        });
+        for _ in 0..5 {
+            load.wait(3);
+            upgraded.next();
+        }
+        load.wait(3);
+        drop(over);
+    });
+    upgraded.end();
+}
+
+#[test]
+fn who_follows_a_log_is_told_of_an_upgrade() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let server = hosting(&state).start();
+    let admin = Admin::of(&state);
+    admin.deploy("a", &numbered(1), &json!({ "routes": ["/*"] })).unwrap().unwrap();
+    let socket = Addr::Unix(state.join("admin.sock"));
+    let mut follower = Client::connect(&socket).unwrap();
+    follower.send("GET /v1/apps/a/logs?follow=true HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let url = format!("unix:{}", state.join("admin.sock").display());
+    let mut logs = artifacts::tidegate();
+    logs.args(["logs", "a", "--follow", "--admin", &url]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut logs = logs.spawn().unwrap();
+    let lines = LineLog::collect(logs.stdout.take().unwrap());
+    assert!(lines.wait_for(SOON, |line| line.contains("version 1 was deployed")).is_some());
+    let mut upgraded = Upgrades::of(server);
+    upgraded.next();
+    let response = follower.response().unwrap();
+    let last = response.text().lines().last().unwrap_or_default().to_owned();
+    assert!(last.contains("\"unavailable\"") && last.contains("follow the log again"), "{last}");
+    let output = logs.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && told.contains("hands over"), "{told}");
+    upgraded.end();
 }

@@ -3,7 +3,9 @@
 //! On the Unix socket it is the kernel that says who the peer is; on TCP a token does. What a browser was made to send is
 //! refused wherever it comes from. Nothing that a client sent is repeated, in an answer or in a record.
 //!
-//! Invariant: tokens are kept as hashes alone, and compared in constant time.
+//! Invariants: tokens are kept as hashes alone, and compared in constant time; whoever shows one that is right gets in,
+//! however many wrong ones came from the same address. What keeps guesses from being right is the length of the secrets;
+//! that they are slow keeps them from being a burden.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,13 +21,18 @@ use crate::hosting::types::Actor;
 
 /// Bytes of the shortest secret that is one.
 const SECRET_BYTES_MIN: usize = 16;
-/// Wrong tokens that an address may show at once; one more is forgiven each second.
+/// Wrong tokens that an address may show before its answers become slow; one more is forgiven each second.
 const ATTEMPTS: u32 = 10;
 const FORGIVEN_AFTER: Duration = Duration::from_secs(1);
 /// Addresses that are told apart. Beyond that they are all one.
 const ADDRESSES_MAX: usize = 1024;
 /// How often a record is made of those who were turned away.
 const RECORD_EVERY: Duration = Duration::from_secs(1);
+
+/// The kind of refusal whose answer is to be slow, and the last of its connection.
+pub(super) const TOO_MANY_ATTEMPTS: &str = "too-many-attempts";
+/// For how long such an answer is held.
+pub(super) const HELD: Duration = FORGIVEN_AFTER;
 
 /// The other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,11 +117,6 @@ impl Keys {
     }
 
     fn bearer(&self, peer: Peer, value: &[u8], now: Instant) -> Result<Actor, Problem> {
-        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        if !attempts.may_try(peer, now) {
-            let detail = "too many wrong tokens from this address";
-            return Err(Problem::new(429, "too-many-attempts", detail).field("retry-after", "1"));
-        }
         let shown = strip_scheme(value).map(blake3::hash);
         // All are looked at: how long it takes says nothing of which it was.
         let mut found = None;
@@ -123,13 +125,16 @@ impl Keys {
                 found = Some(token);
             }
         }
-        match found {
-            Some(token) => Ok(Actor { name: format!("token {}", token.name), tenant: token.tenant.clone() }),
-            None => {
-                attempts.failed(peer, now);
-                Err(unauthorized("the token is not one of this server's"))
-            }
+        if let Some(token) = found {
+            return Ok(Actor { name: format!("token {}", token.name), tenant: token.tenant.clone() });
         }
+        // Past this the token is wrong: nobody else's wrong ones count against one that is right.
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        if attempts.fail(peer, now) {
+            return Err(unauthorized("the token is not one of this server's"));
+        }
+        let problem = Problem::new(429, TOO_MANY_ATTEMPTS, "too many wrong tokens from this address");
+        Err(problem.field("retry-after", "1").help("the right token is let in all the same"))
     }
 
     /// Somebody was turned away. Says how often that was if it is time for a record.
@@ -225,18 +230,16 @@ impl Attempts {
         if self.0.contains_key(&key) || self.0.len() < ADDRESSES_MAX { key } else { None }
     }
 
-    fn may_try(&self, peer: Peer, now: Instant) -> bool {
-        self.0.get(&self.key(peer)).is_none_or(|bucket| bucket.at(now).failures < ATTEMPTS)
-    }
-
-    fn failed(&mut self, peer: Peer, now: Instant) {
+    /// A wrong token was shown. False: there were too many of them lately.
+    fn fail(&mut self, peer: Peer, now: Instant) -> bool {
         if self.0.len() >= ADDRESSES_MAX {
             self.0.retain(|_, bucket| bucket.at(now).failures > 0);
         }
-        let key = self.key(peer);
-        let bucket = self.0.entry(key).or_insert(Bucket { failures: 0, since: now });
+        let bucket = self.0.entry(self.key(peer)).or_insert(Bucket { failures: 0, since: now });
         *bucket = bucket.at(now);
-        bucket.failures = bucket.failures.saturating_add(1);
+        let few = bucket.failures < ATTEMPTS;
+        bucket.failures = bucket.failures.saturating_add(u32::from(few));
+        few
     }
 }
 
@@ -326,36 +329,36 @@ mod tests {
     }
 
     #[test]
-    fn wrong_tokens_come_at_a_bounded_rate() {
+    fn wrong_tokens_come_at_a_bounded_rate_and_keep_no_right_one_out() {
         let keys = keys(&[("ci", SECRET, None)]).unwrap();
         let (start, right) = (Instant::now(), format!("Bearer {SECRET}"));
-        let wrong = |now| keys.bearer(LOCAL, b"Bearer guess", now).unwrap_err().status;
+        let wrong = |now| keys.bearer(LOCAL, b"Bearer guess", now).unwrap_err();
         for _ in 0..ATTEMPTS {
-            assert_eq!(wrong(start), 401);
+            assert_eq!(wrong(start).status, 401);
         }
-        // Else the answer to the right one among them would be found as fast as before.
-        assert_eq!(wrong(start), 429);
-        assert_eq!(keys.bearer(LOCAL, right.as_bytes(), start).unwrap_err().status, 429);
+        for _ in 0..1000 {
+            let problem = wrong(start);
+            assert_eq!((problem.status, problem.kind), (429, TOO_MANY_ATTEMPTS));
+            assert_eq!(keys.bearer(LOCAL, right.as_bytes(), start).unwrap().name, "token ci");
+        }
         let other = Peer::Address("192.0.2.1".parse().unwrap());
-        assert!(keys.bearer(other, right.as_bytes(), start).is_ok());
+        assert_eq!(keys.bearer(other, b"Bearer guess", start).unwrap_err().status, 401);
         let later = start + FORGIVEN_AFTER;
-        assert!(keys.bearer(LOCAL, right.as_bytes(), later).is_ok());
-        assert_eq!((wrong(later), wrong(later)), (401, 429));
+        assert_eq!((wrong(later).status, wrong(later).status), (401, 429));
     }
 
     #[test]
     fn addresses_are_bounded_in_number_too() {
         let mut attempts = Attempts::default();
         let now = Instant::now();
-        for n in 0..5000_u32 {
-            attempts.failed(Peer::Address(IpAddr::V4(n.into())), now);
-        }
+        let few =
+            (0..5000_u32).filter(|n| attempts.fail(Peer::Address(IpAddr::V4((*n).into())), now)).count();
+        assert_eq!(few, ADDRESSES_MAX + ATTEMPTS as usize);
         assert!(attempts.0.len() <= ADDRESSES_MAX + 1);
         let stranger = Peer::Address("203.0.113.1".parse().unwrap());
-        assert!(!attempts.may_try(stranger, now), "those who are not told apart share their attempts");
+        assert!(!attempts.fail(stranger, now), "those who are not told apart share their attempts");
         let later = now + FORGIVEN_AFTER * 10_000;
-        attempts.failed(stranger, later);
-        assert!(attempts.0.len() < 3 && attempts.may_try(stranger, later));
+        assert!(attempts.fail(stranger, later) && attempts.0.len() < 3);
         let half = |last: u16| Peer::Address(IpAddr::V6(format!("2001:db8::{last}").parse().unwrap()));
         assert_eq!(half(1).key(), half(2).key());
     }

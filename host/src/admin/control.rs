@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::hosting::types::{
-    Actor, AppView, CanaryChange, Deploy, Deployed, Refusal, RequestView, Step, VersionView,
+    Actor, AppView, CanaryChange, Deploy, Deployed, Progress, Refusal, RequestView, VersionView,
 };
 
 /// The server, as its operators and tenants command it.
@@ -31,7 +31,7 @@ pub(crate) trait Control: Send + Sync {
         actor: &Actor,
         app: &str,
         deploy: Deploy,
-        progress: &mut dyn FnMut(Step),
+        progress: &mut dyn FnMut(Progress),
     ) -> Result<Deployed, Refusal>;
 
     /// Goes back to a version; without one, to the one that served before.

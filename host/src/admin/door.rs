@@ -4,64 +4,65 @@
 //! own thread, of which there is a bounded number.
 //!
 //! Invariants: nobody but its owner can open the Unix socket, from the first moment there is one; a path is taken over
-//! only from a server that is gone, and given up only if it is still ours.
+//! only from a server that is gone or hands it over, and given up only if it is still ours.
 
-use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, fchmod};
 use rustix::net::sockopt::socket_peercred;
-use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
+use socket2::TcpKeepalive;
 
 use super::auth::{Keys, Peer};
+use super::call::Desk;
 use super::control::Control;
 use super::guests::Guests;
-use super::routes::{self, Desk};
+use super::routes;
 use super::wire::{Bell, Wire, limits};
 use crate::config::ListenAddr;
+use crate::reactor::unix::{self, Admits, SocketFile};
 use crate::server::birth;
+use crate::server::handover::Offer;
 
 /// How long nobody is let in when the system has no room for another connection.
 const EXHAUSTED: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+/// Connections that wait in the system for the accept thread.
+const BACKLOG: i32 = 64;
 /// How long work that is under way may take once the admin side ends.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long whoever has come is waited for to ask, where another process is to go on.
+const FIRST_WITHIN: Duration = Duration::from_secs(2);
 
-/// An address that is ours, and that nobody is served at yet: who comes waits.
+/// An address that is ours, and that nobody is served at: who comes waits. Dropping it gives the address up.
 #[derive(Debug)]
 pub(crate) struct Door {
-    socket: Entrance,
+    socket: Arc<Entrance>,
+    /// As the settings have it: its port may be 0.
+    wanted: ListenAddr,
     url: String,
+    /// The settings named the address, and no service manager did.
+    is_ours: bool,
+    /// Of a Unix socket.
+    file: Option<SocketFile>,
 }
 
 #[derive(Debug)]
 enum Entrance {
     Tcp(TcpListener),
-    Unix { listener: UnixListener, _name: Name },
+    Unix(UnixListener),
 }
 
-/// The name of a Unix socket; given up with it.
-#[derive(Debug)]
-struct Name {
-    path: PathBuf,
-    /// Device and inode of what binding made.
-    made: Option<(u64, u64)>,
-}
-
-impl Drop for Name {
-    fn drop(&mut self) {
-        // By now the path may be another server's.
-        if self.made.is_some() && identity(&self.path) == self.made {
-            let _ = fs::remove_file(&self.path);
+impl AsFd for Entrance {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
         }
     }
 }
@@ -75,43 +76,68 @@ impl Door {
         if let Some((socket, is_ours)) = birth::take_socket(addr) {
             return Self::adopt(addr, socket, is_ours);
         }
-        match addr {
+        let entrance = match addr {
             ListenAddr::Tcp(addr) => {
                 let listener = TcpListener::bind(addr);
                 let listener = listener.map_err(|error| taken(&error, &format!("http://{addr}")))?;
                 listener.set_nonblocking(true).context("the admin side")?;
-                let local = listener.local_addr().unwrap_or(*addr);
-                warn_of_plain_text(local);
-                Ok(Self { socket: Entrance::Tcp(listener), url: format!("http://{local}") })
+                Entrance::Tcp(listener)
             }
             ListenAddr::Unix(path) => {
-                let url = format!("unix:{}", path.display());
-                let listener = claim_unix(path).map_err(|error| taken(&error, &url))?;
-                let name = Name { path: path.clone(), made: identity(path) };
-                Ok(Self { socket: Entrance::Unix { listener, _name: name }, url })
+                let listener = unix::claim(path, BACKLOG, Admits::OwnerAlone);
+                Entrance::Unix(listener.map_err(|error| taken(&error, &format!("unix:{}", path.display())))?)
             }
+        };
+        let mut door = Self::new(addr, entrance, true);
+        door.own();
+        Ok(door)
+    }
+
+    /// Takes a socket that was given to this process, by a service manager or by the server that it is to follow. Its file
+    /// is removed in the end only where that `is_ours` to do, and once this is [owned](Self::own).
+    pub(super) fn adopt(addr: &ListenAddr, socket: OwnedFd, is_ours: bool) -> Result<Self> {
+        rustix::io::ioctl_fionbio(&socket, true).context("the admin side")?;
+        let entrance = match addr {
+            ListenAddr::Tcp(_) => Entrance::Tcp(socket.into()),
+            ListenAddr::Unix(_) => Entrance::Unix(socket.into()),
+        };
+        Ok(Self::new(addr, entrance, is_ours))
+    }
+
+    fn new(wanted: &ListenAddr, entrance: Entrance, is_ours: bool) -> Self {
+        let (url, file) = match (wanted, &entrance) {
+            (ListenAddr::Unix(path), _) => {
+                (format!("unix:{}", path.display()), Some(SocketFile::at(path.clone())))
+            }
+            (ListenAddr::Tcp(addr), entrance) => {
+                let bound =
+                    if let Entrance::Tcp(listener) = entrance { listener.local_addr().ok() } else { None };
+                let local = bound.unwrap_or(*addr);
+                warn_of_plain_text(local);
+                (format!("http://{local}"), None)
+            }
+        };
+        Self { socket: Arc::new(entrance), wanted: wanted.clone(), url, is_ours, file }
+    }
+
+    /// The address is this process's alone from here on: of one that was taken over, the file goes with it.
+    pub(crate) fn own(&mut self) {
+        if let Some(file) = self.file.as_mut().filter(|_| self.is_ours) {
+            file.own();
         }
     }
 
-    /// Takes a socket that was given to this process, by a service manager for one. Its file is removed in the end only
-    /// where that `is_ours` to do.
-    fn adopt(addr: &ListenAddr, socket: OwnedFd, is_ours: bool) -> Result<Self> {
-        rustix::io::ioctl_fionbio(&socket, true).context("the admin side")?;
-        let url = match addr {
-            ListenAddr::Tcp(addr) => format!("http://{addr}"),
-            ListenAddr::Unix(path) => format!("unix:{}", path.display()),
-        };
-        let socket = match addr {
-            ListenAddr::Tcp(addr) => {
-                warn_of_plain_text(*addr);
-                Entrance::Tcp(socket.into())
-            }
-            ListenAddr::Unix(path) => {
-                let made = if is_ours { identity(path) } else { None };
-                Entrance::Unix { listener: socket.into(), _name: Name { path: path.clone(), made } }
-            }
-        };
-        Ok(Self { socket, url })
+    /// Lets go of the address without giving it up: another process listens there, with the same socket.
+    pub(crate) fn hand_over(mut self) {
+        if let Some(file) = &mut self.file {
+            file.disown();
+        }
+    }
+
+    /// The socket, for the process that takes over.
+    pub(crate) fn offer(&self) -> io::Result<Offer> {
+        let socket = self.socket.as_fd().try_clone_to_owned()?;
+        Ok(Offer { wanted: self.wanted.clone(), socket, is_ours: self.is_ours })
     }
 
     /// As people write it: `unix:PATH` or `http://ADDR`.
@@ -121,9 +147,9 @@ impl Door {
 
     /// Where it listens, if that is TCP.
     pub(crate) fn tcp_addr(&self) -> Option<SocketAddr> {
-        match &self.socket {
+        match &*self.socket {
             Entrance::Tcp(listener) => listener.local_addr().ok(),
-            Entrance::Unix { .. } => None,
+            Entrance::Unix(_) => None,
         }
     }
 
@@ -132,13 +158,14 @@ impl Door {
     /// # Errors
     /// There is no thread to be had.
     pub(crate) fn serve(self, keys: Keys, control: Arc<dyn Control>) -> Result<Admin> {
-        let socket = self.socket;
+        let socket = Arc::clone(&self.socket);
         let bell = Arc::new(Bell::new().context("the admin side")?);
         let desk = Arc::new(Desk::new(control, keys));
         let guests = Arc::new(Guests::default());
         let hall = Hall { socket, bell: Arc::clone(&bell), desk, guests: Arc::clone(&guests) };
         let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || hall.run());
-        Ok(Admin { bell, guests, thread: Some(thread.context("the thread of the admin side")?) })
+        let thread = thread.context("the thread of the admin side")?;
+        Ok(Admin { door: Some(self), bell, guests, thread: Some(thread) })
     }
 }
 
@@ -164,41 +191,11 @@ fn warn_of_plain_text(local: SocketAddr) {
     }
 }
 
-/// Binds a socket that is its owner's alone. A file that nobody listens on any more is replaced.
-fn claim_unix(path: &Path) -> io::Result<UnixListener> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
-    // The file is made with the mode of the socket: there is no moment at which others could open it.
-    fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
-    let addr = SockAddr::unix(path)?;
-    if let Err(error) = socket.bind(&addr) {
-        let stale = error.kind() == io::ErrorKind::AddrInUse
-            && fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
-            && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-        if !stale {
-            return Err(error);
-        }
-        fs::remove_file(path)?;
-        socket.bind(&addr)?;
-    }
-    // As long as it does not listen, nobody can connect whatever the file's mode is.
-    if fs::symlink_metadata(path)?.mode() & 0o077 != 0 {
-        let _ = fs::remove_file(path);
-        let message = "the file system does not keep the socket to its owner";
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
-    }
-    socket.listen(64)?;
-    Ok(OwnedFd::from(socket).into())
-}
-
-/// Which file a path names.
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    let found = fs::symlink_metadata(path).ok()?;
-    Some((found.dev(), found.ino()))
-}
-
 /// The admin side, as it serves. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Admin {
+    /// None once it is somebody else's.
+    door: Option<Door>,
     bell: Arc<Bell>,
     guests: Arc<Guests>,
     thread: Option<JoinHandle<()>>,
@@ -209,7 +206,24 @@ impl Admin {
     /// may take a few seconds more.
     pub(crate) fn stop(mut self) {
         self.end();
+        drop(self.door.take());
         self.guests.wait_until_gone(Instant::now() + PATIENCE);
+    }
+
+    /// Ends it, and keeps the address: who comes waits there for whoever serves next. What is under way has the same
+    /// time; who has come and not asked yet is answered here, later too.
+    pub(crate) fn pause(mut self) -> (Option<Door>, Late) {
+        let now = Instant::now();
+        self.bell.ring_kindly();
+        self.end();
+        self.guests.wait_until_gone(now + FIRST_WITHIN);
+        self.guests.wait_until_answered(now + PATIENCE);
+        (self.door.take(), Late(Arc::clone(&self.guests)))
+    }
+
+    /// Where it listens.
+    pub(crate) fn door(&mut self) -> Option<&mut Door> {
+        self.door.as_mut()
     }
 
     fn end(&mut self) {
@@ -221,6 +235,17 @@ impl Admin {
     }
 }
 
+/// Those who were still being answered when the admin side paused.
+#[derive(Debug)]
+pub(crate) struct Late(Arc<Guests>);
+
+impl Late {
+    /// Gives them a few seconds more: the process ends.
+    pub(crate) fn wait(&self) {
+        self.0.wait_until_answered(Instant::now() + PATIENCE);
+    }
+}
+
 impl Drop for Admin {
     fn drop(&mut self) {
         self.end();
@@ -229,7 +254,7 @@ impl Drop for Admin {
 
 /// What the accept thread has.
 struct Hall {
-    socket: Entrance,
+    socket: Arc<Entrance>,
     bell: Arc<Bell>,
     desk: Arc<Desk>,
     guests: Arc<Guests>,
@@ -241,14 +266,8 @@ impl Hall {
             match self.accept() {
                 Ok((socket, peer)) => self.receive(socket, peer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let socket = match &self.socket {
-                        Entrance::Tcp(listener) => listener.as_fd(),
-                        Entrance::Unix { listener, .. } => listener.as_fd(),
-                    };
-                    let mut fds = [
-                        PollFd::from_borrowed_fd(socket, PollFlags::IN),
-                        PollFd::new(&self.bell, PollFlags::IN),
-                    ];
+                    let mut fds =
+                        [PollFd::new(&*self.socket, PollFlags::IN), PollFd::new(&self.bell, PollFlags::IN)];
                     let _ = poll(&mut fds, None);
                 }
                 // One that was gone again, or no room for more of them.
@@ -260,7 +279,7 @@ impl Hall {
     }
 
     fn accept(&self) -> io::Result<(OwnedFd, Peer)> {
-        match &self.socket {
+        match &*self.socket {
             Entrance::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
                 stream.set_nonblocking(true)?;
@@ -273,7 +292,7 @@ impl Hall {
                 socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
                 Ok((stream.into(), Peer::Address(peer.ip().to_canonical())))
             }
-            Entrance::Unix { listener, .. } => {
+            Entrance::Unix(listener) => {
                 let (stream, _) = listener.accept()?;
                 stream.set_nonblocking(true)?;
                 let uid = socket_peercred(&stream)?.uid.as_raw();
@@ -289,6 +308,7 @@ impl Hall {
         let serve = move || {
             let mut wire = Wire::new(socket, bell, limits());
             while wire.next_request() {
+                guest.asks();
                 routes::answer(&mut wire, &desk, &guest);
                 if !wire.finish() || guest.busy {
                     break;

@@ -44,6 +44,8 @@ struct One {
     peer: Peer,
     /// To end the connection with. None: the system has no room for it.
     socket: Option<OwnedFd>,
+    /// A request has come on it.
+    asked: bool,
     /// Whose request is being served. None: none is.
     at_work: Option<Actor>,
 }
@@ -51,9 +53,18 @@ struct One {
 impl Guests {
     /// Waits until nobody is left, but not for ever.
     pub(super) fn wait_until_gone(&self, deadline: Instant) {
+        self.wait_while(deadline, |present| !present.all.is_empty());
+    }
+
+    /// Waits until nobody is left who has asked for something.
+    pub(super) fn wait_until_answered(&self, deadline: Instant) {
+        self.wait_while(deadline, |present| present.all.iter().any(|one| one.asked));
+    }
+
+    fn wait_while(&self, deadline: Instant, holds: impl Fn(&Present) -> bool) {
         let within = deadline.saturating_duration_since(Instant::now());
         // Whoever is left after that goes with the process.
-        let _ = self.leaving.wait_timeout_while(self.lock(), within, |present| !present.all.is_empty());
+        let _ = self.leaving.wait_timeout_while(self.lock(), within, |present| holds(present));
     }
 
     fn lock(&self) -> MutexGuard<'_, Present> {
@@ -77,7 +88,7 @@ impl Guests {
         present.last += 1;
         let number = present.last;
         let socket = fcntl_dupfd_cloexec(socket, 0).ok();
-        present.all.push(One { number, peer, socket, at_work: None });
+        present.all.push(One { number, peer, socket, asked: false, at_work: None });
         Some(Guest { guests: Arc::clone(self), number, peer, busy })
     }
 }
@@ -106,6 +117,14 @@ pub(super) struct Guest {
 }
 
 impl Guest {
+    /// It has asked for something.
+    pub(super) fn asks(&self) {
+        let mut present = self.guests.lock();
+        if let Some(one) = present.all.iter_mut().find(|one| one.number == self.number) {
+            one.asked = true;
+        }
+    }
+
     /// A request of this actor's is being served, until what this gives is dropped. None: there is no room for one more
     /// of its tenant, or of tenants.
     pub(super) fn begin(&self, actor: &Actor) -> Option<AtWork<'_>> {

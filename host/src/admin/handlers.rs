@@ -1,6 +1,5 @@
 //! What is done for each row of the table: the request read, the server asked, its answer written.
 
-use std::fmt::Write as _;
 use std::io::{self, Read};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -9,9 +8,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::call::{Call, Desk, Reply, broken_body, response_head};
 use super::control::LogNext;
 use super::problem::{invalid, word};
-use super::routes::{Call, Reply, broken_body, response_head};
 use super::wire::{Gone, Wire};
 use crate::config::check_app_name;
 use crate::hosting::types::{CanaryChange, CanaryRule, Deploy, Refusal, RefusalKind};
@@ -69,7 +68,7 @@ pub(super) fn post_version(call: &mut Call<'_>) -> Done {
     let deploy: Deploy = read_json(call.wire)?;
     let mut lines = Lines { wire: &mut *call.wire, begun: false };
     let control = &call.desk.control;
-    let done = control.deploy(&call.actor, &app, deploy, &mut |step| lines.send(&json!({ "step": step })));
+    let done = control.deploy(&call.actor, &app, deploy, &mut |progress| lines.send(&json!(progress)));
     match done {
         Err(refusal) if !lines.begun => return Err(refusal),
         Ok(deployed) => lines.send(&json!({ "done": deployed })),
@@ -139,7 +138,7 @@ pub(super) fn get_logs(call: &mut Call<'_>) -> Done {
 }
 
 /// One of those who follow.
-struct Seat<'a>(Option<&'a super::routes::Desk>);
+struct Seat<'a>(Option<&'a Desk>);
 
 impl<'a> Seat<'a> {
     fn take(call: &Call<'a>, follow: bool) -> Option<Self> {
@@ -210,15 +209,6 @@ pub(super) fn get_ready(call: &mut Call<'_>) -> Done {
 
 pub(super) fn get_openapi(_: &mut Call<'_>) -> Done {
     Ok(Reply::Whole { status: 200, media_type: JSON, body: OPENAPI.as_bytes().to_vec() })
-}
-
-/// For whoever looks with a browser or curl: where to go on.
-pub(super) fn get_index(_: &mut Call<'_>) -> Done {
-    let mut text = "The admin side of a tidegate server; /openapi.json describes it.\n\n".to_owned();
-    for route in &super::routes::ROUTES {
-        let _ = writeln!(text, "{:6} {}", route.method, route.pattern);
-    }
-    Ok(Reply::Whole { status: 200, media_type: "text/plain; charset=utf-8", body: text.into_bytes() })
 }
 
 impl Call<'_> {
@@ -298,6 +288,12 @@ impl Read for BodyReader<'_> {
     }
 }
 
+/// The last line of a log that is followed no further.
+fn ending() -> Value {
+    let message = "this server ends, or hands over to another one";
+    json!({ "error": { "kind": "unavailable", "message": message, "help": "follow the log again in a moment" } })
+}
+
 /// An answer that is sent a line at a time. Where the client has gone nothing is sent any more; what is being done for it
 /// goes on.
 struct Lines<'a> {
@@ -333,7 +329,7 @@ impl Lines<'_> {
     }
 
     /// Sends the lines of `next`: those that are there or, to `follow` it, all that come until the client is gone or the
-    /// server ends. None: the client is gone.
+    /// server ends, which the last line says then. None: the client is gone.
     fn copy(mut self, follow: bool, mut next: impl FnMut(Duration) -> LogNext) -> Option<Self> {
         self.begin().and_then(|()| self.wire.flush()).ok()?;
         let mut unsent = true;
@@ -349,7 +345,7 @@ impl Lines<'_> {
                 LogNext::Quiet => {
                     self.wire.flush().ok()?;
                     unsent = false;
-                    if !follow || self.wire.is_stopping() {
+                    if !follow {
                         return Some(self);
                     }
                     if self.wire.peer_is_gone() {
@@ -357,6 +353,11 @@ impl Lines<'_> {
                         return None;
                     }
                 }
+            }
+            // Also where lines come without a pause.
+            if follow && self.wire.is_stopping() {
+                self.send(&ending());
+                return Some(self);
             }
         }
     }

@@ -6,6 +6,7 @@
 //! is asked.
 
 mod auth;
+mod call;
 mod control;
 mod door;
 mod guests;
@@ -20,4 +21,4 @@ mod wire;
 pub(crate) use auth::Keys;
 #[cfg(test)]
 pub(crate) use control::{Control, LogNext, LogSource};
-pub(crate) use door::{Admin, Door, check};
+pub(crate) use door::{Admin, Door, Late, check};

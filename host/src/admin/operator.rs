@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::control::{Control, LogNext, LogSource};
 use crate::hosting::Operator;
 use crate::hosting::types::{
-    Actor, AppView, CanaryChange, Deploy, Deployed, Refusal, RefusalKind, RequestView, Step, VersionView,
+    Actor, AppView, CanaryChange, Deploy, Deployed, Progress, Refusal, RefusalKind, RequestView, VersionView,
 };
 use crate::observe::app_logs::{LogReader, Logged};
 
@@ -31,7 +31,7 @@ impl Control for Operator {
         actor: &Actor,
         app: &str,
         deploy: Deploy,
-        progress: &mut dyn FnMut(Step),
+        progress: &mut dyn FnMut(Progress),
     ) -> Result<Deployed, Refusal> {
         self.deploy(actor, app, deploy, progress)
     }

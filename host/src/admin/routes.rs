@@ -3,37 +3,16 @@
 //! It must never know how anything is done. Invariant: whoever asks is known before anything of the table is told, but for
 //! what [`Who::Anyone`] may have.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::fmt::Write as _;
 use std::time::Instant;
 
-use tidegate_proto::error::PeerError;
-use tidegate_proto::http1::encode::ResponseHead;
-
-use super::auth::{Keys, Peer, check_site};
-use super::control::Control;
+use super::auth::{HELD, Peer, TOO_MANY_ATTEMPTS, check_site};
+use super::call::{Call, Desk, Reply, response_head};
 use super::guests::Guest;
 use super::handlers as h;
 use super::problem::Problem;
 use super::wire::{Gone, Wire};
 use crate::hosting::types::{Actor, Refusal};
-
-/// What the connections share.
-pub(super) struct Desk {
-    pub(super) control: Arc<dyn Control>,
-    keys: Keys,
-    /// The user that the server runs as.
-    own: u32,
-    /// Logs that are being followed.
-    pub(super) followers: AtomicUsize,
-}
-
-impl Desk {
-    pub(super) fn new(control: Arc<dyn Control>, keys: Keys) -> Self {
-        let own = rustix::process::geteuid().as_raw();
-        Self { control, keys, own, followers: AtomicUsize::new(0) }
-    }
-}
 
 /// Who may ask for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,27 +23,6 @@ pub(super) enum Who {
     Tenant,
     /// The operator: no token of a tenant's.
     Operator,
-}
-
-/// A request that may be answered.
-pub(super) struct Call<'a> {
-    pub(super) wire: &'a mut Wire,
-    pub(super) desk: &'a Desk,
-    pub(super) actor: Actor,
-    /// What stands in the path where the pattern has a name in braces.
-    pub(super) parameter: String,
-    /// The query, without its question mark.
-    pub(super) query: String,
-}
-
-/// An answer.
-pub(super) enum Reply {
-    /// All of it.
-    Whole { status: u16, media_type: &'static str, body: Vec<u8> },
-    /// Nothing but a status.
-    Empty(u16),
-    /// It has been sent already, a piece at a time.
-    Sent,
 }
 
 type Handler = fn(&mut Call<'_>) -> Result<Reply, Refusal>;
@@ -108,8 +66,17 @@ pub(super) const ROUTES: [Route; 25] = [
     route("GET", "/health/live", Who::Anyone, h::get_live),
     route("GET", "/health/ready", Who::Anyone, h::get_ready),
     route("GET", "/openapi.json", Who::Tenant, h::get_openapi),
-    route("GET", "/", Who::Tenant, h::get_index),
+    route("GET", "/", Who::Tenant, get_index),
 ];
+
+/// For whoever looks with a browser or curl: where to go on.
+fn get_index(_: &mut Call<'_>) -> Result<Reply, Refusal> {
+    let mut text = "The admin side of a tidegate server; /openapi.json describes it.\n\n".to_owned();
+    for route in &ROUTES {
+        let _ = writeln!(text, "{:6} {}", route.method, route.pattern);
+    }
+    Ok(Reply::Whole { status: 200, media_type: "text/plain; charset=utf-8", body: text.into_bytes() })
+}
 
 /// What of a path stands for the name in braces; empty where the pattern has none. None: it does not fit.
 fn fit<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
@@ -163,7 +130,13 @@ pub(super) fn answer(wire: &mut Wire, desk: &Desk, guest: &Guest) {
             Ok(())
         }
         (Ok(reply), None) => send(wire, &reply, None),
-        (Err(problem), None) => send_problem(wire, &problem),
+        (Err(problem), None) => {
+            if problem.kind == TOO_MANY_ATTEMPTS {
+                // It is at nothing meanwhile, and so the first to go when somebody else comes.
+                wire.hold(HELD);
+            }
+            send_problem(wire, &problem)
+        }
     };
     if sent.is_err() || wire.is_unanswered() {
         wire.cut();
@@ -230,25 +203,6 @@ fn send(wire: &mut Wire, reply: &Reply, field: Option<&(&'static str, String)>) 
     wire.begin(&head, Some(body.len() as u64))?;
     wire.write(body)?;
     wire.end()
-}
-
-/// A head. What it says is about somebody's server: it is not to be kept on the way, nor taken for anything else.
-pub(super) fn response_head(status: u16, media_type: &str) -> Result<ResponseHead, Gone> {
-    let mut head = ResponseHead::default();
-    let set = head
-        .set_status(status)
-        .and_then(|()| head.push(b"cache-control", b"no-store"))
-        .and_then(|()| head.push(b"x-content-type-options", b"nosniff"))
-        .and_then(|()| match media_type {
-            "" => Ok(()),
-            media_type => head.push(b"content-type", media_type.as_bytes()),
-        });
-    set.map(|()| head).map_err(|_| Gone)
-}
-
-/// What a body that is too long, too slow or malformed comes to.
-pub(super) fn broken_body(error: PeerError) -> Refusal {
-    super::problem::invalid(error.detail(), None)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -48,27 +49,42 @@ pub(super) struct Gone;
 
 /// What rings when the admin side ends, and keeps ringing.
 #[derive(Debug)]
-pub(super) struct Bell(OwnedFd);
+pub(super) struct Bell {
+    fd: OwnedFd,
+    /// Whoever came and has not asked yet may still do so.
+    kindly: AtomicBool,
+}
 
 impl Bell {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+        let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { fd, kindly: AtomicBool::new(false) })
+    }
+
+    /// Rings for all but those who have not asked for anything yet.
+    pub(super) fn ring_kindly(&self) {
+        self.kindly.store(true, Ordering::Release);
+        self.ring();
+    }
+
+    fn spares_new(&self) -> bool {
+        self.kindly.load(Ordering::Acquire)
     }
 
     pub(super) fn ring(&self) {
         // A counter that is full rings as well.
-        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+        let _ = rustix::io::write(&self.fd, &1_u64.to_ne_bytes());
     }
 
     pub(super) fn is_ringing(&self) -> bool {
-        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+        let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
         poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 }
 
 impl AsFd for Bell {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 
@@ -112,6 +128,8 @@ pub(super) struct Wire {
     /// The rule that the request broke while its body came.
     broken: Option<PeerError>,
     gone: bool,
+    /// A request has come on it.
+    asked: bool,
 }
 
 impl Wire {
@@ -132,6 +150,7 @@ impl Wire {
             out: OutBuf::default(),
             broken: None,
             gone: false,
+            asked: false,
         }
     }
 
@@ -150,13 +169,17 @@ impl Wire {
                     if self.conn.request_ended() {
                         self.request.end();
                     }
+                    self.asked = true;
                     return true;
                 }
                 Ok(Fed::Body | Fed::Full | Fed::More) => {}
                 Err(error) => return self.refuse(error),
             }
-            match self.receive(self.conn.is_idle()) {
+            let spared = !self.asked && self.bell.spares_new();
+            match self.receive(self.conn.is_idle() && !spared) {
                 Received::Bytes => {}
+                // It came while this went on, and is not to be sent away without an answer.
+                Received::Stopped if !self.asked && self.bell.spares_new() => {}
                 Received::Timeout(Timeout::Head) => return self.refuse(PeerError::Timeout),
                 Received::Timeout(_) | Received::Eof | Received::Stopped | Received::Gone => return false,
             }
@@ -236,6 +259,22 @@ impl Wire {
         let over = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
         let mut fds = [PollFd::new(&self.socket, over)];
         poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().intersects(over)
+    }
+
+    /// Lets the client wait for its answer, which is the last of this connection. A client that is gone, and the end of the
+    /// admin side, end the wait.
+    pub(super) fn hold(&mut self, within: Duration) {
+        self.conn.close_after();
+        let until = Instant::now() + within;
+        while !self.is_stopping() && !self.peer_is_gone() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let over = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+            let mut fds = [PollFd::new(&self.socket, over), PollFd::new(&self.bell, PollFlags::IN)];
+            let _ = poll(&mut fds, Some(&Timespec::try_from(left).unwrap_or_default()));
+        }
     }
 
     /// True if the admin side ends.

@@ -38,7 +38,13 @@ fn all(client: &Client) -> Result<(), Failure> {
         ]
     };
     let heads = ["APP", "TENANT", "VERSION", "CANARY", "RUNNING", "WAITING", "LOADED", "ORIGIN", "ROUTES"];
-    show::table(heads, apps.iter().map(row).collect())
+    show::table(heads, apps.iter().map(row).collect())?;
+    for app in &apps {
+        if let Some(problem) = &app.problem {
+            show::print(&format!("{}: {}\n", show::one_line(&app.name), show::one_line(problem)))?;
+        }
+    }
+    Ok(())
 }
 
 fn one(client: &Client, app: &str) -> Result<(), Failure> {
@@ -50,11 +56,13 @@ fn one(client: &Client, app: &str) -> Result<(), Failure> {
         ["app".to_owned(), app.name.clone()],
         ["tenant".to_owned(), show::dash(app.tenant)],
         ["routes".to_owned(), app.routes.join(" ")],
-        ["version".to_owned(), format!("{} ({} are kept)", show::dash(app.active), app.versions)],
+        ["version".to_owned(), format!("{} ({} kept)", show::dash(app.active), app.versions)],
         ["requests".to_owned(), format!("{} run, {} wait", app.running, app.waiting)],
         ["loaded".to_owned(), if app.loaded { "yes" } else { "no" }.to_owned()],
         ["origin".to_owned(), app.origin],
     ];
+    rows.extend(app.problem.map(|problem| ["problem".to_owned(), problem]));
+    rows.extend(app.kv.map(|kv| ["data".to_owned(), format!("{} keys, {} bytes", kv.keys, kv.bytes)]));
     if let Some(canary) = &app.canary {
         rows.push(["canary".to_owned(), super::canary::sentence(canary)]);
     }

@@ -228,8 +228,9 @@ struct ServerFlags {
     /// Where compiled guests are kept, and hosted apps [default: tidegate in the user's cache or state folder]
     #[arg(long, value_name = "DIR")]
     state: Option<String>,
-    /// Host apps, which are deployed and undone while they are served, and listen here for who does so
-    #[arg(long, value_name = "unix:PATH")]
+    /// Host apps, which are deployed and undone while they are served, and listen here for who does so; TCP needs `tokens`
+    /// in a manifest
+    #[arg(long, value_name = "unix:PATH|HOST:PORT")]
     admin: Option<String>,
     /// Most bytes of compiled guests that are kept; 0 keeps none [default: 2GiB]
     #[arg(long, value_name = "SIZE")]
@@ -518,7 +519,8 @@ impl AppFlags {
             tcp.clear();
         }
         for text in &self.listen_tcp {
-            let listen = TcpListen::parse_addr(text).map(|addr| TcpListen { addr, app: name.to_owned() });
+            let listen = TcpListen::parse_addr(text);
+            let listen = listen.map(|addr| TcpListen { addr, app: name.to_owned(), proxy_protocol: None });
             at("--listen-tcp", listen.and_then(|listen| listen.add_to(tcp, server)))?;
         }
         // The flags may have given it another name.

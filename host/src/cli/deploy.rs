@@ -36,6 +36,11 @@ pub(super) fn run(args: &DeployArgs) -> Result<(), Failure> {
     let client = Client::new(&args.at)?;
     let flags = args.flags();
     let changes = flags.app_map()?;
+    if rule(args).is_none() && (args.failure_percent.is_some() || args.requests_min.is_some()) {
+        let message =
+            "`--failure-percent` and `--requests-min` say when a canary has failed, and this is none";
+        return Err(Failure::usage(message, Some("`--canary 5` makes it one".to_owned())));
+    }
     let plans = plans(args, &flags)?;
     if plans.len() > 1 && !changes.is_empty() {
         let message = format!("the flags could mean any of the {} apps of the manifest", plans.len());
@@ -169,13 +174,18 @@ fn deploy(
         "canary": rule(args),
         "inactive": args.inactive,
     });
-    let mut steps = Steps { under_way: None, terminal: io::stderr().is_terminal() };
+    let mut steps = Steps { under_way: None, terminal: io::stderr().is_terminal(), told: false };
     let mut last = None;
     let path = format!("/v1/apps/{app}/versions");
     let told = client.lines("POST", &path, Some(&deploy), WORK, &mut |line| {
         match serde_json::from_str::<Value>(line) {
             Ok(mut line) if line.get("step").is_some() => {
-                steps.begin(line["step"].take().as_str().unwrap_or_default());
+                let step = line["step"].take();
+                let step = step.as_str().unwrap_or_default();
+                match line["seconds"].as_u64() {
+                    None => steps.begin(step),
+                    Some(seconds) => steps.go_on(step, seconds),
+                }
             }
             Ok(line) => last = Some(line),
             Err(_) => return ControlFlow::Break(()),
@@ -216,7 +226,18 @@ fn cut_off(app: &str) -> String {
 fn rule(args: &DeployArgs) -> Option<Value> {
     let DeployArgs { canary, canary_header: header, canary_cookie: cookie, .. } = args;
     let any = canary.is_some() || header.is_some() || cookie.is_some();
-    any.then(|| json!({ "percent": canary.unwrap_or(0), "header": header, "cookie": cookie }))
+    any.then(|| {
+        let mut rule = json!({ "percent": canary.unwrap_or(0), "header": header, "cookie": cookie });
+        // What is left out is the server's to say.
+        let judged =
+            [("failure_percent", args.failure_percent.map(u32::from)), ("requests_min", args.requests_min)];
+        for (key, value) in judged {
+            if let Some(value) = value {
+                rule[key] = value.into();
+            }
+        }
+        rule
+    })
 }
 
 /// The settings to send: null takes out what the version `now` has and a section does not.
@@ -275,12 +296,12 @@ fn upload(client: &Client, app: &str, source: &Path) -> Result<String, Failure> 
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(file).map_err(unreadable)?;
     let hash = hasher.finalize().to_hex().to_string();
-    let size = bytes as f64 / 1024.0;
+    let size = show::kib(bytes);
     if client.has(&format!("/v1/modules/{hash}"))? {
-        say(format_args!("{app}: {shown} ({size:.0} KiB), which the server has"));
+        say(format_args!("{app}: {shown} ({size}), which the server has"));
         return Ok(hash);
     }
-    say(format_args!("{app}: {shown} ({size:.0} KiB)"));
+    say(format_args!("{app}: {shown} ({size})"));
     let began = Instant::now();
     let (mut file, bytes) = open().map_err(unreadable)?;
     let taken: Value = client.upload("/v1/modules", &mut file, bytes)?;
@@ -293,10 +314,16 @@ fn micros(began: Instant) -> u64 {
     u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Steps as they are shown: at a terminal when they begin, and each with the time it took when it is over.
+/// Elsewhere than at a terminal it is told so often that a step goes on.
+const TELL_EVERY_S: u64 = 10;
+
+/// Steps as they are shown: at a terminal when they begin and while they go on, and each with the time it took when it is
+/// over.
 struct Steps {
     under_way: Option<(String, Instant)>,
     terminal: bool,
+    /// The line at the terminal says for how long the step goes on.
+    told: bool,
 }
 
 impl Steps {
@@ -310,10 +337,26 @@ impl Steps {
         self.under_way = Some((step, Instant::now()));
     }
 
+    /// The step that is under way goes on, for so long by now.
+    fn go_on(&mut self, step: &str, seconds: u64) {
+        let Some((under_way, _)) = self.under_way.as_ref().filter(|(known, _)| *known == escaped(step))
+        else {
+            return self.begin(step);
+        };
+        if self.terminal {
+            self.told = true;
+            let _ = write!(io::stderr(), "\r  {under_way:10} {seconds}s");
+        } else if seconds.is_multiple_of(TELL_EVERY_S) {
+            say(format_args!("  {under_way:10} goes on, for {seconds}s by now"));
+        }
+    }
+
     fn end(&mut self, word: &str) {
         let Some((step, began)) = self.under_way.take() else { return };
         let time = show::span(micros(began));
-        if self.terminal {
+        if std::mem::take(&mut self.told) {
+            say(format_args!("\r\x1b[K  {step:10} {time}{word}"));
+        } else if self.terminal {
             say(format_args!("{time}{word}"));
         } else {
             say(format_args!("  {step:10} {time}{word}"));
@@ -323,7 +366,7 @@ impl Steps {
 
 /// What came of it, in a sentence.
 pub(super) fn outcome(deployed: &Deployed, canary: bool) -> String {
-    let Deployed { app, version, active, before, unchanged } = deployed;
+    let Deployed { app, version, active, before, unchanged, ended } = deployed;
     let app = escaped(app);
     let rest = match (active, before) {
         (Some(active), _) if active != version => format!(", others get version {active}"),
@@ -331,18 +374,25 @@ pub(super) fn outcome(deployed: &Deployed, canary: bool) -> String {
         (_, Some(before)) if before != version => format!(", before it {before}"),
         _ => String::new(),
     };
-    match (unchanged, active) {
+    let said = match (unchanged, active) {
         (true, _) => format!("{app}: nothing has changed, it is version {version}"),
         (_, Some(active)) if active == version => format!("{app}: version {version} serves{rest}"),
         _ if canary => format!("{app}: version {version} is the canary{rest}"),
         (_, Some(active)) => format!("{app}: version {version} is kept, version {active} serves"),
         (_, None) => format!("{app}: version {version} is kept, none serves"),
+    };
+    match ended {
+        Some(ended) => format!("{said}; its canary, version {ended}, is over"),
+        None => said,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::cli::args::{Cli, Verb};
 
     fn map(value: Value) -> Map<String, Value> {
         match value {
@@ -385,6 +435,31 @@ mod tests {
     }
 
     #[test]
+    fn rules_of_a_canary() {
+        let args = |words: &[&str]| {
+            let words = [&["tidegate", "deploy", "shop.wasm"], words].concat();
+            match Cli::try_parse_from(words).map(|cli| cli.verb) {
+                Ok(Verb::Deploy(args)) => Ok(args),
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        assert_eq!(rule(&args(&[]).unwrap()), None);
+        let all = args(&["--canary", "20%", "--failure-percent", "1", "--requests-min", "100"]).unwrap();
+        let expected = json!({
+            "percent": 20, "header": null, "cookie": null, "failure_percent": 1, "requests_min": 100
+        });
+        assert_eq!(rule(&all), Some(expected));
+        let plain = args(&["--canary-header", "x-beta"]).unwrap();
+        assert_eq!(rule(&plain), Some(json!({ "percent": 0, "header": "x-beta", "cookie": null })));
+        for bad in ["101", "-1", "%", "5.5"] {
+            assert!(args(&[&format!("--canary={bad}")]).unwrap_err().contains("from 0 to 100"), "{bad}");
+        }
+        let none = run(&args(&["--requests-min", "9"]).unwrap()).unwrap_err();
+        assert_eq!(none.status(), 2);
+    }
+
+    #[test]
     fn sentences() {
         let of = |version, active, before, unchanged| Deployed {
             app: "shop".to_owned(),
@@ -392,6 +467,7 @@ mod tests {
             active,
             before,
             unchanged,
+            ended: None,
         };
         for (deployed, canary, told) in [
             (of(2, Some(2), Some(1), false), false, "shop: version 2 serves, before it 1"),
@@ -403,6 +479,8 @@ mod tests {
         ] {
             assert_eq!(outcome(&deployed, canary), told);
         }
+        let ended = Deployed { ended: Some(4), ..of(5, Some(5), Some(5), false) };
+        assert_eq!(outcome(&ended, false), "shop: version 5 serves; its canary, version 4, is over");
     }
 
     #[test]

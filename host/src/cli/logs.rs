@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Failure;
 use super::args::LogsArgs;
-use super::client::{Client, FOR_EVER, WORK, part, show};
+use super::client::{Client, FOR_EVER, WORK, part, refused, show};
 
 pub(super) fn run(args: &LogsArgs) -> Result<(), Failure> {
     let client = Client::new(&args.at)?;
@@ -14,6 +14,10 @@ pub(super) fn run(args: &LogsArgs) -> Result<(), Failure> {
     let patience = if args.follow { FOR_EVER } else { WORK };
     let mut stopped = None;
     client.lines("GET", &path, None, patience, &mut |line| {
+        if let Some(why) = left(line) {
+            stopped = Some(why);
+            return ControlFlow::Break(());
+        }
         // In JSON a line is a document by itself, so that each can be taken up as it comes.
         let text = if client.json { line.to_owned() } else { plain(line) };
         match show::print(&format!("{text}\n")) {
@@ -25,6 +29,13 @@ pub(super) fn run(args: &LogsArgs) -> Result<(), Failure> {
         }
     })?;
     stopped.map_or(Ok(()), Err)
+}
+
+/// Why a log is followed no further, if that is what a line says. A record is none: it has the time it was made.
+fn left(line: &str) -> Option<Failure> {
+    let line: Value = serde_json::from_str(line).ok().filter(|line: &Value| line.get("at").is_none())?;
+    let text = |key: &str| line["error"][key].as_str();
+    Some(refused(text("kind")?, text("message")?, text("help")))
 }
 
 /// A record as people read it: when, how bad, of which request, and what. One that is something else stays as it is.
@@ -62,5 +73,15 @@ mod tests {
             r#"{"at":"t","level":"info","request":"r-1","version":2,"text":"a\u001b[2J\nb","error":"x"}"#;
         assert_eq!(plain(line), "t info  r-1 a\\u{1b}[2J\\nb error=\"x\"");
         assert_eq!(plain("no JSON\u{7}"), "no JSON\\u{7}");
+    }
+
+    #[test]
+    fn the_end_is_told_from_records() {
+        let error = r#""error":{"kind":"unavailable","message":"it ends","help":"again"}"#;
+        let told = left(&format!("{{{error}}}")).unwrap().to_string();
+        assert!(told.contains("it ends") && told.contains("again"), "{told}");
+        for record in [&format!("{{\"at\":\"t\",{error}}}"), r#"{"error":"x"}"#, "{}", "no JSON"] {
+            assert!(left(record).is_none(), "{record}");
+        }
     }
 }

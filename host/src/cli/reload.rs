@@ -6,6 +6,10 @@ use super::client::{Client, show};
 use super::deploy::outcome;
 use crate::hosting::types::Deployed;
 
+/// Said where no version was made. Who has changed an address waits for it otherwise.
+const NOTHING: &str =
+    "no app has a new version; `[server]` and `[[listen]]` are taken up by a restart or an upgrade\n";
+
 pub(super) fn run(args: &ReloadArgs) -> Result<(), Failure> {
     let client = Client::new(&args.at)?;
     let all: Vec<Deployed> = client.change("POST", "/v1/reload", None)?;
@@ -13,5 +17,6 @@ pub(super) fn run(args: &ReloadArgs) -> Result<(), Failure> {
         return show::json(&all);
     }
     let lines: String = all.iter().map(|deployed| format!("{}\n", outcome(deployed, false))).collect();
-    show::print(if lines.is_empty() { "nothing has changed\n" } else { &lines })
+    // An app that went is not in the answer.
+    show::print(if lines.is_empty() { NOTHING } else { &lines })
 }

@@ -17,7 +17,7 @@ pub(super) fn run(args: &OfAppArgs) -> Result<(), Failure> {
             version.state.clone(),
             show::time(version.created_ms),
             version.kind.clone(),
-            format!("{} KiB", version.module_bytes.div_ceil(1024)),
+            show::kib(version.module_bytes),
             version.module.chars().take(12).collect(),
             version.by.clone(),
             show::dash(version.reason.as_ref().or(version.note.as_ref())),

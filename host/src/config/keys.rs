@@ -2,8 +2,8 @@
 
 use tidegate_proto::limits::Limits;
 
+use super::limits::AppLimits;
 use super::problem::ValueError;
-use super::settings::AppLimits;
 use super::suggest::did_you_mean;
 use super::tenants::TenantLimits;
 use super::units::Given;
@@ -73,7 +73,13 @@ pub(crate) const APP_KEYS: [Key<AppLimits>; 16] = [
 ];
 
 /// The `limits` of a tenant: the names that they have for an app, over all its apps together.
-pub(crate) const TENANT_KEYS: [Key<TenantLimits>; 12] = [
+pub(crate) const TENANT_KEYS: [Key<TenantLimits>; 14] = [
+    Key::new("apps", |limits, given| {
+        given.or_unlimited(|given| given.count(1..=1_000_000)).map(|value| limits.apps = value)
+    }),
+    Key::new("modules", |limits, given| {
+        given.or_unlimited(|given| given.bytes(KIB..=u64::MAX)).map(|value| limits.module_bytes = value)
+    }),
     Key::new("concurrency", |limits, given| {
         given.or_unlimited(|given| given.count(1..=65_536)).map(|value| limits.concurrency = value)
     }),
@@ -261,6 +267,8 @@ mod tests {
     fn a_tenant_has_the_names_of_an_app_and_its_own() {
         let mut limits = TenantLimits::default();
         for text in [
+            "apps=13",
+            "modules=14KiB",
             "concurrency=1",
             "queue=2",
             "requests=3/s",
@@ -277,6 +285,8 @@ mod tests {
             set_from_flag(&TENANT_KEYS, &mut limits, text).unwrap();
         }
         let expected = TenantLimits {
+            apps: Some(13),
+            module_bytes: Some(14 << 10),
             concurrency: Some(1),
             queue: Some(2),
             requests_per_s: Some(3),
@@ -294,7 +304,8 @@ mod tests {
         for key in &TENANT_KEYS {
             set_from_flag(&TENANT_KEYS, &mut limits, &format!("{}=unlimited", key.name)).unwrap();
         }
-        assert_eq!(limits, TenantLimits::default());
+        let unlimited = TenantLimits { apps: None, module_bytes: None, ..TenantLimits::default() };
+        assert_eq!(limits, unlimited);
     }
 
     #[test]

@@ -3,21 +3,21 @@
 //! Values only. Where they come from (manifest, flags, defaults) is the business of `manifest` and of the command
 //! line; what they do is that of the server. Units stand in the names or in the type.
 
-use std::fmt;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidegate_proto::limits::Limits;
-use tidegate_proto::pipe::{Watermarks, WatermarksError};
 use tidegate_proto::router::{RouteError, RouterBuilder};
 
 use super::edge::EdgeSettings;
 use super::kv::KvSettings;
+use super::limits::AppLimits;
+use super::listen::{ListenAddr, TcpListen};
 use super::mount::Mount;
 use super::problem::ValueError;
 use super::secret::{SecretSource, TokenSettings};
-use super::sockets::{SocketSettings, TcpListen};
+use super::sockets::SocketSettings;
 use super::state::StateFolder;
 use super::tenants::TenantSettings;
 
@@ -119,75 +119,6 @@ impl ServerSettings {
     /// Where a server that hosts apps keeps them. None: the environment names no folder of the user's.
     pub(crate) fn hosting_folder(&self) -> Option<PathBuf> {
         self.state.hosting_folder()
-    }
-}
-
-/// One address to listen on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum ListenAddr {
-    /// IPv4 or IPv6. Port 0 lets the system choose.
-    Tcp(SocketAddr),
-    /// A Unix socket's path.
-    Unix(PathBuf),
-}
-
-impl ListenAddr {
-    /// Reads `127.0.0.1:8080`, `[::1]:8080`, `unix:web.sock`, and `:8080`, which is the IPv6 wildcard `[::]:8080`: on
-    /// it the system takes IPv4 connections too. Names are not resolved.
-    pub fn parse(text: &str) -> Result<Self, ValueError> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            if path.is_empty() || path.contains('\0') {
-                return Err(
-                    ValueError::new("the path of a Unix socket is missing").help("as in `unix:web.sock`")
-                );
-            }
-            return Ok(Self::Unix(PathBuf::from(path)));
-        }
-        if let Some(port) = text.strip_prefix(':')
-            && let Ok(port) = port.parse()
-        {
-            return Ok(Self::Tcp(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))));
-        }
-        if let Ok(addr) = text.parse() {
-            return Ok(Self::Tcp(addr));
-        }
-        let error = ValueError::new(format!("`{text}` is not an address to listen on"));
-        Err(match text.rsplit_once(':') {
-            _ if text.parse::<u16>().is_ok() => error.help(format!("a port alone is written `:{text}`")),
-            Some(("localhost", port)) => {
-                error.help(format!("names are not resolved: write `127.0.0.1:{port}`"))
-            }
-            _ => error.help("as in `127.0.0.1:8080`, `[::1]:8080`, `:8080` (everywhere) or `unix:web.sock`"),
-        })
-    }
-
-    /// Adds it to a list of others. Twice the same address is an error: it could be bound only once. (Port 0 is another
-    /// port each time.)
-    pub(crate) fn add_to(self, addrs: &mut Vec<Self>) -> Result<(), ValueError> {
-        let chosen_by_system = matches!(&self, Self::Tcp(addr) if addr.port() == 0);
-        if addrs.contains(&self) && !chosen_by_system {
-            return Err(ValueError::new(format!("`{self}` is there twice")));
-        }
-        addrs.push(self);
-        Ok(())
-    }
-
-    /// The same, with the path of a Unix socket taken from `folder` on.
-    #[must_use]
-    pub fn relative_to(self, folder: &Path) -> Self {
-        match self {
-            Self::Unix(path) => Self::Unix(folder.join(path)),
-            tcp @ Self::Tcp(_) => tcp,
-        }
-    }
-}
-
-impl fmt::Display for ListenAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(addr) => addr.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
     }
 }
 
@@ -295,80 +226,6 @@ pub enum Instances {
     Reuse(u32),
 }
 
-/// What one app may use. CPU, memory, wall time and what goes through sockets are per request, the rest per app.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AppLimits {
-    /// All memories of an instance together.
-    pub memory_bytes: u64,
-    /// CPU time of a request.
-    pub cpu: Duration,
-    /// Time until the response head.
-    pub wall: Duration,
-    /// Requests that run at once.
-    pub concurrency: u32,
-    /// Requests that wait for their turn.
-    pub queue: u32,
-    /// The longest request body. None is unlimited.
-    pub body_bytes: Option<u64>,
-    /// A direction of a request is full at this many bytes.
-    pub high_watermark: usize,
-    /// And has room again at this many.
-    pub low_watermark: usize,
-    /// Log bytes a second; what is more is dropped and counted.
-    pub log_bytes_per_s: u64,
-    /// Elements of all tables of an instance together.
-    pub table_elements: usize,
-    /// Sockets that are open at once.
-    pub sockets_max: u32,
-    /// Bytes in and out through the sockets of one call. `u64::MAX` is unlimited.
-    pub socket_bytes_max: u64,
-    /// Connections a second that it may begin.
-    pub connects_per_s: u32,
-    /// Requests a second, with a burst of one second's. None is unlimited.
-    pub requests_per_s: Option<u32>,
-    /// Client connections that are busy with it, from a request's head to the last byte of its answer. None is unlimited.
-    pub connections_max: Option<u32>,
-    /// The longest response body. None is unlimited.
-    pub response_bytes: Option<u64>,
-    /// Log lines a second. None: the bytes are all that is counted.
-    pub log_lines_per_s: Option<u32>,
-    /// CPU time over all its requests and workers, in hundredths of one core. None is unlimited.
-    pub cpu_percent: Option<u32>,
-}
-
-impl Default for AppLimits {
-    fn default() -> Self {
-        let marks = Watermarks::default();
-        Self {
-            memory_bytes: 64 << 20,
-            cpu: Duration::from_secs(10),
-            wall: Duration::from_secs(30),
-            concurrency: 256,
-            queue: 1024,
-            body_bytes: None,
-            high_watermark: marks.high,
-            low_watermark: marks.low,
-            log_bytes_per_s: 64 << 10,
-            table_elements: 20_000,
-            sockets_max: 1024,
-            socket_bytes_max: u64::MAX,
-            connects_per_s: 1000,
-            requests_per_s: None,
-            connections_max: None,
-            response_bytes: None,
-            log_lines_per_s: None,
-            cpu_percent: None,
-        }
-    }
-}
-
-impl AppLimits {
-    /// The two marks of a pipe of this app, checked together as neither can be alone.
-    pub fn watermarks(&self) -> Result<Watermarks, WatermarksError> {
-        Watermarks::new(self.high_watermark, self.low_watermark)
-    }
-}
-
 /// A name that can stand in a log line and in a header: letters, digits, `-`, `_`, `.`, 1 to 64 of them.
 pub(crate) fn check_app_name(name: &str) -> Result<(), ValueError> {
     let fits = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
@@ -405,41 +262,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses() {
-        let table = [
-            ("127.0.0.1:8080", "127.0.0.1:8080"),
-            ("[::1]:0", "[::1]:0"),
-            (":80", "[::]:80"),
-            ("unix:web.sock", "unix:web.sock"),
-            ("unix:/run/x:1", "unix:/run/x:1"),
-        ];
-        for (text, shown) in table {
-            assert_eq!(ListenAddr::parse(text).unwrap().to_string(), shown);
-        }
-        let refused = [
-            ("8080", "`:8080`"),
-            ("localhost:80", "127.0.0.1:80"),
-            ("example.com:80", "unix:web.sock"),
-            ("127.0.0.1", "127.0.0.1:8080"),
-            (":x", "as in"),
-            (":70000", "as in"),
-            ("::1:80", "as in"),
-            ("", "as in"),
-            ("unix:", "unix:web.sock"),
-        ];
-        for (text, help) in refused {
-            let error = ListenAddr::parse(text).unwrap_err();
-            assert!(error.help.unwrap().contains(help), "{text}");
-        }
-    }
-
-    #[test]
     fn relative_paths_are_taken_from_a_folder() {
         let folder = Path::new("/srv");
-        let shown = |text: &str| ListenAddr::parse(text).unwrap().relative_to(folder).to_string();
-        assert_eq!(shown("unix:a.sock"), "unix:/srv/a.sock");
-        assert_eq!(shown("unix:/a.sock"), "unix:/a.sock");
-        assert_eq!(shown("[::1]:1"), "[::1]:1");
         assert_eq!(
             LogTarget::parse("log").unwrap().relative_to(folder),
             LogTarget::File(PathBuf::from("/srv/log"))
@@ -470,7 +294,7 @@ mod tests {
 
     #[test]
     fn the_defaults_hold_together() {
-        assert_eq!(AppLimits::default().watermarks(), Ok(Watermarks::default()));
+        assert_eq!(AppLimits::default().watermarks(), Ok(Default::default()));
         assert!(ServerSettings::default().workers > 0);
     }
 }

@@ -1,5 +1,5 @@
-//! What an app may reach and offer beyond HTTP: rules for its sockets, roots that it trusts, and the addresses whose
-//! connections it is handed.
+//! What an app may reach and offer beyond HTTP: rules for its sockets, roots that it trusts, and the name servers that are
+//! asked for it.
 //!
 //! Here a setting is read and checked. What a rule means for an address is the business of `net::policy`.
 
@@ -12,7 +12,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::problem::ValueError;
-use super::settings::ListenAddr;
 
 #[cfg(test)]
 pub(crate) use certificates::PEM;
@@ -31,52 +30,6 @@ pub struct SocketSettings {
     pub listen: Vec<Rule>,
     /// Files of PEM certificates that it trusts besides the web's roots.
     pub ca: Vec<PathBuf>,
-}
-
-/// An address whose TCP connections go to an app, each into a call of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TcpListen {
-    /// Port 0 lets the system choose.
-    pub addr: SocketAddr,
-    /// The name of the app.
-    pub app: String,
-}
-
-impl TcpListen {
-    /// Reads an address as [`ListenAddr`] does, which has to be one of TCP.
-    pub(crate) fn parse_addr(text: &str) -> Result<SocketAddr, ValueError> {
-        match ListenAddr::parse(text) {
-            Ok(ListenAddr::Tcp(addr)) => Ok(addr),
-            Ok(ListenAddr::Unix(_)) => {
-                Err(ValueError::new(format!("`{text}` is not an address of TCP"))
-                    .help("as in `127.0.0.1:7000`"))
-            }
-            Err(error) => {
-                // What it says of Unix sockets is of no use here.
-                let help = error.help.filter(|help| !help.contains("unix:"));
-                let help = help.unwrap_or_else(|| {
-                    "as in `127.0.0.1:7000`, `[::1]:7000` or `:7000` (everywhere)".to_owned()
-                });
-                Err(ValueError { help: Some(help), ..error })
-            }
-        }
-    }
-
-    /// Adds it to others. What is taken, by one of them or by the server itself, could not be bound.
-    pub(crate) fn add_to(self, others: &mut Vec<Self>, server: &[ListenAddr]) -> Result<(), ValueError> {
-        if self.addr.port() != 0 {
-            if let Some(other) = others.iter().find(|other| other.addr == self.addr) {
-                let message = format!("`{}` is there already, for the app `{}`", self.addr, other.app);
-                return Err(ValueError::new(message).help("an address belongs to one app"));
-            }
-            if server.contains(&ListenAddr::Tcp(self.addr)) {
-                let message = format!("`{}` is where the server listens for HTTP", self.addr);
-                return Err(ValueError::new(message).help("give it another port"));
-            }
-        }
-        others.push(self);
-        Ok(())
-    }
 }
 
 /// Reads the address of a name server.
@@ -105,45 +58,6 @@ pub(crate) fn add_dns(addr: SocketAddr, others: &mut Vec<SocketAddr>) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_of_tcp() {
-        let table = [
-            ("127.0.0.1:7000", Ok("127.0.0.1:7000")),
-            (":7000", Ok("[::]:7000")),
-            ("unix:a.sock", Err("as in `127.0.0.1:7000`")),
-            ("7000", Err("`:7000`")),
-            ("localhost:7000", Err("`127.0.0.1:7000`")),
-            ("lines", Err("`:7000` (everywhere)")),
-        ];
-        for (text, expected) in table {
-            match (TcpListen::parse_addr(text), expected) {
-                (Ok(addr), Ok(shown)) => assert_eq!(addr.to_string(), shown),
-                (Err(error), Err(part)) => {
-                    let help = error.help.unwrap();
-                    assert!(help.contains(part) && !help.contains("unix"), "{text}: {help}");
-                }
-                (found, _) => panic!("{text}: {found:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn an_address_belongs_to_one_app() {
-        let server = [ListenAddr::parse("127.0.0.1:80").unwrap(), ListenAddr::parse(":0").unwrap()];
-        let mut all = Vec::new();
-        let mut add = |addr: &str, app: &str| {
-            TcpListen { addr: addr.parse().unwrap(), app: app.to_owned() }.add_to(&mut all, &server)
-        };
-        add("127.0.0.1:1", "a").unwrap();
-        add("127.0.0.1:0", "a").unwrap();
-        add("127.0.0.1:0", "b").unwrap();
-        add("[::]:0", "b").unwrap();
-        add("127.0.0.2:1", "b").unwrap();
-        assert!(add("127.0.0.1:1", "b").unwrap_err().message.contains("there already, for the app `a`"));
-        assert!(add("127.0.0.1:80", "b").unwrap_err().message.contains("listens for HTTP"));
-        assert_eq!(all.len(), 5);
-    }
 
     #[test]
     fn name_servers() {

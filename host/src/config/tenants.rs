@@ -21,8 +21,12 @@ impl TenantSettings {
 }
 
 /// What the apps of a tenant may use together. None: the limits of each app are all there is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TenantLimits {
+    /// How many there may be. Default 100.
+    pub apps: Option<u32>,
+    /// Bytes of the modules that are kept for them, those of all versions. Default 1 GiB.
+    pub module_bytes: Option<u64>,
     /// Requests that run at once.
     pub concurrency: Option<u32>,
     /// Requests that wait for their turn.
@@ -47,4 +51,27 @@ pub struct TenantLimits {
     pub kv_keys: Option<u64>,
     /// Bytes of keys and values there.
     pub kv_bytes: Option<u64>,
+}
+
+impl Default for TenantLimits {
+    /// Nothing of what is used while requests are served is limited; what is kept is, as whoever has a token keeps what it
+    /// likes.
+    fn default() -> Self {
+        Self {
+            apps: Some(100),
+            module_bytes: Some(1 << 30),
+            concurrency: None,
+            queue: None,
+            requests_per_s: None,
+            connections: None,
+            cpu_percent: None,
+            memory_bytes: None,
+            sockets: None,
+            connects_per_s: None,
+            log_bytes_per_s: None,
+            log_lines_per_s: None,
+            kv_keys: None,
+            kv_bytes: None,
+        }
+    }
 }

@@ -4,13 +4,15 @@
 //! that may be killed, and that dies with the server. Compiled code is run when it is loaded: it is taken from our own
 //! child, through a pipe, or from where the cache put it.
 
+mod usage;
+
 use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, getppid, set_parent_process_death_signal, setpriority_process, setrlimit,
@@ -18,8 +20,11 @@ use rustix::process::{
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use wasmtime::Engine;
 
+use self::usage::note;
+pub(crate) use self::usage::{Usage, ledger};
 use super::engine::{self, Mode};
 use super::program::{self, Kind};
+use crate::observe::metrics::Ending;
 
 /// CPU seconds of one compilation.
 const CPU_SECONDS_MAX: u64 = 120;
@@ -29,8 +34,8 @@ const NICE: i32 = 5;
 const ADDRESS_BYTES_MAX: u64 = 4 << 30;
 /// Wall time of one compilation.
 const WALL_MAX: Duration = Duration::from_secs(180);
-/// After so long who waits is told why.
-const SLOW_AFTER: Duration = Duration::from_secs(1);
+/// So often who waits is told.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Messages of the child that are kept.
 const MESSAGE_BYTES_MAX: u64 = 16 * 1024;
 /// The hidden verb that makes this binary the child.
@@ -80,18 +85,44 @@ impl Compiler {
         Self { program: PathBuf::new(), mode }
     }
 
-    /// Compiles `wasm` to code for the serving engine. The thread that calls this outlives the call: the child dies with
-    /// the thread that started it (prctl(2)). `slow` is called once if it takes longer than anybody would think.
+    /// Compiles `wasm` to code for the serving engine, and says what that took. The thread that calls this outlives the call:
+    /// the child dies with the thread that started it (prctl(2)). `waiting` is called once a second with the seconds that
+    /// have passed.
     ///
     /// # Errors
     /// See [`CompileError`].
-    pub(crate) fn compile(&self, wasm: &[u8], slow: impl FnOnce()) -> Result<Vec<u8>, CompileError> {
+    pub(crate) fn compile(
+        &self,
+        wasm: &[u8],
+        waiting: &mut dyn FnMut(u64),
+    ) -> (Result<Vec<u8>, CompileError>, Usage) {
         #[cfg(test)]
         if self.program.as_os_str().is_empty() {
             let code = engine::compiling(self.mode).and_then(|engine| precompile(&engine, wasm));
-            return code.map_err(|error| CompileError::Refused(format!("{error:#}")));
+            let code = code.map_err(|error| CompileError::Refused(format!("{error:#}")));
+            return (code, Usage::default());
         }
         let _counted = Counted::new();
+        let mut usage = Usage::default();
+        let done = self.run(wasm, waiting, &mut usage);
+        note(
+            match &done {
+                Ok(_) => Ending::Done,
+                Err(CompileError::Refused(_)) => Ending::Refused,
+                Err(CompileError::Limits) => Ending::Limits,
+                Err(CompileError::Spawn(_) | CompileError::Ended) => Ending::Failed,
+            },
+            usage,
+        );
+        (done, usage)
+    }
+
+    fn run(
+        &self,
+        wasm: &[u8],
+        waiting: &mut dyn FnMut(u64),
+        usage: &mut Usage,
+    ) -> Result<Vec<u8>, CompileError> {
         let mut child = Command::new(&self.program)
             .arg0("tidegate")
             // It works for whoever wrote the module: what the server was given is none of its business.
@@ -104,11 +135,17 @@ impl Compiler {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(CompileError::Spawn)?;
-        let exchange = converse(&mut child, wasm, slow);
+        let pid = Pid::from_child(&child);
+        let mut exchange = converse(&mut child, wasm, &mut |seconds| {
+            *usage = usage.max(Usage::of_child(pid));
+            waiting(seconds);
+        });
         if exchange.is_err() {
             // Over its wall time; killing it also ends the threads that read from it.
             let _ = child.kill();
         }
+        let said = exchange.as_mut().ok().and_then(|(code, _)| Usage::take(code));
+        *usage = said.unwrap_or_else(|| Usage::of_ended(pid, *usage));
         let status = child.wait().map_err(CompileError::Spawn)?;
         let (code, message) = exchange.map_err(|_| CompileError::Limits)?;
         match status.code() {
@@ -155,7 +192,12 @@ fn reason(message: &str) -> &str {
 struct TooLong;
 
 /// Feeds the child and collects what it says. The threads end when the child's pipes close.
-fn converse(child: &mut Child, wasm: &[u8], slow: impl FnOnce()) -> Result<(Vec<u8>, String), TooLong> {
+fn converse(
+    child: &mut Child,
+    wasm: &[u8],
+    waiting: &mut dyn FnMut(u64),
+) -> Result<(Vec<u8>, String), TooLong> {
+    let began = Instant::now();
     let (done, wait) = mpsc::channel();
     let stdin = child.stdin.take();
     let stdout = child.stdout.take();
@@ -175,11 +217,18 @@ fn converse(child: &mut Child, wasm: &[u8], slow: impl FnOnce()) -> Result<(Vec<
         let _ = stdout.map(|mut pipe| pipe.read_to_end(&mut code));
         let _ = done.send((code, messages.join().unwrap_or_default()));
     });
-    if let Ok(said) = wait.recv_timeout(SLOW_AFTER) {
-        return Ok(said);
+    let mut tell_at = TELL_EVERY;
+    loop {
+        match wait.recv_timeout(tell_at.min(WALL_MAX).saturating_sub(began.elapsed())) {
+            Ok(said) => return Ok(said),
+            Err(RecvTimeoutError::Timeout) if began.elapsed() < WALL_MAX => {}
+            Err(_) => return Err(TooLong),
+        }
+        let seconds = began.elapsed().as_secs();
+        waiting(seconds);
+        // Whoever is told may take its time: what it missed by that is not told it later.
+        tell_at = Duration::from_secs(seconds) + TELL_EVERY;
     }
-    slow();
-    wait.recv_timeout(WALL_MAX.saturating_sub(SLOW_AFTER)).map_err(|_| TooLong)
 }
 
 /// Code for a module or a component, whichever it is.
@@ -191,7 +240,8 @@ fn precompile(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
     }
 }
 
-/// The child's whole life: a module on standard input, its code on standard output. `parent` is the server's process,
+/// The child's whole life: a module on standard input, its code on standard output, and what it took behind that, where
+/// there is no code, too. `parent` is the server's process,
 /// `dev` whether it serves the guest's author.
 ///
 /// # Errors
@@ -209,13 +259,14 @@ pub fn compile_child(parent: u32, dev: bool) -> anyhow::Result<()> {
     setrlimit(Resource::Core, limit(0))?;
     let mut wasm = Vec::new();
     io::stdin().lock().read_to_end(&mut wasm)?;
-    let code = engine::compiling(Mode::of(dev))
-        .and_then(|engine| precompile(&engine, &wasm))
-        .map_err(|error| anyhow::anyhow!("{error:#}"))?;
+    let code = engine::compiling(Mode::of(dev)).and_then(|engine| precompile(&engine, &wasm));
     let mut out = io::stdout().lock();
-    out.write_all(&code)?;
+    if let Ok(code) = &code {
+        out.write_all(code)?;
+    }
+    out.write_all(&Usage::of_this_process().to_bytes())?;
     out.flush()?;
-    Ok(())
+    code.map(drop).map_err(|error| anyhow::anyhow!("{error:#}"))
 }
 
 #[cfg(test)]
@@ -223,15 +274,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_waits_long_is_told_once() {
-        for (script, told) in [("cat", 0), ("sleep 1.3; cat", 1)] {
+    fn who_waits_long_is_told_so() {
+        for (script, told) in [("cat", false), ("sleep 2.3; cat", true)] {
             let mut command = Command::new("sh");
             command.arg("-c").arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
             let mut child = command.spawn().unwrap();
-            let mut slow = 0;
-            let said = converse(&mut child, b"code", || slow += 1);
+            let mut seconds = Vec::new();
+            let said = converse(&mut child, b"code", &mut |n| seconds.push(n));
             assert_eq!(said.ok().map(|(code, _)| code), Some(b"code".to_vec()), "{script}");
-            assert_eq!(slow, told, "{script}");
+            // A machine that is busy may take longer for either.
+            assert!(!told || seconds.len() >= 2, "{script}: {seconds:?}");
+            assert!(seconds.is_sorted_by(|a, b| a < b) && seconds.iter().all(|n| *n > 0), "{seconds:?}");
             assert!(child.wait().unwrap().success());
         }
     }

@@ -29,6 +29,8 @@ pub(crate) const OVERLOADED: Failure =
     Failure { code: "overloaded", status: 503, title: "The app has more requests than it can answer" };
 pub(crate) const LOAD_FAILED: Failure =
     Failure { code: "load-failed", status: 503, title: "The app can not be loaded" };
+pub(crate) const APP_UNAVAILABLE: Failure =
+    Failure { code: "app-unavailable", status: 503, title: "The app can not be served for now" };
 /// RFC 6585 section 4.
 pub(crate) const RATE_LIMITED: Failure =
     Failure { code: "rate-limited", status: 429, title: "The app gets more requests a second than it may" };

@@ -201,6 +201,12 @@ struct Served {
 }
 
 async fn serve(mut job: Job, live: Option<Live>, reaper: &Reaper, mode: Mode) -> Served {
+    if let Call::Connection(accepted) = &mut job.call
+        && !accepted.take_preamble(&job.outside.hub, &job.exchange).await
+    {
+        // The guest has nothing to do with it.
+        return Served { outcome: Outcome::Returned(0), crash: None, kept: None };
+    }
     let (code, live) = match live {
         Some(live) => (Some(live.code), Some(live.instance)),
         None => (job.code.take(), None),

@@ -19,6 +19,12 @@ const SETTINGS_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a note, and of what says which requests a canary gets. Anybody's.
 const NOTE_BYTES_MAX: usize = 4 * 1024;
 const RULE_BYTES_MAX: usize = 1024;
+/// Changes that a tenant may make at once, and after how long it may make one more: each is written, and a record of the
+/// audit, which keeps the last of all actors.
+const CHANGES_MAX: u32 = 100;
+const CHANGE_EVERY: Duration = Duration::from_secs(10);
+/// Routes that a tenant may name for an app: all routes of all apps are gone through whenever one of them changes.
+const ROUTES_MAX: usize = 100;
 /// Uploads of a tenant that count: of this long, which is as long as a module stays that no version needs.
 const UPLOADS_FOR: Duration = Duration::from_secs(60 * 60);
 /// How many they may be, and how many of the largest size.
@@ -47,6 +53,12 @@ pub(super) fn check_deploy(actor: &Actor, deploy: &Deploy) -> Result<(), Refusal
         return Err(Refusal::new(RefusalKind::Forbidden, message)
             .help("what is left out stays as it is in the version that serves"));
     }
+    let routes = deploy.settings.get("routes").and_then(serde_json::Value::as_array).map_or(0, Vec::len);
+    if routes > ROUTES_MAX {
+        let message = format!("the app would have {routes} routes, and may have {ROUTES_MAX}");
+        return Err(Refusal::new(RefusalKind::Invalid, message)
+            .help("a route may end in `/*`, or have parameters: `/users/{id}`"));
+    }
     // What JSON needs is near enough to what TOML does.
     let bytes = serde_json::to_vec(&deploy.settings).map_or(usize::MAX, |text| text.len());
     if bytes > SETTINGS_BYTES_MAX {
@@ -54,6 +66,19 @@ pub(super) fn check_deploy(actor: &Actor, deploy: &Deploy) -> Result<(), Refusal
     } else {
         Ok(())
     }
+}
+
+/// Checks the settings of a version that is to be, with all that stays as it was.
+///
+/// # Errors
+/// They are longer than a tenant may make them. Who only deploys another module is not refused for what the operator has set.
+pub(super) fn check_spec(actor: &Actor, deploy: &Deploy, spec: &Spec) -> Result<(), Refusal> {
+    if actor.tenant.is_none() || deploy.settings.is_empty() || spec.text().len() <= SETTINGS_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("the settings of the version would be longer than {SETTINGS_BYTES_MAX} bytes");
+    Err(Refusal::new(RefusalKind::Invalid, message)
+        .help("what is left out stays as it is in the version that serves; `null` takes a key out"))
 }
 
 /// Checks what says which requests a canary gets.
@@ -92,6 +117,8 @@ pub(super) struct Bounds {
     uploads: Mutex<HashMap<String, Vec<Upload>>>,
     /// Tenants whose turn it is.
     making: Mutex<Vec<String>>,
+    /// By tenant: how many changes it may make, and since when that is so.
+    changes: Mutex<HashMap<String, (u32, Instant)>>,
     done: Condvar,
 }
 
@@ -107,6 +134,30 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Bounds {
+    /// Whether an actor may change something: a tenant not without end.
+    ///
+    /// # Errors
+    /// It has made very many changes.
+    pub(super) fn check_change(&self, actor: &Actor, now: Instant) -> Result<(), Refusal> {
+        let Some(tenant) = &actor.tenant else { return Ok(()) };
+        let mut all = lock(&self.changes);
+        let (left, since) = all.entry(tenant.clone()).or_insert((CHANGES_MAX, now));
+        let passed = now.saturating_duration_since(*since);
+        let more = passed.as_secs() / CHANGE_EVERY.as_secs();
+        if more > 0 {
+            *left = left.saturating_add(u32::try_from(more).unwrap_or(u32::MAX)).min(CHANGES_MAX);
+            *since = now;
+        }
+        let Some(rest) = left.checked_sub(1) else {
+            let message =
+                format!("the tenant `{tenant}` has changed things more than {CHANGES_MAX} times lately");
+            let help = format!("it may make one change more each {} seconds", CHANGE_EVERY.as_secs());
+            return Err(Refusal::new(RefusalKind::Unavailable, message).help(help));
+        };
+        *left = rest;
+        Ok(())
+    }
+
     /// Whether a tenant may upload a module of so many bytes, of which one may have `bytes_max`.
     ///
     /// # Errors
@@ -215,6 +266,36 @@ mod tests {
             assert_eq!(check_deploy(&operator, &deploy).unwrap_err().kind, RefusalKind::Invalid);
         }
         assert!(check_deploy(&tenant, &plain()).is_ok());
+        let routes = |count: usize| deploy(json!({ "routes": vec!["a.test/*"; count] }));
+        assert!(check_deploy(&tenant, &routes(ROUTES_MAX)).is_ok());
+        let refusal = check_deploy(&tenant, &routes(ROUTES_MAX + 1)).unwrap_err();
+        assert!(refusal.message.contains("101 routes") && refusal.help.is_some(), "{refusal}");
+        assert!(check_deploy(&operator, &routes(ROUTES_MAX + 1)).is_ok());
+    }
+
+    #[test]
+    fn settings_do_not_grow_from_version_to_version() {
+        let long = "x".repeat(SETTINGS_BYTES_MAX - 100);
+        let part = |key: &str| deploy(json!({ key: { "A": long } }));
+        let (operator, tenant) = (actor(None), actor(Some("acme")));
+        let one = Spec::first().with(&part("env").settings).unwrap();
+        assert!(check_spec(&tenant, &part("env"), &one).is_ok());
+        let two = one.with(&part("limits").settings).unwrap();
+        assert!(check_spec(&tenant, &part("limits"), &two).unwrap_err().message.contains("65536"));
+        assert!(check_spec(&operator, &part("limits"), &two).is_ok());
+        assert!(check_spec(&tenant, &deploy(json!({})), &two).is_ok());
+    }
+
+    #[test]
+    fn a_tenant_changes_things_at_a_bounded_rate() {
+        let (bounds, start, tenant) = (Bounds::default(), Instant::now(), actor(Some("acme")));
+        let changes = (0..1000).filter(|_| bounds.check_change(&tenant, start).is_ok()).count();
+        assert_eq!(changes, CHANGES_MAX as usize);
+        assert_eq!(bounds.check_change(&tenant, start).unwrap_err().kind, RefusalKind::Unavailable);
+        assert!(bounds.check_change(&actor(Some("other")), start).is_ok());
+        assert!((0..1000).all(|_| bounds.check_change(&actor(None), start).is_ok()));
+        let later = start + CHANGE_EVERY;
+        assert!(bounds.check_change(&tenant, later).is_ok() && bounds.check_change(&tenant, later).is_err());
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! How a change happens: checked whole, then durable, then served.
 
-use std::path::PathBuf;
 use std::sync::MutexGuard;
 
 use tidegate_proto::router::RouteError;
 use tidegate_store::Change;
-use tidegate_store::records::{AppRecord, CanaryRecord, VersionRecord};
 
-use super::operator::{Apps, Hosted, Operator};
+use super::hosted::{Apps, Hosted};
+use super::operator::Operator;
 use super::routes::{self, Land, Taken};
+use super::shares;
 use super::types::{Refusal, RefusalKind};
 use crate::server;
 use crate::tenants::registry::Registry;
@@ -25,6 +25,7 @@ impl Operator {
     pub(super) fn commit(&self, apps: &mut MutexGuard<'_, Apps>, changes: Vec<Next>) -> Result<(), Refusal> {
         let store = self.store()?;
         self.check_routes(apps, &changes)?;
+        shares::check(&self.tenants_lock(), apps, &changes)?;
         let registry = registry_with(apps, &changes)?;
         store.change(|kept: &mut Change<'_>| {
             for (name, change) in &changes {
@@ -56,6 +57,9 @@ impl Operator {
 
     fn install(&self, apps: &mut MutexGuard<'_, Apps>, changes: Vec<Next>, registry: Registry) {
         self.deployer().install(registry);
+        if changes.iter().any(|(_, next)| next.as_ref().is_some_and(|next| next.canary.is_some())) {
+            self.0.watch.wake();
+        }
         for (name, change) in changes {
             match change {
                 Some(hosted) => drop(apps.insert(name, hosted)),
@@ -81,14 +85,6 @@ impl Operator {
         }
         Ok(())
     }
-
-    /// Where the module of a version is kept.
-    ///
-    /// # Errors
-    /// Another process has the state folder.
-    pub(super) fn module_path(&self, hash: &str) -> Result<PathBuf, Refusal> {
-        Ok(self.store()?.folder().join("wasm").join(hash))
-    }
 }
 
 /// What is served with these changes.
@@ -96,13 +92,14 @@ fn registry_with(apps: &Apps, changes: &[Next]) -> Result<Registry, Refusal> {
     let changed = |name: &String| changes.iter().any(|(other, _)| other == name);
     let kept = apps.iter().filter(|(name, _)| !changed(name)).map(|(_, hosted)| hosted);
     let next = || kept.clone().chain(changes.iter().filter_map(|(_, change)| change.as_ref()));
-    let registry = server::registry(next().filter_map(Hosted::entry).collect());
+    let lacking: Vec<_> = next().filter_map(Hosted::lacking).collect();
+    let registry = server::registry(next().filter_map(Hosted::entry).collect(), &lacking);
     let registry = registry.map_err(|error| route_conflict(next(), &error))?;
     check_unserved(next(), changes)?;
     Ok(registry)
 }
 
-/// An app that can not be served for now keeps its routes: the router does not know of them.
+/// An app that can not be served for now keeps its routes: the router gives way to whoever is served.
 fn check_unserved<'a>(next: impl Iterator<Item = &'a Hosted>, changes: &[Next]) -> Result<(), Refusal> {
     let is_changed = |name: &String| changes.iter().any(|(changed, _)| changed == name);
     let unserved = next.filter(|hosted| hosted.app.is_none() && hosted.has_routes());
@@ -139,82 +136,4 @@ fn route_conflict<'a>(apps: impl Iterator<Item = &'a Hosted>, error: &anyhow::Er
         false => format!("{error:#}: they are of the apps {}", names.join(" and ")),
     };
     Refusal::new(RefusalKind::Conflict, message).help("give one of them another route (`--route`)")
-}
-
-/// Adds a version to an app's record, and lets the oldest go that nobody needs.
-pub(super) fn add_version(record: &mut AppRecord, version: VersionRecord, kept: usize) {
-    record.next = record.next.max(version.number + 1);
-    record.versions.push(version);
-    record.versions.sort_by_key(|version| version.number);
-    let needed = |record: &AppRecord, number: u64| {
-        let canary = record.canary.as_ref().map(|canary: &CanaryRecord| canary.version);
-        [record.active, record.before, canary].contains(&Some(number))
-            || record.versions.last().is_some_and(|last| last.number == number)
-    };
-    while record.versions.len() > kept {
-        let Some(at) = record.versions.iter().position(|version| !needed(record, version.number)) else {
-            return;
-        };
-        record.versions.remove(at);
-    }
-}
-
-/// Makes a version the one that serves.
-pub(super) fn activate(record: &mut AppRecord, number: u64) {
-    if record.active != Some(number) {
-        record.before = record.active;
-        record.active = Some(number);
-    }
-    record.canary = None;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn version(number: u64) -> VersionRecord {
-        VersionRecord {
-            number,
-            module: String::new(),
-            module_bytes: 0,
-            settings: String::new(),
-            facts: serde_json::Value::Null,
-            created_ms: 0,
-            by: String::new(),
-            note: None,
-            failed: None,
-        }
-    }
-
-    fn numbers(record: &AppRecord) -> Vec<u64> {
-        record.versions.iter().map(|version| version.number).collect()
-    }
-
-    #[test]
-    fn what_serves_and_what_served_before_is_kept() {
-        let mut record = AppRecord {
-            name: "a".into(),
-            tenant: None,
-            active: None,
-            before: None,
-            canary: None,
-            next: 1,
-            versions: Vec::new(),
-            manifest: None,
-        };
-        for number in 1..=3 {
-            add_version(&mut record, version(number), 3);
-            activate(&mut record, number);
-        }
-        assert_eq!((record.active, record.before, record.next), (Some(3), Some(2), 4));
-        // Back to the oldest: it and the one before are needed, and so is whatever is new.
-        activate(&mut record, 1);
-        add_version(&mut record, version(4), 3);
-        assert_eq!(numbers(&record), [1, 3, 4]);
-        record.canary = Some(CanaryRecord { version: 4, rule: serde_json::Value::Null });
-        add_version(&mut record, version(5), 3);
-        assert_eq!(numbers(&record), [1, 3, 4, 5], "more are needed than are to be kept");
-        activate(&mut record, 1);
-        assert_eq!((record.active, record.before, &record.canary), (Some(1), Some(3), &None));
-    }
 }

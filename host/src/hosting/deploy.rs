@@ -1,41 +1,18 @@
-//! Deploys, rollbacks and changes of limits.
+//! Deploys, rollbacks, changes of limits, and the end of an app.
 
-use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::{Map, Value};
-use tidegate_store::records::{AppRecord, VersionRecord};
 
 use super::bounds;
-use super::canary::Canary;
-use super::change::{activate, add_version};
-use super::operator::{Hosted, Operator, check_name, find, now_ms};
+use super::hosted::{Hosted, add_version, find, find_same, find_version, other_tenant};
+use super::make::Recipe;
+use super::operator::Operator;
+use super::shares;
 use super::spec::Spec;
-use super::start::uploaded;
-use super::types::{Actor, CanaryRule, Deploy, Deployed, Refusal, RefusalKind, Step};
-use crate::guest::program::{self, Facts};
-use crate::tenants::registry::App;
-
-/// A version that can be served, and is not yet.
-pub(super) struct Made {
-    pub(super) app: Arc<App>,
-    pub(super) record: VersionRecord,
-    pub(super) spec: Spec,
-    pub(super) routes: Vec<String>,
-}
-
-/// What a version is to be made of.
-pub(super) struct Recipe<'a> {
-    pub(super) name: &'a str,
-    pub(super) number: u64,
-    pub(super) spec: Spec,
-    pub(super) module: &'a str,
-    pub(super) note: Option<String>,
-    pub(super) by: &'a str,
-    /// How its requests go is of interest.
-    pub(super) counted: bool,
-    /// Nobody has said anything of routes: a guest that serves no requests goes without.
-    pub(super) routes_by_default: bool,
-}
+use super::types::{Actor, Deploy, Deployed, Progress, Refusal, RefusalKind, Step};
+use super::uploads::not_uploaded;
+use crate::config::check_app_name;
 
 impl Operator {
     /// Makes a module that was taken in a version of an app, and serves it, unless it is told not to.
@@ -47,7 +24,7 @@ impl Operator {
         actor: &Actor,
         app: &str,
         deploy: Deploy,
-        progress: &mut dyn FnMut(Step),
+        progress: &mut dyn FnMut(Progress),
     ) -> Result<Deployed, Refusal> {
         let done = self.try_deploy(actor, app, deploy, progress);
         self.note(actor, "deploy", Some(app), done.as_ref().ok().map(|done| done.version), &done);
@@ -59,12 +36,14 @@ impl Operator {
         actor: &Actor,
         app: &str,
         deploy: Deploy,
-        progress: &mut dyn FnMut(Step),
+        progress: &mut dyn FnMut(Progress),
     ) -> Result<Deployed, Refusal> {
         check_name(app)?;
+        self.0.bounds.check_change(actor, Instant::now())?;
         bounds::check_deploy(actor, &deploy)?;
         let turn = self.0.bounds.turn(actor);
         let (base, spec) = self.prepare(actor, app, &deploy.settings)?;
+        bounds::check_spec(actor, &deploy, &spec)?;
         if let Some(same) = self.is_served(app, &deploy, &spec) {
             return Ok(same);
         }
@@ -85,7 +64,7 @@ impl Operator {
         };
         let made = self.make(recipe, progress)?;
         drop(turn);
-        progress(Step::Store);
+        progress(Step::Store.into());
         let mut apps = self.apps_lock();
         let old = apps.get(app).cloned();
         let tenant = made.spec.tenant();
@@ -100,28 +79,31 @@ impl Operator {
         let mut next = old.clone().unwrap_or_else(|| Hosted::new(app, tenant));
         let before = next.record.active;
         let kept = self.deployer().shared().settings.versions_kept;
+        let mut ended = None;
         match deploy.canary {
             Some(rule) => next.begin_canary(&made, rule)?,
             None if deploy.inactive => {}
-            None => next.serve(&made),
+            None => ended = next.serve(&made),
         }
         add_version(&mut next.record, made.record, kept);
         let active = next.record.active;
-        progress(Step::Switch);
+        progress(Step::Switch.into());
         if old.is_none() {
             self.begin_logs(app);
         }
-        let what = match (&next.canary, active == Some(number)) {
-            (Some(_), _) => "it is a canary",
-            (None, true) => "it serves",
-            (None, false) => "it is kept",
+        let is_canary = next.canary.as_ref().is_some_and(|canary| canary.app.number == number);
+        let what = match (is_canary, active == Some(number)) {
+            (true, _) => "it is a canary",
+            (false, true) => "it serves",
+            (false, false) => "it is kept",
         };
         self.commit(&mut apps, vec![(app.to_owned(), Some(next))])?;
         if let Some(tenant) = &actor.tenant {
             self.0.bounds.used(tenant, &deploy.module);
         }
         self.tell(app, number, &format!("version {number} was deployed: {what}"));
-        Ok(Deployed { app: app.to_owned(), version: number, active, before, unchanged: false })
+        self.tell_ended(app, ended);
+        Ok(Deployed { app: app.to_owned(), version: number, active, before, unchanged: false, ended })
     }
 
     /// The settings of the version that serves, if there is an app, and those of one that is to be.
@@ -143,17 +125,14 @@ impl Operator {
         if actor.tenant.is_some() {
             spec.set_tenant(actor.tenant.as_deref());
         }
-        self.check_tenant(spec.tenant().as_deref())?;
+        let tenant = spec.tenant();
+        self.check_tenant(tenant.as_deref())?;
+        if let (None, Some(tenant)) = (&base, &tenant) {
+            // In this order, as who changes something has the apps.
+            let apps = self.apps_lock();
+            shares::check_one_more(&self.tenants_lock(), &apps, tenant)?;
+        }
         Ok((base, spec))
-    }
-
-    /// A number for a version that is to be: no other has it, whatever becomes of this one.
-    pub(super) fn take_number(&self, app: &str) -> u64 {
-        let next = self.apps_lock().get(app).map_or(1, |hosted| hosted.record.next);
-        let mut numbers = self.numbers_lock();
-        let last = numbers.entry(app.to_owned()).or_default();
-        *last = next.max(*last + 1);
-        *last
     }
 
     /// Whether this very thing serves already.
@@ -171,46 +150,8 @@ impl Operator {
             active: Some(number),
             before: Some(number),
             unchanged: true,
+            ended: None,
         })
-    }
-
-    /// Reads, checks, compiles and tries out a version. Nothing of it is durable or served.
-    pub(super) fn make(&self, recipe: Recipe<'_>, progress: &mut dyn FnMut(Step)) -> Result<Made, Refusal> {
-        let Recipe { name, number, mut spec, module, note, by, counted, routes_by_default } = recipe;
-        progress(Step::Validate);
-        let path = self.module_path(module)?;
-        let mut settings = spec.settings(name, &path)?;
-        settings.routes_by_default = routes_by_default;
-        let wasm = self.store()?.read_module(module)?.ok_or_else(|| not_uploaded(module))?;
-        let hash = blake3::Hash::from_hex(module)
-            .map_err(|_| Refusal::new(RefusalKind::Invalid, "`module` is not 64 hexadecimal digits"))?;
-        let kind = program::kind(&wasm).map_err(not_taken)?;
-        program::check(kind, &wasm, &settings.limits).map_err(not_taken)?;
-        progress(Step::Compile);
-        let program = self.deployer().load(&settings, &wasm, &hash, uploaded(&path)).map_err(not_taken)?;
-        if routes_by_default && !program.serves_http() {
-            spec.take_routes_out();
-            settings.routes.clear();
-        }
-        settings.routes_by_default = false;
-        let record = VersionRecord {
-            number,
-            module: module.to_owned(),
-            module_bytes: wasm.len() as u64,
-            settings: spec.text(),
-            facts: facts_record(&program.facts)?,
-            created_ms: now_ms(),
-            by: by.to_owned(),
-            note,
-            failed: None,
-        };
-        let (routes, health) = (settings.routes.clone(), settings.health.clone());
-        let app = self.deployer().stock().make(program, settings, hash, number, counted);
-        if let Some(path) = health {
-            progress(Step::WarmUp);
-            self.try_out(&app, &path)?;
-        }
-        Ok(Made { app, record, spec, routes })
     }
 
     /// Goes back to a version that is kept: the one before, if none is named. While a canary is under way and none is
@@ -225,6 +166,7 @@ impl Operator {
     }
 
     fn try_rollback(&self, actor: &Actor, app: &str, to: Option<u64>) -> Result<Deployed, Refusal> {
+        self.0.bounds.check_change(actor, Instant::now())?;
         let (to, kept) = {
             let apps = self.apps_lock();
             let hosted = find(&apps, actor, app)?;
@@ -254,28 +196,14 @@ impl Operator {
                 active: before,
                 before,
                 unchanged: true,
+                ended: None,
             });
         }
-        next.serve(&made);
+        let ended = next.serve(&made);
         self.commit(&mut apps, vec![(app.to_owned(), Some(next))])?;
         self.tell(app, to, &format!("version {to} serves again"));
-        Ok(Deployed { app: app.to_owned(), version: to, active: Some(to), before, unchanged: false })
-    }
-
-    /// Makes a version that is kept again: its code is in the cache, or is compiled once more.
-    pub(super) fn remake(&self, app: &str, kept: &VersionRecord) -> Result<Made, Refusal> {
-        let recipe = Recipe {
-            name: app,
-            number: kept.number,
-            spec: Spec::read(&kept.settings)?,
-            module: &kept.module,
-            note: None,
-            by: &kept.by,
-            counted: true,
-            routes_by_default: false,
-        };
-        let made = self.make(recipe, &mut |_| {})?;
-        Ok(Made { record: kept.clone(), ..made })
+        self.tell_ended(app, ended);
+        Ok(Deployed { app: app.to_owned(), version: to, active: Some(to), before, unchanged: false, ended })
     }
 
     /// Other limits for an app: a version of its own with the same module.
@@ -324,6 +252,7 @@ impl Operator {
             let mut apps = self.apps_lock();
             let done = find(&apps, actor, app)
                 .map(drop)
+                .and_then(|()| self.0.bounds.check_change(actor, Instant::now()))
                 .and_then(|()| self.commit(&mut apps, vec![(app.to_owned(), None)]));
             if done.is_ok() {
                 // Before another one of its name may come, which this is not to be taken from.
@@ -337,88 +266,11 @@ impl Operator {
     }
 }
 
-impl Hosted {
-    pub(super) fn new(name: &str, tenant: Option<String>) -> Self {
-        let record = AppRecord {
-            name: name.to_owned(),
-            tenant,
-            active: None,
-            before: None,
-            canary: None,
-            next: 1,
-            versions: Vec::new(),
-            manifest: None,
-        };
-        Self { record, spec: Spec::first(), routes: Vec::new(), app: None, canary: None }
-    }
-
-    /// This version serves from now on, and no canary does.
-    pub(super) fn serve(&mut self, made: &Made) {
-        activate(&mut self.record, made.app.number);
-        self.spec = made.spec.clone();
-        self.routes.clone_from(&made.routes);
-        self.app = Some(Arc::clone(&made.app));
-        self.canary = None;
-    }
-
-    /// This version serves some of the requests from now on.
-    pub(super) fn begin_canary(&mut self, made: &Made, rule: CanaryRule) -> Result<(), Refusal> {
-        if self.app.is_none() {
-            let message = format!("no version of the app `{}` serves yet", self.record.name);
-            return Err(
-                Refusal::new(RefusalKind::Conflict, message).help("deploy the first one without a canary")
-            );
-        }
-        if let Some(canary) = &self.canary {
-            let message = format!("version {} is a canary already", canary.app.number);
-            return Err(Refusal::new(RefusalKind::Conflict, message)
-                .help("promote it or end it first: `tidegate canary APP promote|abort`"));
-        }
-        if !made.app.program.serves_http() {
-            let message = "a canary is for apps that serve requests";
-            return Err(Refusal::new(RefusalKind::Invalid, message));
-        }
-        let canary = Canary::new(Arc::clone(&made.app), rule)?;
-        self.record.canary = Some(canary.record()?);
-        self.canary = Some(canary);
-        Ok(())
-    }
-}
-
-pub(super) fn find_version(hosted: &Hosted, number: u64) -> Result<&VersionRecord, Refusal> {
-    hosted.version(number).ok_or_else(|| {
-        let name = &hosted.record.name;
-        Refusal::new(RefusalKind::NotFound, format!("the app `{name}` has no version {number}"))
-            .help(format!("`tidegate versions {name}` lists what is kept"))
+/// Checks the name of an app that is to be.
+fn check_name(app: &str) -> Result<(), Refusal> {
+    check_app_name(app).map_err(|error| Refusal {
+        kind: RefusalKind::Invalid,
+        message: error.message,
+        help: error.help,
     })
-}
-
-/// What was found a while ago: the app may have been removed since, and made again.
-pub(super) fn find_same(hosted: &Hosted, kept: &VersionRecord) -> Result<(), Refusal> {
-    let now = find_version(hosted, kept.number)?;
-    if (&now.module, &now.settings, now.created_ms) == (&kept.module, &kept.settings, kept.created_ms) {
-        return Ok(());
-    }
-    let message =
-        format!("version {} of the app `{}` is another one by now", kept.number, hosted.record.name);
-    Err(Refusal::new(RefusalKind::Conflict, message).help("look at what there is, and try again"))
-}
-
-pub(super) fn other_tenant(app: &str) -> Refusal {
-    Refusal::new(RefusalKind::Conflict, format!("the app `{app}` is another tenant's"))
-        .help("remove it first, or give this one another name")
-}
-
-fn not_uploaded(module: &str) -> Refusal {
-    let message = format!("the module `{}` was not uploaded", module.escape_default());
-    Refusal::new(RefusalKind::NotFound, message).help("`PUT /v1/modules` first")
-}
-
-fn facts_record(facts: &Facts) -> Result<Value, Refusal> {
-    serde_json::to_value(facts).map_err(|error| Refusal::new(RefusalKind::Internal, error.to_string()))
-}
-
-/// Why a module is not taken, with all that is known.
-fn not_taken(error: impl Into<anyhow::Error>) -> Refusal {
-    Refusal::new(RefusalKind::Module, format!("{:#}", error.into()))
 }

@@ -1,13 +1,15 @@
 //! What goes on: requests, logs, numbers.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::operator::{Operator, find, operator_only};
+use super::hosted::{Hosted, find};
+use super::operator::{Operator, operator_only};
 use super::types::{Actor, Refusal, RefusalKind, RequestView};
 use crate::observe::app_logs::LogReader;
 use crate::observe::guest_log::Level;
-use crate::observe::metrics::{self, CanaryFacts, Facts, ServerFacts};
+use crate::observe::metrics::{CanaryFacts, Facts, ServerFacts};
+use crate::server::snapshot;
 use crate::tenants::commands::Allowed;
 
 /// How long a worker may take to say what it is at.
@@ -37,8 +39,15 @@ impl Operator {
     /// # Errors
     /// There is none of that id, of an app that the actor may see.
     pub(crate) fn cancel(&self, actor: &Actor, id: &str) -> Result<(), Refusal> {
+        let may = self.0.bounds.check_change(actor, Instant::now());
+        let done = may.and_then(|()| self.try_cancel(actor, id));
+        self.note_about(actor, "cancel", None, None, Some(id), &done);
+        done
+    }
+
+    fn try_cancel(&self, actor: &Actor, id: &str) -> Result<(), Refusal> {
         let answers = self.deployer().shared().commands.cancel(id, whose(actor), PATIENCE);
-        let done = match (answers.ended, answers.silent.is_empty()) {
+        match (answers.ended, answers.silent.is_empty()) {
             (0, true) => {
                 let message = format!("there is no live request `{}`", id.escape_default());
                 Err(Refusal::new(RefusalKind::NotFound, message).help("`tidegate ps` lists them"))
@@ -48,9 +57,7 @@ impl Operator {
                 Err(Refusal::new(RefusalKind::Unavailable, message))
             }
             _ => Ok(()),
-        };
-        self.note_about(actor, "cancel", None, None, Some(id), &done);
-        done
+        }
     }
 
     /// An app's log: the last lines, and then what comes.
@@ -71,6 +78,13 @@ impl Operator {
         let registry = self.deployer().shared().current.registry();
         if let Some(log) = registry.named(app).and_then(|app| app.seat.log.as_ref()) {
             log.tell(Level::Info, number, text);
+        }
+    }
+
+    /// A canary is over that nobody has judged: another version took its place.
+    pub(super) fn tell_ended(&self, app: &str, ended: Option<u64>) {
+        if let Some(number) = ended {
+            self.tell(app, number, &format!("version {number} is a canary no more: another version serves"));
         }
     }
 
@@ -97,15 +111,19 @@ impl Operator {
     /// All numbers, as OpenMetrics text.
     pub(crate) fn metrics(&self) -> String {
         let apps = self.apps_lock();
-        let canary = |hosted: &super::operator::Hosted| {
+        let canary = |hosted: &Hosted| {
             let canary = hosted.canary.as_ref()?;
             let (requests, failures) = canary.tally();
             let (app, version) = (hosted.record.name.clone(), canary.app.number);
             Some(CanaryFacts { app, version, requests, failures })
         };
         let canaries = apps.values().filter_map(canary).collect();
+        let unserved = apps.values().filter(|hosted| hosted.is_lacking()).count();
         drop(apps);
-        metrics::encode(self.deployer().shared(), Facts { ready: self.is_ready().is_ok(), canaries })
+        snapshot::metrics(
+            self.deployer().shared(),
+            Facts { ready: self.is_ready().is_ok(), unserved, canaries },
+        )
     }
 
     /// Whether requests that begin now are served.
@@ -117,19 +135,12 @@ impl Operator {
         if health.is_ready() { Ok(()) } else { Err(format!("the server is {}", health.phase().word())) }
     }
 
-    /// Somebody was turned away at the door of the admin side.
-    pub(crate) fn note_refused(&self, peer: &str, why: &str, times: u64) {
-        let who = Actor { name: peer.to_owned(), tenant: None };
-        let why = if times > 1 { format!("{why} ({times} times)") } else { why.to_owned() };
-        self.note(&who, "authenticate", None, None, &Err::<(), _>(Refusal::new(RefusalKind::Forbidden, why)));
-    }
-
     /// Facts about the server.
     ///
     /// # Errors
     /// The actor is a tenant's.
     pub(crate) fn server(&self, actor: &Actor) -> Result<ServerFacts, Refusal> {
         operator_only(actor)?;
-        Ok(ServerFacts::of(self.deployer().shared()))
+        Ok(snapshot::server_facts(self.deployer().shared()))
     }
 }

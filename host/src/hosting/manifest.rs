@@ -6,77 +6,15 @@
 //! deployed stays.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
 use toml::Table;
 
-use super::change::{Next, add_version};
-use super::deploy::{Made, Recipe, other_tenant};
-use super::operator::{Hosted, Operator, operator_only};
-use super::spec::Spec;
-use super::types::{Actor, Deployed, Refusal, RefusalKind};
-use crate::config::{ConfigError, Problem, Settings, manifest};
-
-/// Where a server's apps come from when it starts.
-#[derive(Clone, Debug)]
-pub(crate) struct ManifestSource {
-    /// A manifest, or a module.
-    pub(crate) path: PathBuf,
-    /// The name of the one app, where the path is a module's.
-    pub(crate) module: Option<String>,
-    /// What flags say of the one app: it goes before what the manifest says.
-    pub(crate) flags: Map<String, Value>,
-    /// A name that a flag gives the one app.
-    pub(crate) name: Option<String>,
-}
-
-/// One app as a manifest has it.
-struct Item {
-    spec: Spec,
-    source: PathBuf,
-}
-
-impl ManifestSource {
-    /// The settings of the server that it names; its apps are checked, and their sources.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it.
-    pub(crate) fn settings(&self) -> Result<Option<Settings>, ConfigError> {
-        if self.module.is_some() { Ok(None) } else { manifest::load(&self.path).map(Some) }
-    }
-
-    fn items(&self) -> Result<BTreeMap<String, Item>, Refusal> {
-        let invalid = |text: String| Refusal::new(RefusalKind::Invalid, text);
-        let mut items = BTreeMap::new();
-        if let Some(name) = &self.module {
-            let source = std::path::absolute(&self.path).map_err(|error| invalid(error.to_string()))?;
-            let name = self.name.as_ref().unwrap_or(name).clone();
-            items.insert(name, Item { spec: Spec::first().with(&self.flags)?, source });
-            return Ok(items);
-        }
-        // What is wrong with it is told with its place; past this it is known to be right.
-        manifest::load(&self.path).map_err(|error| refusal_of(&error))?;
-        let shown = self.path.display();
-        let text =
-            std::fs::read_to_string(&self.path).map_err(|error| invalid(format!("`{shown}`: {error}")))?;
-        let mut root: Table = text.parse().map_err(|error| invalid(format!("`{shown}`: {error}")))?;
-        let folder = folder_of(&self.path).map_err(|error| invalid(format!("`{shown}`: {error}")))?;
-        let Some(toml::Value::Array(apps)) = root.remove("app") else { return Ok(items) };
-        let alone = apps.len() == 1;
-        for app in apps {
-            let toml::Value::Table(app) = app else { continue };
-            let name = app.get("name").and_then(toml::Value::as_str).unwrap_or_default().to_owned();
-            let (spec, source) = Spec::of_manifest(app, &folder);
-            let spec = if alone { spec.with(&self.flags)? } else { spec };
-            let name = if alone { self.name.clone().unwrap_or(name) } else { name };
-            let source =
-                source.ok_or_else(|| invalid(format!("`{shown}`: the app `{name}` has no `source`")))?;
-            items.insert(name, Item { spec, source });
-        }
-        Ok(items)
-    }
-}
+use super::change::Next;
+use super::hosted::{Hosted, Made, add_version, other_tenant};
+use super::make::Recipe;
+use super::operator::{Operator, operator_only};
+use super::source::{Item, ManifestSource, refusal_of};
+use super::types::{Actor, Deployed, Refusal, RefusalKind, SERVER};
 
 impl Operator {
     /// Reads the manifest again and applies it. Everything or nothing of it happens.
@@ -101,7 +39,7 @@ impl Operator {
     /// As for [`Self::reload`].
     pub(crate) fn reload_quietly(&self) -> Result<Vec<Deployed>, Refusal> {
         let done = self.apply_all();
-        self.note(&super::canary::SERVER, "reload", None, None, &done);
+        self.note(&SERVER, "reload", None, None, &done);
         done
     }
 
@@ -125,11 +63,15 @@ impl Operator {
         };
         let mut all = Vec::new();
         for (app, active) in lacking {
-            match self.rollback(&super::canary::SERVER, &app, active) {
+            match self.rollback(&SERVER, &app, active) {
                 Ok(done) => all.push(done),
                 Err(refusal) => {
                     let reason = refusal.message;
                     tracing::error!(app, reason, "the app can still not be served");
+                    let mut apps = self.apps_lock();
+                    if let Some(hosted) = apps.get_mut(&app).filter(|hosted| hosted.is_lacking()) {
+                        hosted.lacks = Some(reason);
+                    }
                 }
             }
         }
@@ -184,12 +126,13 @@ impl Operator {
                 return Err(other_tenant(&name));
             }
             let before = next.record.active;
-            next.serve(&made);
+            let ended = next.serve(&made);
             let version = made.app.number;
             add_version(&mut next.record, made.record, kept);
             next.record.manifest = Some(mark);
             changes.push((name.clone(), Some(next)));
-            done.push(Deployed { app: name, version, active: Some(version), before, unchanged: false });
+            let active = Some(version);
+            done.push(Deployed { app: name, version, active, before, unchanged: false, ended });
         }
         let gone = |(name, hosted): &(&String, &Hosted)| {
             hosted.record.manifest.is_some() && !items.contains_key(name.as_str())
@@ -229,9 +172,9 @@ impl Operator {
         }
         let number = self.take_number(name);
         self.check_tenant(item.spec.tenant().as_deref())?;
-        if !self.has_module(&super::canary::SERVER, &module) {
+        if !self.has_module(&SERVER, &module) {
             let mut file = std::fs::File::open(&item.source).map_err(failed)?;
-            self.receive_module(&super::canary::SERVER, &mut file, None)?;
+            self.receive_module(&SERVER, &mut file, None)?;
         }
         let recipe = Recipe {
             name,
@@ -284,36 +227,5 @@ impl Operator {
             text.push_str(&section.map_err(|error| Refusal::new(RefusalKind::Internal, error.to_string()))?);
         }
         Ok(text)
-    }
-}
-
-/// All that is wrong with a manifest, each in a line.
-fn refusal_of(error: &ConfigError) -> Refusal {
-    let line = |problem: &Problem| {
-        let Problem { place, message, help } = problem;
-        let place = place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
-        let help = help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
-        format!("{place}{message}{help}")
-    };
-    let lines: Vec<_> = error.problems.iter().map(line).collect();
-    Refusal::new(RefusalKind::Invalid, lines.join("\n"))
-}
-
-/// Where the relative paths of a manifest begin. A file that is named alone is in the folder that this process is in.
-fn folder_of(manifest: &Path) -> std::io::Result<PathBuf> {
-    let folder = manifest.parent().filter(|folder| !folder.as_os_str().is_empty());
-    std::path::absolute(folder.unwrap_or(Path::new(".")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_manifest_that_is_named_alone_is_here() {
-        let here = std::env::current_dir().unwrap();
-        assert_eq!(folder_of(Path::new("tidegate.toml")).unwrap(), here);
-        assert_eq!(folder_of(Path::new("a/tidegate.toml")).unwrap(), here.join("a"));
-        assert_eq!(folder_of(Path::new("/srv/tidegate.toml")).unwrap(), Path::new("/srv"));
     }
 }

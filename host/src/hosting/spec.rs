@@ -111,6 +111,12 @@ impl Spec {
         self.0.remove("routes");
     }
 
+    /// Where it is reached, as far as that can be told of settings that are not checked.
+    pub(super) fn routes(&self) -> Vec<String> {
+        let routes = self.0.get("routes").and_then(Value::as_array);
+        routes.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
     pub(super) fn tenant(&self) -> Option<String> {
         self.0.get("tenant").and_then(Value::as_str).map(str::to_owned)
     }

@@ -1,6 +1,5 @@
 //! How a server that hosts apps starts: what was served when it ended is served again before the manifest is looked at.
 
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
@@ -10,32 +9,18 @@ use tidegate_store::Store;
 use tidegate_store::records::{AppRecord, VersionRecord};
 
 use super::bounds::Bounds;
-use super::canary::{self, Canary};
-use super::deploy::find_version;
-use super::manifest::ManifestSource;
-use super::operator::{Apps, Hosted, Inner, Operator};
+use super::hosted::{Apps, Hosted, find_version};
+use super::operator::{Inner, Operator};
 use super::routes::Taken;
+use super::source::ManifestSource;
 use super::spec::Spec;
+use super::trial::Canary;
 use super::types::{CanaryRule, Refusal};
+use super::uploads::uploaded;
+use super::watch::{self, Watch};
 use crate::config::{AppSettings, Settings, TenantSettings};
-use crate::guest::program::CodeSource;
 use crate::server::{First, Notice, Server, Stock, birth, registry};
 use crate::tenants::registry::{App, Registry};
-
-/// A module as it was uploaded.
-#[derive(Debug)]
-struct Uploaded(std::path::PathBuf);
-
-impl CodeSource for Uploaded {
-    fn wasm(&self) -> anyhow::Result<Vec<u8>> {
-        std::fs::read(&self.0).with_context(|| format!("`{}`", self.0.display()))
-    }
-}
-
-/// What reads the module of a version again.
-pub(super) fn uploaded(path: &Path) -> Arc<dyn CodeSource> {
-    Arc::new(Uploaded(path.to_owned()))
-}
 
 /// A server that hosts apps, and its operator's side.
 pub(crate) struct Hosting {
@@ -75,9 +60,10 @@ impl Hosting {
             bounds: Bounds::default(),
             tenants: Mutex::default(),
             applying: Mutex::default(),
+            watch: Watch::default(),
         };
         let inner = Arc::new(inner);
-        canary::watch(&inner).context("cannot start a thread")?;
+        watch::start(&inner).context("cannot start a thread")?;
         let operator = Operator(inner);
         let hosting = Self { server, operator };
         if let Err(refusal) = hosting.prepare(&tenants) {
@@ -114,9 +100,10 @@ fn kept(stock: &Stock, store: &Store) -> Result<(Apps, Registry)> {
     let mut apps = Apps::new();
     for record in store.apps()? {
         let name = record.name.clone();
-        let (hosted, served) = hosted(stock, store, record);
+        let (mut hosted, served) = hosted(stock, store, record);
         if let Err(error) = served {
             let reason = format!("{error:#}");
+            hosted.lacks = Some(reason.clone());
             match hosted.app {
                 Some(_) => tracing::error!(app = name, reason, "the canary can not be served"),
                 None => tracing::error!(
@@ -134,11 +121,13 @@ fn kept(stock: &Stock, store: &Store) -> Result<(Apps, Registry)> {
     for (name, error) in part_ways(&mut apps) {
         tracing::error!(app = name, reason = %error, "the app can not be served: another one has its route");
     }
-    let registry = registry(apps.values().filter_map(Hosted::entry).collect())?;
+    let lacking: Vec<_> = apps.values().filter_map(Hosted::lacking).collect();
+    let registry = registry(apps.values().filter_map(Hosted::entry).collect(), &lacking)?;
     Ok((apps, registry))
 }
 
-/// Where the routes of two apps contradict each other, the later one is not served: all others are.
+/// Where the routes of two apps contradict each other, the later one is not served: all others are. What nobody else has
+/// of its routes stays its own.
 fn part_ways(apps: &mut Apps) -> Vec<(String, RouteError)> {
     let mut taken = Taken::default();
     let mut out = Vec::new();
@@ -146,6 +135,7 @@ fn part_ways(apps: &mut Apps) -> Vec<(String, RouteError)> {
         if let Err(error) = taken.insert(&hosted.routes) {
             hosted.app = None;
             hosted.canary = None;
+            hosted.lacks = Some(format!("another app has its route: {error}"));
             out.push((name.clone(), error));
         }
     }
@@ -154,7 +144,8 @@ fn part_ways(apps: &mut Apps) -> Vec<(String, RouteError)> {
 
 fn starting() -> Notice {
     let text = "The server starts.\n".to_owned();
-    Notice { status: 503, html: format!("<!doctype html><title>Starting</title><p>{text}"), text }
+    let html = format!("<!doctype html><title>Starting</title><p>{text}");
+    Notice { status: 503, code: "starting", html, text }
 }
 
 /// What is known of an app, and whether all of it can be served.
@@ -168,10 +159,10 @@ fn hosted(stock: &Stock, store: &Store, record: AppRecord) -> (Hosted, Result<()
 
 fn serve_kept(stock: &Stock, store: &Store, hosted: &mut Hosted, active: u64) -> Result<()> {
     // Its settings first: they are its own, and its routes nobody else's, whatever keeps it from being served.
-    let version = find_version(hosted, active)?;
-    let spec = Spec::read(&version.settings)?;
-    let settings = settings_of(store, &spec, hosted, version)?;
-    hosted.spec = spec;
+    let version = find_version(hosted, active)?.clone();
+    hosted.spec = Spec::read(&version.settings)?;
+    hosted.routes = hosted.spec.routes();
+    let settings = settings_of(store, &hosted.spec, hosted, &version)?;
     hosted.routes.clone_from(&settings.routes);
     hosted.app = Some(cold(stock, hosted, active, settings)?);
     if let Some(record) = hosted.record.canary.clone() {

@@ -1,6 +1,8 @@
 //! What an operator asks for and is told, as data: the admin API sends and takes these as JSON, the command line shows
 //! them.
 
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -14,6 +16,10 @@ pub(crate) struct Actor {
     /// Whose apps it may see and change. None: everybody's.
     pub(crate) tenant: Option<String>,
 }
+
+/// What happens by itself.
+pub(crate) static SERVER: LazyLock<Actor> =
+    LazyLock::new(|| Actor { name: "server".to_owned(), tenant: None });
 
 /// Why something was not done. Nothing has changed then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -106,6 +112,21 @@ pub(crate) enum Step {
     Switch,
 }
 
+/// How far a deploy is: a step that begins, or goes on for so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Progress {
+    pub(crate) step: Step,
+    /// Whole seconds since it began, told once a second at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) seconds: Option<u64>,
+}
+
+impl From<Step> for Progress {
+    fn from(step: Step) -> Self {
+        Self { step, seconds: None }
+    }
+}
+
 /// What came of a deploy, a rollback or a change of limits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Deployed {
@@ -118,6 +139,9 @@ pub(crate) struct Deployed {
     pub(crate) before: Option<u64>,
     /// True if all of it was so already.
     pub(crate) unchanged: bool,
+    /// The canary that is none any more because of it, and does not serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ended: Option<u64>,
 }
 
 /// An app, as `apps` lists it.
@@ -143,6 +167,9 @@ pub(crate) struct AppView {
     /// What it keeps, where that was asked for: of one app, and if it may keep anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) kv: Option<KvView>,
+    /// What keeps it, or its canary, from being served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) problem: Option<String>,
 }
 
 /// What an app keeps in the key-value store.

@@ -3,14 +3,14 @@
 //! Invariants: it lands once; its waker is called after the lock is given back.
 
 use std::mem;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use tidegate_store::kv::{Answer, Error};
 
-use super::Tally;
+use super::{Tally, outcome};
 use crate::exchange::waits::{Wait, note_for};
+use crate::observe::metrics::{KvKind, KvOutcome};
 
 #[derive(Debug, Default)]
 enum State {
@@ -95,6 +95,7 @@ impl Drop for Held {
 /// An operation on its way through the backend. It is answered in any case: when this is dropped, as a failure.
 pub(super) struct Ticket {
     tally: Arc<Tally>,
+    kind: KvKind,
     flight: Arc<Flight>,
     /// Of the operation itself.
     held: Option<Held>,
@@ -103,14 +104,15 @@ pub(super) struct Ticket {
 
 impl Ticket {
     /// For an operation that was counted in.
-    pub(super) fn new(tally: Arc<Tally>, flight: Arc<Flight>) -> Self {
-        Self { tally, flight, held: None, answered: false }
+    pub(super) fn new(tally: Arc<Tally>, kind: KvKind, flight: Arc<Flight>) -> Self {
+        Self { tally, kind, flight, held: None, answered: false }
     }
 
-    /// Counts the bytes of the operation. None: there are too many.
+    /// Counts the bytes of the operation. None: there are too many, and it never began.
     pub(super) fn hold(mut self, bytes: usize) -> Option<Self> {
-        self.held = Some(Held::new(&self.tally, bytes)?);
-        Some(self)
+        self.held = Held::new(&self.tally, bytes);
+        self.answered = self.held.is_none();
+        self.held.is_some().then_some(self)
     }
 
     pub(super) fn flight(&self) -> &Arc<Flight> {
@@ -124,11 +126,7 @@ impl Ticket {
             let held = Held::new(&self.tally, answer.bytes()).ok_or(Error::Busy)?;
             Ok(Given { answer, held })
         });
-        match &given {
-            Err(error) if error.is_backends() => drop(self.tally.failed.fetch_add(1, Relaxed)),
-            Err(Error::Busy) => drop(self.tally.busy.fetch_add(1, Relaxed)),
-            _ => {}
-        }
+        self.tally.counts.add(self.kind, outcome(&given));
         let flight = Arc::clone(&self.flight);
         // Whoever is woken finds it counted out.
         drop(self);
@@ -142,6 +140,7 @@ impl Drop for Ticket {
         self.tally.all.end();
         if !self.answered {
             self.held = None;
+            self.tally.counts.add(self.kind, KvOutcome::Failed);
             self.flight.land(Err(Error::Unavailable("it gave no answer".into())));
         }
     }

@@ -8,6 +8,7 @@
 //! the backend has answered it, whoever still waits: to ask and give up, over and over, is no way around the bounds. What
 //! answers hold is counted until it is taken and dropped. No waker is called while a lock is held.
 
+mod count;
 mod flight;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -16,7 +17,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{
-    AtomicBool, AtomicU32, AtomicU64, AtomicUsize,
+    AtomicBool, AtomicU32, AtomicUsize,
     Ordering::{AcqRel, Relaxed, SeqCst},
 };
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -25,10 +26,12 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tidegate_store::kv::{Backend, Embedded, Error, Operation, Pool, Quota, Request, Space, Usage};
 
+pub(crate) use self::count::usages;
+use self::count::{kind, outcome};
 use self::flight::{Flight, Ticket};
 pub(crate) use self::flight::{Given, Held, Pending};
 use crate::config::KvSettings;
-use crate::tenants::quota::Tenant;
+use crate::observe::metrics::{KvCounts, KvOutcome};
 
 /// Operations that are under way.
 const OPERATIONS_MAX: u32 = 4_096;
@@ -78,9 +81,7 @@ struct Tally {
     /// Its app is removed: whoever still runs for it has nothing here any more.
     gone: AtomicBool,
     all: Arc<Load>,
-    asked: AtomicU64,
-    busy: AtomicU64,
-    failed: AtomicU64,
+    counts: Arc<KvCounts>,
 }
 
 impl Tally {
@@ -104,18 +105,6 @@ impl Tally {
 /// What is under way when an app is removed is waited for: so long, and looked at so often.
 const REMOVE_PATIENCE: Duration = Duration::from_secs(10);
 const REMOVE_POLL: Duration = Duration::from_millis(1);
-
-/// How an app used its data since the server began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) under_way: u32,
-    /// Operations that were asked for.
-    pub(crate) asked: u64,
-    /// Of these, refused as too much was under way.
-    pub(crate) busy: u64,
-    /// Of these, failed as the store did not work or its disk was full.
-    pub(crate) failed: u64,
-}
 
 /// When it was last said that the backend does not work.
 #[derive(Debug, Default)]
@@ -189,9 +178,8 @@ impl Service {
         }
         let tally = tallies.get(app).and_then(Weak::upgrade).unwrap_or_else(|| {
             let all = Arc::clone(&self.all);
-            let (asked, busy, failed) = Default::default();
-            let (load, gone) = Default::default();
-            let tally = Arc::new(Tally { load, gone, all, asked, busy, failed });
+            let (load, gone, counts) = Default::default();
+            let tally = Arc::new(Tally { load, gone, all, counts });
             tallies.insert(Arc::clone(app), Arc::downgrade(&tally));
             tally
         });
@@ -211,19 +199,18 @@ impl Service {
         );
     }
 
-    /// These apps are served from now on, each with its tenant: what the apps of one may hold together counts for all of
-    /// them.
-    pub(crate) fn settle<'a>(&self, apps: impl Iterator<Item = (&'a Arc<str>, Option<&'a Tenant>)>) {
+    /// These apps are served from now on, each with its tenant and what all the apps of that one may hold together.
+    pub(crate) fn settle<'a>(
+        &self,
+        apps: impl Iterator<Item = (&'a Arc<str>, Option<(&'a Arc<str>, Quota)>)>,
+    ) {
         let mut pools: HashMap<Arc<str>, Pool> = HashMap::new();
         for (app, tenant) in apps {
-            let Some(tenant) = tenant else { continue };
-            let (keys, bytes) = tenant.kv_limits();
-            if (keys, bytes) == (u64::MAX, u64::MAX) {
+            let Some((tenant, quota)) = tenant else { continue };
+            if (quota.keys, quota.bytes) == (u64::MAX, u64::MAX) {
                 continue;
             }
-            let pool = pools
-                .entry(Arc::clone(&tenant.name))
-                .or_insert_with(|| Pool { quota: Quota { keys, bytes }, members: Vec::new() });
+            let pool = pools.entry(Arc::clone(tenant)).or_insert_with(|| Pool { quota, members: Vec::new() });
             pool.members.push(Arc::clone(app));
         }
         self.pools.store(Arc::new(pools.into_iter().map(|(name, pool)| (name, Arc::new(pool))).collect()));
@@ -253,19 +240,6 @@ impl Service {
         }
         self.backend.remove_space(app)
     }
-
-    /// How an app that is served has used its data.
-    #[allow(dead_code, reason = "for metrics")]
-    pub(crate) fn counts(&self, app: &str) -> Counts {
-        let tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(tally) = tallies.get(app).and_then(Weak::upgrade) else { return Counts::default() };
-        Counts {
-            under_way: tally.load.operations.load(Relaxed),
-            asked: tally.asked.load(Relaxed),
-            busy: tally.busy.load(Relaxed),
-            failed: tally.failed.load(Relaxed),
-        }
-    }
 }
 
 /// What a version of an app may do with its data.
@@ -287,14 +261,17 @@ impl Access {
     /// # Errors
     /// It is too large, or too much is under way.
     pub(crate) fn submit(&self, operation: Operation) -> Result<Pending, Error> {
-        operation.check()?;
+        if let Err(error) = operation.check() {
+            self.tally.counts.add(kind(&operation), KvOutcome::Invalid);
+            return Err(error);
+        }
         self.service.tell_if_not_durable(&self.space.name);
-        self.tally.asked.fetch_add(1, Relaxed);
-        let ticket = self.begin(operation.bytes()).ok_or_else(|| {
-            self.tally.busy.fetch_add(1, Relaxed);
+        let ticket = self.begin(&operation).ok_or_else(|| {
+            self.tally.counts.add(kind(&operation), KvOutcome::Busy);
             Error::Busy
         })?;
         if self.tally.gone.load(SeqCst) {
+            ticket.answer(Err(Error::AccessDenied));
             return Err(Error::AccessDenied);
         }
         let pending = Pending::new(Arc::clone(ticket.flight()));
@@ -314,7 +291,7 @@ impl Access {
     }
 
     /// Counts an operation in. None: there is no room.
-    fn begin(&self, bytes: usize) -> Option<Ticket> {
+    fn begin(&self, operation: &Operation) -> Option<Ticket> {
         let all = &self.tally.all;
         let under_way = self.tally.load.operations.load(Relaxed);
         let room = OPERATIONS_MAX.saturating_sub(all.operations.load(Relaxed)).saturating_add(under_way);
@@ -325,8 +302,8 @@ impl Access {
             self.tally.load.end();
             return None;
         }
-        let ticket = Ticket::new(Arc::clone(&self.tally), Arc::new(Flight::default()));
+        let ticket = Ticket::new(Arc::clone(&self.tally), kind(operation), Arc::new(Flight::default()));
         // From here on the ticket counts the operation out again.
-        ticket.hold(bytes)
+        ticket.hold(operation.bytes())
     }
 }

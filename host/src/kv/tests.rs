@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use tidegate_store::kv::{Answer, Key, Reply};
 
 use super::*;
+use crate::tenants::quota::Tenant;
 
 /// Far more than any test needs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -126,12 +127,13 @@ fn an_answer_that_comes_first_wakes_nobody() {
 #[test]
 fn a_backend_that_forgets_is_an_answer() {
     let bench = Bench::new();
-    let mut pending = bench.access("a").submit(get()).unwrap();
+    let access = bench.access("a");
+    let mut pending = access.submit(get()).unwrap();
     assert!(bench.poll(&mut pending).is_pending());
     drop(bench.backend.reply());
     assert_eq!(bench.woken(), 1);
     assert!(matches!(bench.poll(&mut pending), Poll::Ready(Err(Error::Unavailable(_)))));
-    assert_eq!(bench.service.counts("a").under_way, 0);
+    assert_eq!((access.under_way(), access.counted().total(Some(KvOutcome::Failed))), (0, 1));
 }
 
 #[test]
@@ -143,9 +145,8 @@ fn what_is_given_up_counts_until_it_is_answered_and_wakes_nobody() {
         assert!(bench.poll(&mut pending).is_pending());
     }
     assert_eq!(access.submit(get()).unwrap_err(), Error::Busy);
-    let counts = bench.service.counts("a");
-    let asked = u64::from(OPERATIONS_OF_ONE_MAX) + 1;
-    assert_eq!(counts, Counts { under_way: OPERATIONS_OF_ONE_MAX, asked, busy: 1, failed: 0 });
+    assert_eq!(access.under_way(), OPERATIONS_OF_ONE_MAX);
+    assert_eq!((access.counted().total(None), access.counted().total(Some(KvOutcome::Busy))), (1, 1));
     (bench.backend.reply())(Ok(Answer::Value(Some(vec![0; 1000]))));
     assert_eq!(bench.woken(), 0);
     let pending = access.submit(get()).expect("there is room again");
@@ -223,7 +224,8 @@ fn a_request_says_whose_it_is_and_what_its_tenant_may_hold() {
     let (shop, blog, other): (Arc<str>, Arc<str>, Arc<str>) = ("shop".into(), "blog".into(), "other".into());
     bench.service.settle(
         [(&shop, Some(&tenant)), (&blog, Some(&tenant)), (&other, None), (&"x".into(), Some(&free))]
-            .into_iter(),
+            .into_iter()
+            .map(|(app, tenant)| (app, tenant.map(|tenant| (&tenant.name, tenant.kv_limits())))),
     );
     let may = KvSettings { keys: 7, bytes: 9 };
     let pending = bench.service.access(&shop, Some("acme"), may).submit(get()).unwrap();
@@ -256,4 +258,61 @@ fn apps_do_not_see_each_others_keys() {
     // What still runs of the app that is gone has nothing any more, and leaves nothing for the next one of its name.
     assert_eq!(ask(&a, Operation::Set(key("k"), b"late".to_vec())), Err(Error::AccessDenied));
     assert_eq!(ask(&access("a"), get()), Ok(Answer::Value(None)));
+}
+
+#[test]
+fn operations_are_counted_by_what_became_of_them() {
+    let bench = Bench::new();
+    let access = bench.access("a");
+    let ended = |outcome| access.counted().total(Some(outcome));
+    let answers = [
+        (Ok(Answer::Done), KvOutcome::Ok),
+        (Err(Error::QuotaBytes), KvOutcome::Quota),
+        (Err(Error::NotANumber), KvOutcome::Invalid),
+        (Err(Error::AccessDenied), KvOutcome::Denied),
+        (Err(Error::DiskFull), KvOutcome::Failed),
+    ];
+    for (answer, outcome) in answers {
+        let before = ended(outcome);
+        let pending = access.submit(get()).unwrap();
+        (bench.backend.reply())(answer);
+        drop(pending);
+        assert_eq!(ended(outcome), before + 1, "{outcome:?}");
+    }
+    let large = Operation::Set(key("k"), vec![0; tidegate_store::kv::VALUE_BYTES_MAX + 1]);
+    assert_eq!(access.submit(large).unwrap_err(), Error::TooLarge);
+    assert_eq!(ended(KvOutcome::Invalid), 2);
+    // What never began is busy, and has not failed besides.
+    let large = || Operation::Set(key("k"), vec![0; tidegate_store::kv::VALUE_BYTES_MAX]);
+    while access.submit(large()).is_ok() {}
+    assert_eq!((ended(KvOutcome::Busy), ended(KvOutcome::Failed)), (1, 1));
+    let under_way = u64::from(access.under_way());
+    assert_eq!(under_way, BYTES_OF_ONE_MAX as u64 / (tidegate_store::kv::VALUE_BYTES_MAX as u64 + 1));
+    drop(std::mem::take(&mut *bench.backend.lock()));
+    assert_eq!((access.under_way(), ended(KvOutcome::Failed)), (0, 1 + under_way));
+    assert_eq!(access.counted().total(None), 7 + under_way);
+}
+
+/// Says what one app holds, and nothing of any other.
+struct Teller(&'static str);
+
+impl Backend for Teller {
+    fn submit(&self, request: Request) {
+        assert_eq!(request.operation, Operation::Usage);
+        if *request.space.name == *self.0 {
+            (request.reply)(Ok(Answer::Usage(Usage { keys: 2, bytes: 30 })));
+        }
+    }
+}
+
+#[test]
+fn what_apps_hold_is_told_as_far_as_it_is_known() {
+    let service = Service::over(Arc::new(Teller("b")), true);
+    let access = |app: &str| service.access(&app.into(), None, KvSettings::default());
+    let apps = [access("a"), access("b"), access("c")];
+    assert_eq!(usages(&apps, PATIENCE), [None, Some(Usage { keys: 2, bytes: 30 }), None]);
+    assert_eq!(apps[1].counted().total(None), 0, "the server's own looks are no operations of the app");
+    // A backend that keeps who asks waiting.
+    let bench = Bench::new();
+    assert_eq!(usages(&[bench.access("a")], Duration::from_millis(1)), [None]);
 }

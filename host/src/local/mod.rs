@@ -20,7 +20,7 @@ pub(crate) use self::admit::Begin;
 use self::crew::Warm;
 use self::date::Date;
 use self::probe::Asked;
-pub(crate) use self::raw::Raw;
+pub(crate) use self::raw::{Raw, RawDoor};
 use self::residents::Residents;
 pub(crate) use self::tasks::Task;
 use self::waiting::Waiting;

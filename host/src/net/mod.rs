@@ -14,6 +14,7 @@ pub(crate) mod http;
 pub(crate) mod hub;
 pub(crate) mod network;
 pub(crate) mod policy;
+mod preamble;
 pub(crate) mod readiness;
 pub(crate) mod resolve;
 mod socket;

@@ -17,6 +17,7 @@ use super::network::Network;
 use super::policy::Protocol;
 use super::readiness::{Driven, Readiness};
 use super::socket::Socket;
+use crate::clock::Nanos;
 
 /// Bytes that a socket takes of us beyond what is on its way to the peer: as for clients' sockets, the guest is to learn
 /// soon that the peer is slow.
@@ -148,15 +149,25 @@ fn local_addr(socket: SockRef<'_>) -> Result<SocketAddr, Errno> {
 /// A connection that was accepted for a guest which has not begun yet.
 #[derive(Debug)]
 pub(crate) struct AcceptedTcp {
-    io: mio::net::TcpStream,
-    peer: SocketAddr,
+    pub(super) io: mio::net::TcpStream,
+    pub(super) peer: SocketAddr,
+    /// Where it arrived, if a preamble said so.
+    pub(super) local: Option<SocketAddr>,
     lease: Lease,
+    /// When a preamble has to be there. None: there is to be none.
+    pub(super) preamble_due: Option<Nanos>,
 }
 
 impl AcceptedTcp {
     /// With its place among its app's sockets.
     pub(crate) fn new(io: mio::net::TcpStream, peer: SocketAddr, lease: Lease) -> Self {
-        Self { io, peer, lease }
+        Self { io, peer, local: None, lease, preamble_due: None }
+    }
+
+    /// It begins with a preamble of the PROXY protocol, which has to be there by then.
+    #[must_use]
+    pub(crate) fn announced(self, by: Nanos) -> Self {
+        Self { preamble_due: Some(by), ..self }
     }
 
     /// The guest's call has begun.
@@ -164,7 +175,8 @@ impl AcceptedTcp {
     /// # Errors
     /// The system's.
     pub(crate) fn open(self, network: &Arc<Network>) -> Result<TcpStream, Errno> {
-        TcpStream::accepted(network, self.io, self.peer, self.lease)
+        let stream = TcpStream::accepted(network, self.io, self.peer, self.lease)?;
+        Ok(TcpStream { local: self.local, ..stream })
     }
 }
 
@@ -174,6 +186,8 @@ pub(crate) struct TcpStream {
     socket: Arc<Socket<mio::net::TcpStream>>,
     /// Whom it was connected to, or came from. The system forgets that with a reset.
     peer: SocketAddr,
+    /// Where it arrived, if a proxy said so.
+    local: Option<SocketAddr>,
 }
 
 impl TcpStream {
@@ -197,7 +211,7 @@ impl TcpStream {
         let io = mio::net::TcpStream::from_std(socket.into());
         // An edge that came before it is registered is told when it is.
         let socket = Socket::new(hub, io, Arc::default(), network, lease)?;
-        Ok(Self { socket, peer })
+        Ok(Self { socket, peer, local: None })
     }
 
     fn accepted(
@@ -207,7 +221,7 @@ impl TcpStream {
         lease: Lease,
     ) -> Result<Self, Errno> {
         let socket = Socket::new(&network.hub, io, Readiness::of_connected(), Some(network), lease)?;
-        Ok(Self { socket, peer })
+        Ok(Self { socket, peer, local: None })
     }
 
     /// Ready when it is connected, or can not be.
@@ -341,7 +355,7 @@ impl TcpStream {
 
     /// Its own end.
     pub(crate) fn local_addr(&self) -> Result<SocketAddr, Errno> {
-        self.socket.with(|io| local_addr(SockRef::from(io)))
+        self.socket.with(|io| self.local.map_or_else(|| local_addr(SockRef::from(io)), Ok))
     }
 
     /// The peer's end, or what is to be.

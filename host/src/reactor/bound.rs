@@ -7,16 +7,15 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::time::Duration;
 
 use mio::net::{TcpListener, UnixListener};
-use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::inherited::Inherited;
 use super::listener::Listener;
+use super::unix::{self, Admits, SocketFile};
 use crate::config::ListenAddr;
 
 /// Bytes that a socket takes of us beyond what is on its way to the peer. Without it the system buffers megabytes for each
@@ -59,9 +58,9 @@ struct TcpDoor {
 /// A Unix socket, which all workers share, and its name in the file system.
 #[derive(Debug)]
 struct UnixDoor {
-    path: PathBuf,
-    /// Device and inode of what binding made, if it could be looked at and is ours to remove.
-    made: Option<(u64, u64)>,
+    file: SocketFile,
+    /// It is ours, or will be.
+    is_ours: bool,
     socket: StdUnixListener,
 }
 
@@ -79,8 +78,10 @@ impl Bound {
                 Kind::Tcp(TcpDoor { addr, backlog, sockets: Vec::new(), taken: 0, is_ours: true })
             }
             ListenAddr::Unix(path) => {
-                let socket = claim_unix(path, backlog)?;
-                Kind::Unix(UnixDoor { path: path.clone(), made: identity(path), socket })
+                let socket = unix::claim(path, backlog, Admits::Anybody)?;
+                let mut file = SocketFile::at(path.clone());
+                file.own();
+                Kind::Unix(UnixDoor { file, is_ours: true, socket })
             }
         };
         Ok(Self { wanted: addr.clone(), kind })
@@ -88,7 +89,7 @@ impl Bound {
 
     /// Listens at `wanted` with sockets that listen there already; they are of one kind, and one at least. `backlog` is
     /// that of sockets which workers add to them. Where the address `is_ours`, and not a service manager's, the file of a
-    /// Unix socket is removed in the end.
+    /// Unix socket is removed in the end, once this is [owned](Self::own).
     pub(crate) fn adopt(
         wanted: &ListenAddr,
         inherited: Vec<Inherited>,
@@ -107,8 +108,7 @@ impl Bound {
             }
             ListenAddr::Unix(path) => {
                 let socket = sockets.swap_remove(0).into();
-                let made = is_ours.then(|| identity(&path)).flatten();
-                Kind::Unix(UnixDoor { path, made, socket })
+                Kind::Unix(UnixDoor { file: SocketFile::at(path), is_ours, socket })
             }
         };
         Ok(Self { wanted: wanted.clone(), kind })
@@ -142,14 +142,24 @@ impl Bound {
     pub(crate) fn is_ours(&self) -> bool {
         match &self.kind {
             Kind::Tcp(door) => door.is_ours,
-            Kind::Unix(door) => door.made.is_some(),
+            Kind::Unix(door) => door.is_ours,
+        }
+    }
+
+    /// The address is this process's alone from here on: of one that was taken over, the file goes with it. Before that it
+    /// is also that of another, which goes on listening there should this process not serve.
+    pub(crate) fn own(&mut self) {
+        if let Kind::Unix(door) = &mut self.kind
+            && door.is_ours
+        {
+            door.file.own();
         }
     }
 
     /// Lets go of the address without giving it up: another process listens there, with the same sockets.
     pub(crate) fn hand_over(mut self) {
         if let Kind::Unix(door) = &mut self.kind {
-            door.made = None;
+            door.file.disown();
         }
     }
 
@@ -168,7 +178,7 @@ impl Bound {
                 Some(app) => format!("tcp://{addr} for `{app}`"),
                 None => format!("http://{addr}"),
             },
-            Kind::Unix(door) => format!("unix:{}", door.path.display()),
+            Kind::Unix(door) => format!("unix:{}", door.file.path().display()),
         }
     }
 }
@@ -203,21 +213,6 @@ impl TcpDoor {
     }
 }
 
-impl Drop for UnixDoor {
-    fn drop(&mut self) {
-        // By now the path may be another server's.
-        if self.made.is_some() && identity(&self.path) == self.made {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Which file a path names: device and inode.
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    let found = std::fs::symlink_metadata(path).ok()?;
-    Some((found.dev(), found.ino()))
-}
-
 fn tcp_socket(addr: SocketAddr, shared: bool) -> io::Result<Socket> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(addr), kind, Some(Protocol::TCP))?;
@@ -243,31 +238,10 @@ fn set_tcp_options(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)
 }
 
-/// Binds a Unix socket. A file that nobody listens on any more is replaced.
-fn claim_unix(path: &Path, backlog: i32) -> io::Result<StdUnixListener> {
-    let kind = Type::STREAM.nonblocking().cloexec();
-    let socket = Socket::new(Domain::UNIX, kind, None)?;
-    let addr = SockAddr::unix(path)?;
-    if let Err(e) = socket.bind(&addr) {
-        let stale = e.kind() == io::ErrorKind::AddrInUse
-            && is_socket(path)
-            && StdUnixStream::connect(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
-        if !stale {
-            return Err(e);
-        }
-        std::fs::remove_file(path)?;
-        socket.bind(&addr)?;
-    }
-    socket.listen(backlog)?;
-    Ok(socket.into())
-}
-
-fn is_socket(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream as StdUnixStream;
+
     use super::*;
     use crate::reactor::listener::Accepted;
     use crate::reactor::transport;
@@ -387,16 +361,21 @@ mod tests {
         let old = Bound::claim(&wanted, 16).unwrap();
         let offered = inherited(&old);
         assert!(old.is_ours());
-        old.hand_over();
+        // One that does not get as far as to serve leaves it to the other.
+        drop(Bound::adopt(&wanted, inherited(&old), 16, true).unwrap());
         StdUnixStream::connect(path).unwrap();
-        let new = Bound::adopt(&wanted, offered, 16, true).unwrap();
+        let mut new = Bound::adopt(&wanted, offered, 16, true).unwrap();
+        old.hand_over();
+        new.own();
         drop(new);
         assert!(!path.exists());
 
         // A service manager's stays.
         let theirs = StdUnixListener::bind(path).unwrap();
         let offered = vec![Inherited::new(theirs.into()).unwrap()];
-        drop(Bound::adopt(&wanted, offered, 16, false).unwrap());
+        let mut adopted = Bound::adopt(&wanted, offered, 16, false).unwrap();
+        adopted.own();
+        drop(adopted);
         assert!(path.exists());
     }
 }

@@ -8,3 +8,4 @@ pub(crate) mod inherited;
 pub(crate) mod listener;
 pub(crate) mod token;
 pub(crate) mod transport;
+pub(crate) mod unix;

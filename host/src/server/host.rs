@@ -5,12 +5,13 @@ use std::sync::Arc;
 use anyhow::Result;
 use tidegate_store::kv::Usage;
 
-use super::deploy::{Deployer, Stock};
+use super::deploy::Deployer;
+use super::stock::Stock;
 use crate::config::AppSettings;
 use crate::guest::program::{CodeSource, Program};
 use crate::shared::Shared;
 use crate::tenants::canary;
-use crate::tenants::registry::{App, Entry, Origin, Registry};
+use crate::tenants::registry::{App, Entry, Lacking, Origin, Registry};
 
 impl Stock {
     /// A version that can be served. `counted`: how its requests go is of interest.
@@ -55,7 +56,8 @@ impl Deployer {
     }
 
     /// Loads a version's guest: compiled in a child, unless it is in the cache. Not for a worker's thread. `source` has the
-    /// module again, should its code have to go for a while.
+    /// module again, should its code have to go for a while. `compiling` is called once a second with the seconds that
+    /// compiling has taken by then.
     ///
     /// # Errors
     /// It is not taken, or one of its secrets can not be read; the text says why.
@@ -65,8 +67,9 @@ impl Deployer {
         wasm: &[u8],
         hash: &blake3::Hash,
         source: Arc<dyn CodeSource>,
+        compiling: &mut dyn FnMut(u64),
     ) -> Result<Program> {
-        Ok(self.stock.loader.load_from(wasm, hash, self.stock.spec(settings)?, source)?)
+        Ok(self.stock.loader.load_from(wasm, hash, self.stock.spec(settings)?, source, compiling)?)
     }
 
     /// Serves these versions and no others. Returns once every request that begins is for them; what began before
@@ -78,10 +81,10 @@ impl Deployer {
     }
 }
 
-/// A registry of these versions, checked before anything is changed for it.
+/// A registry of these versions, checked before anything is changed for it; `lacking` can not be served.
 ///
 /// # Errors
 /// Two routes match the same requests; the text names both.
-pub(crate) fn registry(entries: Vec<Entry>) -> Result<Registry> {
-    Ok(Registry::new(entries)?)
+pub(crate) fn registry(entries: Vec<Entry>, lacking: &[Lacking]) -> Result<Registry> {
+    Ok(Registry::with_lacking(entries, lacking)?)
 }

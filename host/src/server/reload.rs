@@ -108,7 +108,8 @@ mod tests {
         let new = ServerSettings { workers: old.workers + 1, cache_bytes_max: 1, ..old.clone() };
         assert_eq!(differing(&old, &new), ["workers", "cache"]);
         let started = Started::new(&old, &[]);
-        let listen = TcpListen { addr: "127.0.0.1:1".parse().unwrap(), app: "a".to_owned() };
+        let listen =
+            TcpListen { addr: "127.0.0.1:1".parse().unwrap(), app: "a".to_owned(), proxy_protocol: None };
         assert_eq!(started.differ(&new, &[listen]), ["[server] workers", "[server] cache", "[[listen]]"]);
         // `dev` has no key.
         assert_eq!(differing(&old, &ServerSettings { dev: true, ..old.clone() }), ["(some key)"]);

@@ -379,8 +379,12 @@ fn apps_come_and_go() {
 
 #[test]
 fn a_notice_stands_for_all_apps_until_the_next_deploy() {
-    let notice =
-        |text: &str| Notice { status: 503, html: format!("<p>{text}</p>"), text: format!("{text}\n") };
+    let notice = |text: &str| Notice {
+        status: 503,
+        code: "dev-build",
+        html: format!("<p>{text}</p>"),
+        text: format!("{text}\n"),
+    };
     let folder = tempfile::tempdir().unwrap();
     let app = app(folder.path(), "app", &["/*"]);
     // There is nothing to load yet.

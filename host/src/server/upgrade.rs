@@ -83,8 +83,11 @@ fn offered(control: &Mutex<State>) -> Result<Vec<Sockets>> {
         let fds = fds.context("the sockets can not be handed over")?;
         all.push(Sockets { wanted: bound.wanted().to_string(), is_ours: bound.is_ours(), fds });
     }
-    for Offer { wanted, socket, is_ours } in state.holders.iter().flat_map(|holder| holder.sockets()) {
-        all.push(Sockets { wanted: wanted.to_string(), is_ours, fds: vec![socket] });
+    for holder in &state.holders {
+        let offers = holder.sockets().context("the sockets can not be handed over")?;
+        for Offer { wanted, socket, is_ours } in offers {
+            all.push(Sockets { wanted: wanted.to_string(), is_ours, fds: vec![socket] });
+        }
     }
     Ok(all)
 }

@@ -43,9 +43,6 @@ pub(super) const DRAINED: Ending = Ending {
     detail: "the server ends, and the time for what was running is over",
 };
 
-/// What is served instead of the apps.
-const NOTICE: &str = "dev-build";
-
 /// Says that a limit of time ran out, and which.
 pub(super) fn limit_text(name: &str, limit: Duration) -> String {
     format!("the {name} limit of {} ran out", humantime::format_duration(limit))
@@ -169,12 +166,12 @@ impl Session {
         let html = prefers_html(inner.head.fields());
         let (media_type, body) = if html { (HTML, &notice.html) } else { (TEXT, &notice.text) };
         if self.conn.answer() {
-            let page = Page { status: notice.status, code: NOTICE, media_type, body };
+            let page = Page { status: notice.status, code: notice.code, media_type, body };
             self.queue_page(local, inner, page);
         } else {
             self.active(local).cut = true;
         }
-        self.active(local).outcome = Some(NOTICE);
+        self.active(local).outcome = Some(notice.code);
     }
 
     /// An answer of ours that is not a problem document.

@@ -11,7 +11,7 @@ use super::edge::{Standing, identify};
 use super::{Fate, Session};
 use crate::clock::{MS, Nanos};
 use crate::exchange::{Fault, Inner, RequestId};
-use crate::guest::outcome::{NO_SUCH_APP, OVERLOADED, RATE_LIMITED};
+use crate::guest::outcome::{APP_UNAVAILABLE, NO_SUCH_APP, OVERLOADED, RATE_LIMITED};
 use crate::local::{Begin, Local, Progress};
 use crate::reactor::transport::Received;
 use crate::tenants::quota::Crowded;
@@ -19,6 +19,8 @@ use crate::tenants::registry::{App, Registry};
 
 /// Reads that one look is worth.
 const READS_MAX: usize = 8;
+/// When to come again to an app that can not be served: somebody has to put it right first.
+const LACKING_RETRY_S: u32 = 10;
 /// Bytes that are received straight into a pipe at once.
 const DIRECT_BYTES_MAX: usize = 64 * 1024;
 
@@ -288,8 +290,13 @@ impl Session {
         if local.registry.notice().is_some() {
             return self.show_notice(local, &inner);
         }
-        let Some(app) = find_app(&local.registry, &mut inner, local.request_count()) else {
-            return self.fail(local, &inner, NO_SUCH_APP, NO_SUCH_APP.title, None);
+        let app = match find_app(&local.registry, &mut inner, local.request_count()) {
+            Some(Ok(app)) => app,
+            Some(Err(name)) => {
+                let detail = format!("the app `{name}` can not be served: `tidegate apps {name}` says why");
+                return self.fail(local, &inner, APP_UNAVAILABLE, &detail, Some(LACKING_RETRY_S));
+            }
+            None => return self.fail(local, &inner, NO_SUCH_APP, NO_SUCH_APP.title, None),
         };
         let limits = &app.program.limits;
         let wall = u64::try_from(limits.wall.as_nanos()).unwrap_or(u64::MAX);
@@ -333,11 +340,11 @@ impl Session {
     }
 }
 
-/// The version that a request is for. `draw` is another number for each.
-fn find_app(registry: &Registry, inner: &mut Inner, draw: u64) -> Option<Arc<App>> {
+/// The version that a request is for, or the name of the app that can not be served. `draw` is another number for each.
+fn find_app(registry: &Registry, inner: &mut Inner, draw: u64) -> Option<Result<Arc<App>, Arc<str>>> {
     let found = registry.find(inner.head.host(), inner.head.path(), &mut inner.facts.params)?;
     inner.facts.mount_len = found.mount_len;
-    Some(Arc::clone(found.value.choose(inner.head.fields(), draw)))
+    Some(found.value.choose(inner.head.fields(), draw).map(Arc::clone).map_err(Arc::clone))
 }
 
 /// Rounded up: whoever comes again then does not come too early.

@@ -94,7 +94,12 @@ mod tests {
     use crate::tenants::notice::Notice;
 
     fn registry(text: &str) -> Registry {
-        Registry::of_notice(Notice { status: 503, html: String::new(), text: text.to_owned() })
+        Registry::of_notice(Notice {
+            status: 503,
+            code: "starting",
+            html: String::new(),
+            text: text.to_owned(),
+        })
     }
 
     fn text(registry: &Registry) -> &str {

@@ -1,4 +1,5 @@
-//! A page that stands for all apps while there is none to serve: `dev` shows what the compiler complains of.
+//! A page that stands for all apps while there is none to serve: `dev` shows what the compiler complains of, a first
+//! start that it is one.
 
 use std::fmt;
 
@@ -7,6 +8,8 @@ use std::fmt;
 pub(crate) struct Notice {
     /// 200 to 599.
     pub(crate) status: u16,
+    /// What it is called in answers, logs and metrics.
+    pub(crate) code: &'static str,
     /// A whole document.
     pub(crate) html: String,
     pub(crate) text: String,

@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
+use tidegate_store::kv::Quota as KvQuota;
+
 use super::admission::Gate;
 use super::rate::{CpuShare, Rate};
 use super::registry::Seat;
@@ -81,8 +83,8 @@ impl Tenant {
     }
 
     /// Keys, and bytes of keys and values, that all its apps may keep together.
-    pub(crate) fn kv_limits(&self) -> (u64, u64) {
-        (self.kv_keys.load(Relaxed), self.kv_bytes.load(Relaxed))
+    pub(crate) fn kv_limits(&self) -> KvQuota {
+        KvQuota { keys: self.kv_keys.load(Relaxed), bytes: self.kv_bytes.load(Relaxed) }
     }
 }
 

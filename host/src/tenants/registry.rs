@@ -2,7 +2,8 @@
 //! built: a deploy builds another, and [`super::current::Current`] puts it in the place of the one before.
 //!
 //! An [`App`] is one version of an app. What an app has whatever its version stands in its [`Seat`]. A route leads to a
-//! [`Target`]: the version that serves, and perhaps another one that serves some of the requests.
+//! [`Target`]: the version that serves, and perhaps another one that serves some of the requests; or to nothing, where the
+//! app can not be served for now: no other app's less specific route is to answer for it.
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -188,17 +189,27 @@ impl<T: Send + Sync> Drop for Reaped<T> {
 
 /// Where a route leads.
 #[derive(Debug)]
-pub(crate) struct Target {
-    app: Arc<App>,
-    canary: Option<(Arc<App>, Chosen)>,
+pub(crate) enum Target {
+    Served {
+        app: Arc<App>,
+        canary: Option<(Arc<App>, Chosen)>,
+    },
+    /// To an app that can not be served for now: its name.
+    Lacking(Arc<str>),
 }
 
 impl Target {
     /// The version that a request with these headers is for. `draw` is different from request to request.
-    pub(crate) fn choose(&self, fields: &Fields, draw: u64) -> &Arc<App> {
-        match &self.canary {
-            Some((canary, chosen)) if chosen.includes(fields, draw) => canary,
-            _ => &self.app,
+    ///
+    /// # Errors
+    /// The app of this name can not be served.
+    pub(crate) fn choose(&self, fields: &Fields, draw: u64) -> Result<&Arc<App>, &Arc<str>> {
+        match self {
+            Self::Served { canary: Some((canary, chosen)), .. } if chosen.includes(fields, draw) => {
+                Ok(canary)
+            }
+            Self::Served { app, .. } => Ok(app),
+            Self::Lacking(name) => Err(name),
         }
     }
 }
@@ -208,6 +219,13 @@ impl Target {
 pub(crate) struct Entry {
     pub(crate) app: Arc<App>,
     pub(crate) canary: Option<(Arc<App>, Chosen)>,
+    pub(crate) routes: Vec<String>,
+}
+
+/// An app that is to be served and can not be, and where it would be reached.
+#[derive(Clone, Debug)]
+pub(crate) struct Lacking {
+    pub(crate) name: Arc<str>,
     pub(crate) routes: Vec<String>,
 }
 
@@ -231,6 +249,14 @@ impl Registry {
     /// # Errors
     /// Two routes are the same, or one is not valid.
     pub(crate) fn new(entries: Vec<Entry>) -> Result<Self, RouteError> {
+        Self::with_lacking(entries, &[])
+    }
+
+    /// The same with apps that can not be served. Of their routes those are left out that are somebody's who is served.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub(crate) fn with_lacking(entries: Vec<Entry>, lacking: &[Lacking]) -> Result<Self, RouteError> {
         let mut builder = RouterBuilder::new();
         let mut apps = Vec::with_capacity(entries.len());
         let mut named = HashMap::with_capacity(entries.len());
@@ -239,13 +265,22 @@ impl Registry {
             apps.extend(canary.iter().map(|(canary, _)| Arc::clone(canary)));
             for app in canary.iter().map(|(canary, _)| canary).chain([&app]) {
                 app.program.log.tee(app.seat.log.as_ref(), &app.seat.metrics, app.number);
+                if let Some(kv) = &app.program.kv {
+                    app.seat.metrics.follow_kv(kv.counted());
+                }
             }
             named.insert(Arc::clone(&app.program.name), Arc::clone(&app));
             // One that serves raw connections alone is reached by no route, whatever the default is.
             let serves_http = app.program.serves_http();
-            let target = Arc::new(Target { app, canary });
+            let target = Arc::new(Target::Served { app, canary });
             for route in routes.iter().filter(|_| serves_http) {
                 builder.insert(route, Arc::clone(&target))?;
+            }
+        }
+        for Lacking { name, routes } in lacking {
+            let target = Arc::new(Target::Lacking(Arc::clone(name)));
+            for route in routes {
+                let _ = builder.insert(route, Arc::clone(&target));
             }
         }
         let mut versions: Vec<u64> = apps.iter().map(|app: &Arc<App>| app.version).collect();
@@ -299,5 +334,32 @@ impl Registry {
 
     pub(crate) fn notice(&self) -> Option<&Notice> {
         self.notice.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_of_an_app_that_can_not_be_served_lead_to_nobody_else() {
+        let lacking = |name: &str, routes: &[&str]| Lacking {
+            name: name.into(),
+            routes: routes.iter().map(|&route| route.to_owned()).collect(),
+        };
+        let registry = Registry::with_lacking(
+            Vec::new(),
+            &[lacking("a", &["a.test/*"]), lacking("b", &["/*", "a.test/*", "b.test/x"])],
+        )
+        .unwrap();
+        let mut params = Params::default();
+        let mut of = |host: &str, path: &str| {
+            let found = registry.find(host, path, &mut params).unwrap();
+            found.value.choose(&Fields::default(), 0).err().map(ToString::to_string)
+        };
+        assert_eq!(of("a.test", "/x").as_deref(), Some("a"), "whoever is first has what two want");
+        assert_eq!(of("b.test", "/x").as_deref(), Some("b"));
+        assert_eq!(of("c.test", "/").as_deref(), Some("b"));
+        assert!(registry.apps().is_empty() && registry.named("a").is_none());
     }
 }

@@ -1,18 +1,24 @@
 //! Who did what, one line of JSON each, on the disk before it is answered.
 //!
 //! A line that a crash cut off is followed by whole ones, and passed over when the file is read. The file is replaced when
-//! it is large; the one before is kept.
+//! it is large; the one before is kept. Refusals of one actor that come without end are summed ([`refusals`]); a crash takes
+//! what was not told of them along.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::StoreError;
 use crate::folder::{Access, Folder};
+
+mod refusals;
+
+use refusals::Refusals;
 
 const NAME: &str = "audit.log";
 /// The one before.
@@ -48,20 +54,52 @@ pub struct AuditRecord {
 pub(crate) struct Audit {
     folder: Arc<Folder>,
     bytes_max: u64,
+    written: Mutex<Written>,
+}
+
+#[derive(Debug, Default)]
+struct Written {
     /// None: it is opened with the next record.
-    file: Mutex<Option<File>>,
+    file: Option<File>,
+    refusals: Refusals,
 }
 
 impl Audit {
     pub(crate) fn new(folder: &Arc<Folder>) -> Self {
-        Self { folder: Arc::clone(folder), bytes_max: BYTES_MAX, file: Mutex::new(None) }
+        Self { folder: Arc::clone(folder), bytes_max: BYTES_MAX, written: Mutex::default() }
     }
 
-    pub(crate) fn append(&self, record: &AuditRecord) -> Result<(), StoreError> {
+    /// Adds a record of what somebody did; a refusal may be counted instead. `whose` is who it counts for.
+    pub(crate) fn append(&self, whose: &str, record: &AuditRecord) -> Result<(), StoreError> {
+        self.append_at(whose, record, Instant::now())
+    }
+
+    fn append_at(&self, whose: &str, record: &AuditRecord, now: Instant) -> Result<(), StoreError> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if !record.ok && !written.refusals.may_tell(whose, record, now) {
+            return Ok(());
+        }
+        let mut before = written.refusals.take(Some(whose));
+        before.extend(written.refusals.take_old(now));
+        for sum in &before {
+            // They are in the server's log, each. What was done must have its record all the same.
+            let _ = self.write(&mut written.file, sum);
+        }
+        self.write(&mut written.file, record)
+    }
+
+    /// Tells what was counted.
+    fn tell_sums(&self) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        for sum in written.refusals.take(None) {
+            let _ = self.write(&mut written.file, &sum);
+        }
+    }
+
+    fn write(&self, kept: &mut Option<File>, record: &AuditRecord) -> Result<(), StoreError> {
         let failed = |error: io::Error| StoreError::from(self.folder.error(NAME, error));
         let mut line = serde_json::to_vec(record).map_err(|error| failed(error.into()))?;
         line.push(b'\n');
-        let mut kept = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         // Put back when all went well.
         let (mut file, mut len) = self.current(kept.take())?;
         if len > 0 && len + line.len() as u64 > self.bytes_max {
@@ -94,6 +132,7 @@ impl Audit {
 
     /// The last records, oldest first.
     pub(crate) fn tail(&self, lines: usize) -> Result<Vec<Value>, StoreError> {
+        self.tell_sums();
         let lines = lines.min(LINES_MAX);
         let mut newest_first = Vec::new();
         for name in [NAME, OLD_NAME] {
@@ -107,6 +146,12 @@ impl Audit {
         newest_first.truncate(lines);
         newest_first.reverse();
         Ok(newest_first)
+    }
+}
+
+impl Drop for Audit {
+    fn drop(&mut self) {
+        self.tell_sums();
     }
 }
 

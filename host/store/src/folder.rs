@@ -3,31 +3,28 @@
 //!
 //! A file appears whole or not at all: it is written under a name that nobody looks for ([`Aside`]), synced, and renamed.
 
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
+
+use crate::ours::{self, FILE_MODE, FOLDER_MODE, OursError};
 
 /// Begins the name of a file that is being written. Not that of compiled guests, which other servers may write here.
 const ASIDE_PREFIX: &str = ".aside-";
-const FOLDER_MODE: Mode = Mode::RWXU;
-const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// Why a folder, or a file in it, is not used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FolderError {
     #[error("`{}`: {error}", .path.display())]
     Io { path: PathBuf, error: io::Error },
-    #[error("`{}` belongs to user {owner}, and this server runs as user {we}", .path.display())]
-    NotOurs { path: PathBuf, owner: u32, we: u32 },
-    #[error("`{}` can be written by others (mode {mode:04o}): take that away with `chmod go-w`", .path.display())]
-    Writable { path: PathBuf, mode: u32 },
+    #[error(transparent)]
+    Ours(OursError),
     #[error("`{}` is not a file: move it away", .path.display())]
     NotAFile { path: PathBuf },
 }
@@ -35,10 +32,17 @@ pub(crate) enum FolderError {
 impl FolderError {
     pub(crate) fn path(&self) -> &Path {
         match self {
-            Self::Io { path, .. }
-            | Self::NotOurs { path, .. }
-            | Self::Writable { path, .. }
-            | Self::NotAFile { path } => path,
+            Self::Io { path, .. } | Self::NotAFile { path } => path,
+            Self::Ours(error) => error.path(),
+        }
+    }
+}
+
+impl From<OursError> for FolderError {
+    fn from(error: OursError) -> Self {
+        match error {
+            OursError::Io { path, error } => Self::Io { path, error },
+            other => Self::Ours(other),
         }
     }
 }
@@ -85,10 +89,7 @@ impl Folder {
     pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
         let error = |error: io::Error| FolderError::Io { path: path.to_owned(), error };
         let is_new = !path.exists();
-        DirBuilder::new().recursive(true).mode(FOLDER_MODE.as_raw_mode()).create(path).map_err(error)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| error(errno.into()))?;
-        check_ours(&fd, path)?;
+        let fd = ours::open_folder(path)?;
         if is_new {
             // The name itself is to outlive a power failure. A parent that we may not read is not ours to sync.
             if let Some(parent) = path.parent().and_then(|parent| File::open(parent).ok()) {
@@ -109,7 +110,7 @@ impl Folder {
         let fd = rustix::fs::openat(&self.fd, name, flags, Mode::empty())
             .map_err(|errno| self.error(name, errno))?;
         let path = self.path.join(name);
-        check_ours(&fd, &path)?;
+        ours::check(&fd, &path)?;
         Ok(Self { fd, path })
     }
 
@@ -132,7 +133,7 @@ impl Folder {
             Err(errno) => return Err(self.error(name, errno)),
         };
         let path = self.path.join(name);
-        let stat = check_ours(&fd, &path)?;
+        let stat = ours::check(&fd, &path)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(FolderError::NotAFile { path });
         }
@@ -246,19 +247,4 @@ impl Drop for Aside<'_> {
             let _ = self.folder.remove(&self.name);
         }
     }
-}
-
-/// Refuses what belongs to somebody else, or what somebody else may write to.
-fn check_ours(fd: impl AsFd, path: &Path) -> Result<Stat, FolderError> {
-    let stat = rustix::fs::fstat(fd)
-        .map_err(|errno| FolderError::Io { path: path.to_owned(), error: errno.into() })?;
-    let we = rustix::process::geteuid().as_raw();
-    if stat.st_uid != we {
-        return Err(FolderError::NotOurs { path: path.to_owned(), owner: stat.st_uid, we });
-    }
-    let mode = Mode::from_raw_mode(stat.st_mode).as_raw_mode() & 0o7777;
-    if mode & 0o022 != 0 {
-        return Err(FolderError::Writable { path: path.to_owned(), mode });
-    }
-    Ok(stat)
 }

@@ -22,6 +22,7 @@ mod folder;
 pub mod kv;
 mod lock;
 mod modules;
+pub mod ours;
 pub mod records;
 mod registry;
 mod store;

@@ -125,12 +125,21 @@ impl Store {
         self.modules.collect(|hash| used.contains(hash))
     }
 
-    /// Adds to the record of who did what.
+    /// Adds to the record of who did what. Refusals beyond some at once, and one each five minutes, are summed: those of
+    /// the same actor together.
     ///
     /// # Errors
     /// It can not be written.
     pub fn audit(&self, record: &AuditRecord) -> Result<(), StoreError> {
-        self.audit.append(record)
+        self.audit.append(&record.by, record)
+    }
+
+    /// Likewise for somebody who may call himself anything: `whose` stands for all of those.
+    ///
+    /// # Errors
+    /// It can not be written.
+    pub fn audit_of(&self, whose: &str, record: &AuditRecord) -> Result<(), StoreError> {
+        self.audit.append(whose, record)
     }
 
     /// The end of it, oldest first.

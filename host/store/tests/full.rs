@@ -80,7 +80,7 @@ fn record() -> AuditRecord {
         action: "deploy".to_owned(),
         app: None,
         version: None,
-        ok: false,
+        ok: true,
         detail: Some("x".repeat(5000)),
     }
 }

@@ -51,6 +51,10 @@ pub struct Report {
     pub failed: u64,
     /// Memory of the server after the first few, and at the end.
     pub rss: (u64, u64),
+    /// Compilations by how they ended.
+    pub compiled: BTreeMap<String, u64>,
+    /// The most memory and CPU time that a compilation took, in bytes and seconds.
+    pub compilation_most: (f64, f64),
 }
 
 /// Runs the plan against a server of its own.
@@ -88,12 +92,34 @@ pub fn run(plan: &Plan) -> Report {
     (report.served, report.failed, report.rss.0) = (served, failed, settled.into_inner());
     if server.is_running() {
         report.rss.1 = server.rss_bytes();
+        if let Err(error) = report.read_metrics(&admin) {
+            report.wrong.push(format!("the metrics: {error}"));
+        }
     } else {
         report.wrong.push(format!("the server has ended: {:#?}", server.stderr().tail(20)));
     }
     let told = server.stderr().lines();
     report.wrong.extend(told.into_iter().filter(|line| line.contains("panicked") || line.contains("a bug")));
     report
+}
+
+impl Report {
+    /// What the server has seen of its compilations.
+    fn read_metrics(&mut self, admin: &Admin) -> Result<(), String> {
+        let text = admin.send("GET", "/metrics", b"").map_err(|error| error.to_string())?.text();
+        let of = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+            line.ok_or_else(|| format!("no {name}"))
+        };
+        let most =
+            (of("tidegate_compilation_memory_max_bytes")?, of("tidegate_compilation_cpu_max_seconds")?);
+        self.compilation_most = most;
+        for ending in ["ok", "refused", "limits", "failed"] {
+            let count = of(&format!("tidegate_compiled_total{{outcome=\"{ending}\"}}"))?;
+            self.compiled.insert(ending.to_owned(), count as u64);
+        }
+        Ok(())
+    }
 }
 
 /// Requests to an app that nobody touches; how many were served, and failed.

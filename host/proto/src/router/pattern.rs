@@ -134,6 +134,9 @@ fn check_name(host: &str) -> Result<&str, &'static str> {
             "`*` stands for the first labels of a host, as in `*.example.com`; any host is no host at all",
         );
     }
+    if host.ends_with(':') {
+        return Err("a host is given without a scheme, as in `example.com/*`");
+    }
     if host.contains(':') {
         return Err("a host is given without a port");
     }

@@ -128,6 +128,7 @@ fn patterns_are_checked() {
         "a.*.com/x",
         "*.*.com/x",
         "example.com:80/x",
+        "https://example.com/x",
         "a..b/x",
         ".a/x",
         "*./x",
@@ -159,6 +160,10 @@ fn patterns_are_checked() {
         let error = RouterBuilder::new().insert(bad, ()).unwrap_err();
         assert!(matches!(&error, RouteError::Syntax { pattern, .. } if pattern == bad), "{bad}: {error:?}");
         assert!(error.to_string().contains(bad), "{error}");
+    }
+    for (bad, why) in [("a:80/x", "without a port"), ("http://a/x", "without a scheme")] {
+        let error = RouterBuilder::new().insert(bad, ()).unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
     }
     let deep = "/a".repeat(65);
     assert!(matches!(RouterBuilder::new().insert(&deep, ()), Err(RouteError::Syntax { .. })));

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use crate::admin::{Control, LogNext, LogSource};
 use crate::hosting::types::{
-    Actor, AppView, CanaryChange, CanaryRule, CanaryView, Deploy, Deployed, KvView, Refusal, RefusalKind,
-    RequestView, Step, VersionView,
+    Actor, AppView, CanaryChange, CanaryRule, CanaryView, Deploy, Deployed, KvView, Progress, Refusal,
+    RefusalKind, RequestView, Step, VersionView,
 };
 
 pub(super) const MODULE_BYTES_MAX: usize = 4 << 20;
@@ -67,7 +67,14 @@ fn known(app: &str) -> Result<(), Refusal> {
 
 fn deployed(app: &str) -> Result<Deployed, Refusal> {
     known(app)?;
-    Ok(Deployed { app: app.to_owned(), version: 2, active: Some(2), before: Some(1), unchanged: false })
+    Ok(Deployed {
+        app: app.to_owned(),
+        version: 2,
+        active: Some(2),
+        before: Some(1),
+        unchanged: false,
+        ended: None,
+    })
 }
 
 fn view(name: &str) -> AppView {
@@ -85,6 +92,7 @@ fn view(name: &str) -> AppView {
         origin: "deploy".to_owned(),
         settings: Map::from_iter([("routes".to_owned(), json!(["/*"]))]),
         kv: Some(KvView { keys: 2, bytes: 30 }),
+        problem: (name == "other").then(|| "it can not be served".to_owned()),
     }
 }
 
@@ -124,16 +132,17 @@ impl Control for Fake {
         actor: &Actor,
         app: &str,
         deploy: Deploy,
-        progress: &mut dyn FnMut(Step),
+        progress: &mut dyn FnMut(Progress),
     ) -> Result<Deployed, Refusal> {
         self.say(format!("deploy of {app} {:?}", deploy.note), actor);
         known(app)?;
-        progress(Step::Validate);
-        progress(Step::Compile);
+        progress(Step::Validate.into());
+        progress(Step::Compile.into());
+        progress(Progress { step: Step::Compile, seconds: Some(1) });
         if app == "bad" {
             return Err(refusal(RefusalKind::Module, "it does not compile"));
         }
-        progress(Step::Switch);
+        progress(Step::Switch.into());
         deployed(app)
     }
 

@@ -119,11 +119,41 @@ fn tcp_takes_tokens() {
     let renamed = Client::tcp(&place).for_host("rebound.example").ask("GET", "/v1/apps", &sent, b"");
     assert_eq!((renamed.status, renamed.kind()), (403, "cross-site".to_owned()));
     assert!(fake.said().iter().any(|line| line.starts_with("refused 127.0.0.1: the request has no token")));
+}
 
-    // Guessing is bounded.
-    let guesses: Vec<u16> =
-        (0..20).map(|_| ask(&[("Authorization", "Bearer guess-0123456789")]).status).collect();
-    assert!(guesses.contains(&401) && guesses.contains(&429), "{guesses:?}");
+#[test]
+fn guesses_are_slow_and_keep_no_right_token_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let door = Door::claim(&ListenAddr::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
+    let place = door.url().strip_prefix("http://").unwrap().to_owned();
+    let fake = Arc::new(Fake::default());
+    let _admin = door.serve(Keys::read(&tokens(folder.path())).unwrap(), Arc::clone(&fake) as _).unwrap();
+    let right = format!("Bearer {OPERATOR}");
+    let is_let_in = || {
+        let reply = Client::tcp(&place).ask("GET", "/v1/apps", &[("Authorization", &right)], b"");
+        assert_eq!(reply.status, 200);
+    };
+    let guess = || {
+        let mut client = Client::tcp(&place);
+        let reply = client.ask("GET", "/v1/apps", &[("Authorization", "Bearer guess-0123456789")], b"");
+        (client, reply)
+    };
+    // However slow this machine is: it takes more than one a second.
+    let (mut client, slow) = (0..1000).map(|_| guess()).find(|(_, reply)| reply.status != 401).unwrap();
+    assert_eq!((slow.status, slow.kind()), (429, "too-many-attempts".to_owned()));
+    assert_eq!((slow.field("connection"), slow.field("retry-after")), (Some("close"), Some("1")));
+    assert_eq!(client.rest(), b"");
+    is_let_in();
+    // As many as an address may have wait for their answers: they make room for one who is known.
+    let head = format!("GET / HTTP/1.1\r\nHost: {place}\r\nAuthorization: Bearer guess-0123456789\r\n\r\n");
+    let _guessing: Vec<_> = (0..40)
+        .map(|_| {
+            let mut client = Client::tcp(&place);
+            client.send(head.as_bytes());
+            client
+        })
+        .collect();
+    is_let_in();
 }
 
 #[test]
@@ -156,6 +186,7 @@ fn a_deploy_is_told_step_by_step() {
     assert_eq!(reply.field("content-type"), Some("application/x-ndjson"));
     let lines = reply.lines();
     assert_eq!(lines[0], serde_json::json!({ "step": "validate" }));
+    assert_eq!(lines[2], serde_json::json!({ "step": "compile", "seconds": 1 }), "one that goes on says so");
     assert_eq!(lines.last().unwrap()["done"]["version"], 2);
     // What fails on the way is the last line, what cannot even begin a problem.
     let lines = stage.ask("POST", "/v1/apps/bad/versions", &deploy("")).lines();
@@ -271,10 +302,54 @@ fn ending_lets_what_is_under_way_finish() {
     let stopping = std::thread::spawn(move || admin.stop());
     assert_eq!(idle.rest(), b"", "closed at once");
     let all: Vec<u8> = std::iter::from_fn(|| follower.chunk()).flatten().collect();
-    assert!(all.ends_with(b"\n"), "the stream ends cleanly");
+    let last = String::from_utf8(all).unwrap();
+    assert!(last.contains("\"unavailable\"") && last.ends_with("}}\n"), "the stream ends cleanly: {last}");
     upload.send(b"bc");
     assert_eq!(upload.reply("PUT").status, 201);
     stopping.join().unwrap();
+}
+
+#[test]
+fn who_comes_while_it_rests_is_answered_by_whoever_serves_next() {
+    let mut stage = Stage::new();
+    let mut early = stage.client();
+    // It was let in, and asks late.
+    assert_eq!(stage.ask("GET", "/health/live", "").status, 200);
+    let door = stage.admin.take().unwrap().pause().0.unwrap();
+    assert_eq!(early.ask("GET", "/v1/apps", &[], b"").status, 200);
+    assert_eq!(early.rest(), b"", "one answer, and no more");
+    let mut late = stage.client();
+    late.send(b"GET /v1/apps HTTP/1.1\r\nHost: x\r\n\r\n");
+    let offer = door.offer().unwrap();
+    assert!(offer.is_ours && offer.wanted == ListenAddr::Unix(stage.path.clone()));
+    drop(offer);
+    let keys = Keys::read(&tokens(stage.folder.path())).unwrap();
+    stage.admin = Some(door.serve(keys, Arc::clone(&stage.fake) as _).unwrap());
+    assert_eq!(late.reply("GET").status, 200);
+    // Of an address that was handed over the name stays.
+    let door = stage.admin.take().unwrap().pause().0.unwrap();
+    door.hand_over();
+    assert!(stage.path.exists());
+}
+
+#[test]
+fn the_name_of_what_was_taken_over_goes_with_its_last_owner_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let addr = ListenAddr::Unix(folder.path().join("s"));
+    let ListenAddr::Unix(path) = &addr else { unreachable!() };
+    let old = Door::claim(&addr).unwrap();
+    let adopt = |is_ours| Door::adopt(&addr, old.offer().unwrap().socket, is_ours).unwrap();
+    drop(adopt(true));
+    assert!(path.exists(), "the old one may go on");
+    let mut theirs = adopt(false);
+    theirs.own();
+    drop(theirs);
+    assert!(path.exists(), "it is a service manager's");
+    let mut new = adopt(true);
+    old.hand_over();
+    new.own();
+    drop(new);
+    assert!(!path.exists());
 }
 
 /// Waits for a condition.

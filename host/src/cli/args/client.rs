@@ -1,6 +1,7 @@
 //! The flags of the verbs that ask a running server.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
@@ -27,6 +28,9 @@ pub(in crate::cli) struct AdminFlags {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "What is not said stays as it is in the version that serves; a first version has the defaults."
+)]
 pub(in crate::cli) struct DeployArgs {
     /// A module, a component, a manifest (each of its apps, or the one that `--name` names), or a folder that is built first.
     #[arg(value_name = "FILE.wasm|MANIFEST.toml|FOLDER", default_value = ".")]
@@ -41,7 +45,7 @@ pub(in crate::cli) struct DeployArgs {
     #[arg(long, conflicts_with_all = ["canary", "canary_header", "canary_cookie"])]
     pub(in crate::cli) inactive: bool,
     /// Serve it to so many hundredths of the requests
-    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    #[arg(long, value_name = "PERCENT", value_parser = hundredths)]
     pub(in crate::cli) canary: Option<u8>,
     /// Serve it to requests with this header, as NAME or `NAME: VALUE`
     #[arg(long, value_name = "HEADER")]
@@ -49,10 +53,22 @@ pub(in crate::cli) struct DeployArgs {
     /// Serve it to requests with this cookie, as NAME or NAME=VALUE
     #[arg(long, value_name = "COOKIE")]
     pub(in crate::cli) canary_cookie: Option<String>,
+    /// Roll the canary back when more than so many hundredths of its requests fail [default: 5]
+    #[arg(long, value_name = "PERCENT", value_parser = hundredths)]
+    pub(in crate::cli) failure_percent: Option<u8>,
+    /// But not before it has had so many, unless it fails for sure [default: 20]
+    #[arg(long, value_name = "N")]
+    pub(in crate::cli) requests_min: Option<u32>,
     #[command(flatten)]
     pub(in crate::cli) at: AdminFlags,
     #[command(flatten)]
     app: AppFlags,
+}
+
+/// A share, with or without its sign.
+fn hundredths(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse().ok().filter(|percent| *percent <= 100);
+    number.ok_or_else(|| "a whole number from 0 to 100 is meant".to_owned())
 }
 
 impl DeployArgs {
@@ -92,7 +108,7 @@ pub(in crate::cli) struct CanaryArgs {
     #[arg(long, value_name = "COOKIE")]
     pub(in crate::cli) cookie: Option<String>,
     /// Roll it back when more than so many hundredths of its requests fail
-    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    #[arg(long, value_name = "PERCENT", value_parser = hundredths)]
     pub(in crate::cli) failure_percent: Option<u8>,
     /// But not before it has had so many
     #[arg(long, value_name = "N")]
@@ -166,8 +182,19 @@ pub(in crate::cli) struct PsArgs {
     /// Those of one app.
     #[arg(value_name = "APP")]
     pub(in crate::cli) app: Option<String>,
+    /// List them again every so many seconds, until Ctrl-C [default: 2]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = seconds)]
+    pub(in crate::cli) watch: Option<Duration>,
     #[command(flatten)]
     pub(in crate::cli) at: AdminFlags,
+}
+
+/// A pause between two looks.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.strip_suffix('s').unwrap_or(text).parse().ok();
+    let number = number.filter(|seconds| (0.1..=3600.0).contains(seconds));
+    let told = "seconds from 0.1 to 3600 are meant; an app's name goes before the flag";
+    number.map(Duration::from_secs_f64).ok_or_else(|| told.to_owned())
 }
 
 #[derive(Debug, Subcommand)]

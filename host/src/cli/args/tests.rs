@@ -91,7 +91,8 @@ fn sockets_have_flags() {
     let of_manifest = || {
         let mut settings = one_app();
         settings.apps[0].sockets.connect = vec![Rule::parse("a.example:1").unwrap()];
-        settings.tcp = vec![TcpListen { addr: "127.0.0.1:6".parse().unwrap(), app: "x".into() }];
+        settings.tcp =
+            vec![TcpListen { addr: "127.0.0.1:6".parse().unwrap(), app: "x".into(), proxy_protocol: None }];
         settings
     };
     let mut settings = of_manifest();

@@ -27,6 +27,8 @@ pub(super) const WORK: Duration = Duration::from_secs(900);
 pub(super) const FOR_EVER: Duration = Duration::MAX;
 /// Bytes of the longest answer that is taken as a whole.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// How problems begin that the server tells clients of its apps.
+const OF_APPS: &str = "urn:tidegate:error:";
 /// An upload that takes longer than this is reported on.
 const REPORT_AFTER: Duration = Duration::from_secs(1);
 
@@ -98,7 +100,7 @@ impl Client {
             404 => Ok(false),
             // The answer to HEAD says no more than that.
             401 | 403 | 429 => self.get::<Value>("/").map(|_| false),
-            status => Err(self.confused(&format!("its status is {status}"))),
+            status => Err(self.stranger(&format!("its status is {status}"))),
         }
     }
 
@@ -193,14 +195,23 @@ impl Client {
         Failure::Failed { error, help: Some(help.to_owned()) }
     }
 
-    /// The answer is none that a tidegate server gives.
+    /// The answer is whole, and none that an admin side gives: it may be an app's, or another server's.
+    fn stranger(&self, what: &str) -> Failure {
+        let error =
+            anyhow!("what answers at {} is not the admin side of a tidegate server: {what}", self.place);
+        let help =
+            "a server says where that is when it starts, as `admin on ADDR`; apps have other addresses";
+        Failure::Failed { error, help: Some(help.to_owned()) }
+    }
+
+    /// The answer is broken.
     fn confused(&self, what: &str) -> Failure {
         let error = anyhow!("the server at {} does not answer as it should: {what}", self.place);
         Failure::Failed { error, help: None }
     }
 
     fn read<T: DeserializeOwned>(&self, answer: &Answer) -> Result<T, Failure> {
-        serde_json::from_slice(&answer.body).map_err(|error| self.confused(&error.to_string()))
+        serde_json::from_slice(&answer.body).map_err(|error| self.stranger(&error.to_string()))
     }
 
     /// Makes an error of a problem.
@@ -210,8 +221,10 @@ impl Client {
         }
         let problem: Result<Value, _> = serde_json::from_slice(&answer.body);
         let text = |key: &str| problem.as_ref().ok().and_then(|problem| problem.get(key)?.as_str());
-        let Some(detail) = text("detail") else {
-            return Err(self.confused(&format!("its status is {}", answer.status)));
+        // What clients of apps are told has a detail, too.
+        let ours = !text("type").is_some_and(|kind| kind.starts_with(OF_APPS));
+        let Some(detail) = text("detail").filter(|_| ours) else {
+            return Err(self.stranger(&format!("its status is {}", answer.status)));
         };
         Err(refused(text("kind").unwrap_or_default(), detail, text("help")))
     }

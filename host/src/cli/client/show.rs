@@ -29,7 +29,8 @@ pub(in crate::cli) fn table<const N: usize>(heads: [&str; N], rows: Vec<[String;
     print(&aligned(heads, rows))
 }
 
-fn aligned<const N: usize>(heads: [&str; N], rows: Vec<[String; N]>) -> String {
+/// The same, as text.
+pub(in crate::cli) fn aligned<const N: usize>(heads: [&str; N], rows: Vec<[String; N]>) -> String {
     let rows = rows.into_iter().map(|row| row.map(|cell| one_line(&cell)));
     let rows: Vec<_> = std::iter::once(heads.map(str::to_owned)).chain(rows).collect();
     let mut widths = [0; N];
@@ -58,6 +59,11 @@ pub(in crate::cli) fn one_line(text: &str) -> String {
 /// Something, or a dash.
 pub(in crate::cli) fn dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+/// The size of a module.
+pub(in crate::cli) fn kib(bytes: u64) -> String {
+    format!("{} KiB", bytes.div_ceil(1024))
 }
 
 /// A point in time, to the second.

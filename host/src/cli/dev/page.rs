@@ -51,7 +51,7 @@ fn notice(status: u16, title: &str, told: &str, said: &str) -> Notice {
         .replace("{{told}}", &ansi::html(told))
         // Last, as it may have anything in it.
         .replace("{{said}}", &ansi::html(said));
-    Notice { status, html, text }
+    Notice { status, code: "dev-build", html, text }
 }
 
 /// What the tools said, without what cargo says of its progress, and not without end.

@@ -1,17 +1,18 @@
 //! `tidegate serve` with an admin side: apps are hosted.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 
 use super::super::Failure;
 use super::super::args::Flags;
 use super::{of_target, open_log};
-use crate::admin::{self, Admin, Door, Keys};
+use crate::admin::{self, Admin, Door, Keys, Late};
 use crate::config::{ListenAddr, ServerSettings, Settings, StateFolder, TokenSettings, manifest};
 use crate::hosting::types::Refusal;
 use crate::hosting::{Hosting, ManifestSource, Operator};
+use crate::server::handover::Offer;
 use crate::server::reload::Started;
 use crate::server::{StateHolder, birth};
 
@@ -31,7 +32,13 @@ pub(super) fn run(target: Option<&Path>, flags: &Flags) -> Result<(), Failure> {
     birth::claim_state()?;
     let started = Started::new(&settings.server, &settings.tcp);
     let Hosting { server, operator } = Hosting::start(settings, source)?;
-    let side = Arc::new(Side { addr, tokens, operator: operator.clone(), admin: Mutex::new(None) });
+    let side = Arc::new(Side {
+        addr,
+        tokens,
+        operator: operator.clone(),
+        presence: Mutex::new(Presence::Away),
+        late: Mutex::new(None),
+    });
     let opened = side.open();
     if let Ok(admin) = &opened {
         if let Some(addr) = admin.tcp {
@@ -54,6 +61,7 @@ pub(super) fn run(target: Option<&Path>, flags: &Flags) -> Result<(), Failure> {
         done.map(|done| !done.is_empty()).map_err(lines)
     }));
     server.ready()?;
+    side.own();
     let done = server.join();
     side.close();
     Ok(done?)
@@ -83,12 +91,20 @@ fn settings(target: Option<&Path>, flags: &Flags) -> Result<Settings, Failure> {
     Ok(settings)
 }
 
-/// The admin side of this process: closed while another one has the state folder.
+/// The admin side of this process: at rest while another one has the state folder.
 struct Side {
     addr: ListenAddr,
     tokens: Vec<TokenSettings>,
     operator: Operator,
-    admin: Mutex<Option<Admin>>,
+    presence: Mutex<Presence>,
+    late: Mutex<Option<Late>>,
+}
+
+enum Presence {
+    Away,
+    Serving(Admin),
+    /// The address is held for whoever serves next: this process, or the one that takes over.
+    Resting(Door),
 }
 
 /// Where it listens.
@@ -98,26 +114,55 @@ struct Opened {
 }
 
 impl Side {
+    fn presence(&self) -> MutexGuard<'_, Presence> {
+        self.presence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leave(&self) -> Presence {
+        std::mem::replace(&mut *self.presence(), Presence::Away)
+    }
+
     fn open(&self) -> anyhow::Result<Opened> {
         let keys = Keys::read(&self.tokens).map_err(|error| anyhow::anyhow!("{}", error.message))?;
-        let door = Door::claim(&self.addr)?;
+        let door = match self.leave() {
+            Presence::Resting(door) => door,
+            Presence::Serving(_) | Presence::Away => Door::claim(&self.addr)?,
+        };
         let opened = Opened { url: door.url().to_owned(), tcp: door.tcp_addr() };
         let admin = door.serve(keys, Arc::new(self.operator.clone()))?;
-        *self.admin.lock().unwrap_or_else(PoisonError::into_inner) = Some(admin);
+        *self.presence() = Presence::Serving(admin);
         Ok(opened)
     }
 
+    /// This process serves, and no other has the address.
+    fn own(&self) {
+        if let Presence::Serving(admin) = &mut *self.presence()
+            && let Some(door) = admin.door()
+        {
+            door.own();
+        }
+    }
+
     fn close(&self) {
-        let admin = self.admin.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(admin) = admin {
+        if let Presence::Serving(admin) = self.leave() {
             admin.stop();
+        }
+        let late = self.late.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(late) = late {
+            late.wait();
         }
     }
 }
 
 impl StateHolder for Side {
     fn release(&self) {
-        self.close();
+        if let Presence::Serving(admin) = self.leave() {
+            let (door, late) = admin.pause();
+            *self.late.lock().unwrap_or_else(PoisonError::into_inner) = Some(late);
+            if let Some(door) = door {
+                *self.presence() = Presence::Resting(door);
+            }
+        }
         self.operator.release();
     }
 
@@ -125,6 +170,23 @@ impl StateHolder for Side {
         // Without its state there is still something to look at.
         let back = self.operator.take_back();
         self.open().map(drop).and(back)
+    }
+
+    fn sockets(&self) -> std::io::Result<Vec<Offer>> {
+        match &mut *self.presence() {
+            Presence::Serving(admin) => admin.door().map(|door| door.offer()).into_iter().collect(),
+            Presence::Resting(door) => door.offer().map(|offer| vec![offer]),
+            Presence::Away => Ok(Vec::new()),
+        }
+    }
+
+    fn handed_over(&self) {
+        match self.leave() {
+            Presence::Resting(door) => door.hand_over(),
+            // The other process has not asked for the state: it has no admin side, and nobody is at the address.
+            Presence::Serving(admin) => admin.stop(),
+            Presence::Away => {}
+        }
     }
 }
 

@@ -3,9 +3,10 @@
 use toml::de::DeTable;
 
 use super::walk::{Value, Walk};
+use crate::config::listen::ListenAddr;
 use crate::config::problem::ValueError;
 use crate::config::secret::{SecretSource, TokenSettings};
-use crate::config::settings::{ListenAddr, ServerSettings, check_app_name, check_env};
+use crate::config::settings::{ServerSettings, check_app_name, check_env};
 use crate::config::tenants::TenantSettings;
 
 const TOKEN_KEYS: &[&str] = &["name", "secret", "tenant"];

@@ -3,12 +3,14 @@
 use toml::de::DeTable;
 
 use super::walk::{Value, Walk};
+use crate::config::TcpListen;
+use crate::config::edge::EdgeSettings;
 use crate::config::problem::ValueError;
-use crate::config::settings::{AppSettings, ListenAddr};
-use crate::config::sockets::TcpListen;
+use crate::config::settings::{AppSettings, ServerSettings};
 use crate::config::suggest::did_you_mean;
 
-const KEYS: &[&str] = &["tcp", "app"];
+const KEYS: &[&str] = &["tcp", "app", "proxy_protocol"];
+const REQUIRED: &[&str] = &["tcp", "app"];
 const EXAMPLE: &str = "a section `[[listen]]` has `tcp = \"127.0.0.1:7000\"` and `app = \"lines\"`";
 
 /// The apps that are named, whatever else may be wrong.
@@ -18,12 +20,12 @@ pub(super) fn apps<'d>(root: &'d DeTable<'_>) -> Vec<&'d str> {
     sections.into_iter().flat_map(|sections| sections.iter()).filter_map(app).collect()
 }
 
-/// Reads the list of tables. `server` is where the server itself listens.
+/// Reads the list of tables. `server` says where the server itself listens, and who its proxies are.
 pub(super) fn read(
     walk: &mut Walk<'_>,
     value: &Value<'_>,
     apps: &[AppSettings],
-    server: &[ListenAddr],
+    server: &ServerSettings,
 ) -> Vec<TcpListen> {
     let Some(array) = value.get_ref().as_array() else {
         let error = ValueError::new("`listen` is not a list of addresses");
@@ -36,20 +38,25 @@ pub(super) fn read(
     };
     let mut all = Vec::new();
     for value in array.iter() {
-        let Some(listen) = one(walk, value, apps) else { continue };
+        let Some(listen) = one(walk, value, apps, &server.edge) else { continue };
         let span =
             value.get_ref().as_table().and_then(|table| table.get("tcp")).map_or(value.span(), Value::span);
-        if let Err(error) = listen.add_to(&mut all, server) {
+        if let Err(error) = listen.add_to(&mut all, &server.listen) {
             walk.problem(span, ValueError { message: format!("tcp: {}", error.message), ..error });
         }
     }
     all
 }
 
-fn one(walk: &mut Walk<'_>, value: &Value<'_>, apps: &[AppSettings]) -> Option<TcpListen> {
+fn one(
+    walk: &mut Walk<'_>,
+    value: &Value<'_>,
+    apps: &[AppSettings],
+    edge: &EdgeSettings,
+) -> Option<TcpListen> {
     let table = walk.table(value)?;
     walk.check_keys(table, KEYS);
-    for key in KEYS {
+    for key in REQUIRED {
         if !table.contains_key(*key) {
             let error = ValueError::new(format!("the listener has no `{key}`"));
             walk.problem(value.span(), error.help(EXAMPLE));
@@ -70,5 +77,19 @@ fn one(walk: &mut Walk<'_>, value: &Value<'_>, apps: &[AppSettings]) -> Option<T
         }
         Ok(name.to_owned())
     });
-    Some(TcpListen { addr: addr?, app: app? })
+    let proxy_protocol = table.get("proxy_protocol").and_then(|value| {
+        let wanted = value.get_ref().as_bool();
+        let checked = match wanted {
+            Some(proxy_protocol) => EdgeSettings { proxy_protocol, ..edge.clone() }.check(),
+            None => Err(ValueError::new("`true` or `false` is expected here")),
+        };
+        if let Err(error) = checked {
+            walk.problem(
+                value.span(),
+                ValueError { message: format!("proxy_protocol: {}", error.message), ..error },
+            );
+        }
+        wanted
+    });
+    Some(TcpListen { addr: addr?, app: app?, proxy_protocol })
 }

@@ -22,10 +22,9 @@ use tidegate_proto::router::RouteError;
 use toml::de::DeTable;
 
 use super::keys::HTTP_KEYS;
+use super::listen::ListenAddr;
 use super::problem::{ConfigError, ValueError};
-use super::settings::{
-    AppSettings, ListenAddr, LogFormat, LogTarget, ServerSettings, Settings, check_routes,
-};
+use super::settings::{AppSettings, LogFormat, LogTarget, ServerSettings, Settings, check_routes};
 use super::sockets::{add_dns, parse_dns};
 use super::state::StateFolder;
 use super::tenants::TenantSettings;
@@ -103,6 +102,14 @@ pub(crate) fn load_to_host(path: &Path) -> Result<Settings, ConfigError> {
     parse_for(Purpose::Host, &text, &file, folder).map(|project| project.settings)
 }
 
+/// Reads and checks a manifest whose apps a server that hosts is to serve: there may be none, wherever the admin side is
+/// said to be.
+pub(crate) fn load_hosted(path: &Path) -> Result<Settings, ConfigError> {
+    let (text, file) = text(path)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    parse_with(Purpose::Serve, true, &text, &file, folder).map(|project| project.settings)
+}
+
 /// Reads and checks a manifest to build what it names.
 pub fn load_project(path: &Path) -> Result<Project, ConfigError> {
     let (text, file) = text(path)?;
@@ -166,6 +173,17 @@ pub(crate) fn parse_version(
 }
 
 fn parse_for(purpose: Purpose, text: &str, file: &str, folder: &Path) -> Result<Project, ConfigError> {
+    parse_with(purpose, matches!(purpose, Purpose::Build | Purpose::Host), text, file, folder)
+}
+
+/// `without_apps`: it may name none.
+fn parse_with(
+    purpose: Purpose,
+    without_apps: bool,
+    text: &str,
+    file: &str,
+    folder: &Path,
+) -> Result<Project, ConfigError> {
     let mut walk = Walk::new(text, file, folder);
     let (root, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
@@ -195,11 +213,11 @@ fn parse_for(purpose: Purpose, text: &str, file: &str, folder: &Path) -> Result<
     hosting::check_tokens(&mut walk, root, &server.tokens, &tenants);
     let apps = match root.get("app") {
         // A server that hosts apps may begin with none.
-        None if purpose == Purpose::Build || server.admin.is_some() => Vec::new(),
+        None if without_apps || server.admin.is_some() => Vec::new(),
         value => apps(&mut walk, value, around, &tenants),
     };
     let tcp = match root.get("listen") {
-        Some(value) => listen::read(&mut walk, value, &apps, &server.listen),
+        Some(value) => listen::read(&mut walk, value, &apps, &server),
         None => Vec::new(),
     };
     if walk.has_problems() {

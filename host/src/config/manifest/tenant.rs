@@ -89,7 +89,7 @@ fn routes(walk: &mut Walk<'_>, tenants: &[Read]) {
     }
 }
 
-/// An app is nobody's, or that of a tenant who is there.
+/// An app is nobody's, or that of a tenant who is there and may have so many.
 pub(super) fn check_apps(walk: &mut Walk<'_>, apps: &[ReadApp], tenants: &[TenantSettings]) {
     let names = || tenants.iter().map(|tenant| tenant.name.as_str()).filter(|name| !name.is_empty());
     // One whose name is wrong has been told.
@@ -98,7 +98,8 @@ pub(super) fn check_apps(walk: &mut Walk<'_>, apps: &[ReadApp], tenants: &[Tenan
     }
     for app in apps {
         let (Some(tenant), Some(span)) = (&app.settings.tenant, app.tenant_span.clone()) else { continue };
-        if names().any(|known| known == tenant) {
+        if let Some(known) = tenants.iter().find(|known| known.name == *tenant) {
+            check_count(walk, app, apps, known);
             continue;
         }
         let error = ValueError::new(format!("tenant: there is no tenant `{}`", tenant.escape_default()));
@@ -107,5 +108,18 @@ pub(super) fn check_apps(walk: &mut Walk<'_>, apps: &[ReadApp], tenants: &[Tenan
             None => EXAMPLE.to_owned(),
         };
         walk.problem(span, error.help(help));
+    }
+}
+
+/// The first app beyond what its tenant may have is told.
+fn check_count(walk: &mut Walk<'_>, app: &ReadApp, apps: &[ReadApp], tenant: &TenantSettings) {
+    let Some(most) = tenant.limits.apps else { return };
+    let its = || apps.iter().filter(|app| app.settings.tenant.as_ref() == Some(&tenant.name));
+    let is_first_beyond = its().nth(most as usize).is_some_and(|beyond| std::ptr::eq(beyond, app));
+    if let Some(span) = app.tenant_span.clone().filter(|_| is_first_beyond) {
+        let (name, there) = (&tenant.name, its().count());
+        let message = format!("tenant: `{name}` may have {most} apps, and there are {there}");
+        let help = format!("as in `limits = {{ apps = {there} }}` in its section `[[tenant]]`");
+        walk.problem(span, ValueError::new(message).help(help));
     }
 }

@@ -78,6 +78,7 @@ fn everything_that_can_be_set() {
         [[listen]]
         tcp = ":0"
         app = "shop"
+        proxy_protocol = false
     "#;
     let settings = parse(text, "t.toml", folder.path()).unwrap();
     let server = &settings.server;
@@ -98,6 +99,8 @@ fn everything_that_can_be_set() {
 
     let dns: Vec<String> = server.dns.iter().map(ToString::to_string).collect();
     assert_eq!(dns, ["127.0.0.1:5353", "[::1]:53"]);
+    let preambles: Vec<_> = settings.tcp.iter().map(|tcp| tcp.proxy_protocol).collect();
+    assert_eq!(preambles, [None, Some(false)]);
     let tcp: Vec<String> = settings.tcp.iter().map(|tcp| format!("{} {}", tcp.addr, tcp.app)).collect();
     assert_eq!(tcp, ["127.0.0.1:7000 lines", "[::]:0 shop"]);
 
@@ -305,6 +308,18 @@ fn wrong_sockets() {
         ("limits = { socket_bytes = 5 }", "5:27", "socket_bytes: a plain number is ambiguous", "`64MiB`"),
         ("limits = { socket_byte = 5 }", "5:12", "unknown key `socket_byte`", "did you mean `socket_bytes`?"),
         ("[[listen]]\ntcp = \":1\"", "5:1", "the listener has no `app`", "`app = \"lines\"`"),
+        (
+            "[[listen]]\ntcp = \":1\"\napp = \"shop\"\nproxy_protocol = 1",
+            "8:18",
+            "proxy_protocol: `true` or `false`",
+            "",
+        ),
+        (
+            "[[listen]]\ntcp = \":1\"\napp = \"shop\"\nproxy_protocol = true",
+            "8:18",
+            "proxy_protocol: the PROXY protocol is taken from proxies alone",
+            "name them in `proxies`",
+        ),
         ("[[listen]]\napp = \"shop\"", "5:1", "the listener has no `tcp`", "`tcp = \"127.0.0.1:7000\"`"),
         (
             "[[listen]]\ntpc = 1\ntcp = \":1\"\napp = \"shop\"",
@@ -502,6 +517,20 @@ fn a_build_section_is_read() {
 }
 
 #[test]
+fn a_server_that_hosts_needs_no_apps() {
+    let folder = folder();
+    let path = folder.path().join("t.toml");
+    std::fs::write(&path, "[server]\nkeep = 3\n").unwrap();
+    assert!(load(&path).unwrap_err().to_string().contains("there is no app"));
+    for settings in [load_hosted(&path).unwrap(), load_to_host(&path).unwrap()] {
+        assert_eq!((settings.server.versions_kept, settings.apps.len()), (3, 0));
+    }
+    // What is there is checked all the same.
+    std::fs::write(&path, "[[app]]\nname = \"a\"\nsource = \"gone.wasm\"\nroutes = [\"/*\"]\n").unwrap();
+    assert!(load_hosted(&path).unwrap_err().to_string().contains("gone.wasm"));
+}
+
+#[test]
 fn what_is_served_must_have_been_built() {
     let section = "[build]\ncommand = \"make\"\noutput = \"out.wasm\"\n";
     let app = "[[app]]\nname = \"a\"\nroutes = [\"/*\"]\n";
@@ -585,6 +614,12 @@ fn tenants_and_their_limits() {
 fn wrong_tenants() {
     let tenant = |rest: &str| format!("[[tenant]]\nname = \"acme\"\n{rest}\n{APP}");
     let table = [
+        (
+            tenant("limits = { apps = 1 }")
+                + "tenant = \"acme\"\n[[app]]\nname = \"b\"\nsource = \"shop.wasm\"\nroutes = [\"/b\"]\ntenant = \"acme\"\n",
+            "tenant: `acme` may have 1 apps, and there are 2",
+            "`limits = { apps = 2 }`",
+        ),
         (tenant("limits = { concurency = 1 }"), "t.toml:3:12: unknown key `concurency`", "`concurrency`"),
         (tenant("limits = { cpu_share = 50 }"), "t.toml:3:24: cpu_share: a plain number", "`\"50%\"`"),
         (tenant("route = []"), "t.toml:3:1: unknown key `route`", "`routes`"),

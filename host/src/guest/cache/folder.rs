@@ -4,30 +4,26 @@
 //! nobody astray. Symbolic links inside are not followed.
 
 use std::ffi::CStr;
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, StatVfsMountFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
+use tidegate_store::ours::{self, FILE_MODE, FOLDER_MODE, OursError};
 
 /// Begins the name of a file that is being written.
 const ASIDE_PREFIX: &str = ".new-";
-const FOLDER_MODE: Mode = Mode::RWXU;
-const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// Why a folder, or a file in it, is not used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FolderError {
     #[error("`{}`: {error}", .path.display())]
     Io { path: PathBuf, error: io::Error },
-    #[error("`{}` belongs to user {owner}, and this server runs as user {we}", .path.display())]
-    NotOurs { path: PathBuf, owner: u32, we: u32 },
-    #[error("`{}` can be written by others (mode {mode:04o}): take that away with `chmod go-w`", .path.display())]
-    Writable { path: PathBuf, mode: u32 },
+    #[error(transparent)]
+    Ours(#[from] OursError),
     #[error("`{}` can be read by others (mode {mode:04o}): take that away with `chmod 600`", .path.display())]
     Readable { path: PathBuf, mode: u32 },
     #[error("`{}` lies on a file system from which nothing may be executed (mounted with `noexec`)", .path.display())]
@@ -69,12 +65,7 @@ impl Listed {
 impl Folder {
     /// Opens a folder, and makes it if it is not there, with the folders above it.
     pub(super) fn open(path: &Path) -> Result<Self, FolderError> {
-        let error = |error: io::Error| FolderError::Io { path: path.to_owned(), error };
-        DirBuilder::new().recursive(true).mode(FOLDER_MODE.as_raw_mode()).create(path).map_err(error)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| error(errno.into()))?;
-        check_ours(fd.as_fd(), path)?;
-        Ok(Self { fd, path: path.to_owned() })
+        Ok(Self { fd: ours::open_folder(path)?, path: path.to_owned() })
     }
 
     /// Likewise for a folder in this one.
@@ -90,7 +81,7 @@ impl Folder {
         };
         let fd = opened.map_err(|errno| self.error(name, errno))?;
         let path = self.path.join(name);
-        check_ours(fd.as_fd(), &path)?;
+        ours::check(&fd, &path)?;
         Ok(Self { fd, path })
     }
 
@@ -113,7 +104,7 @@ impl Folder {
             Err(errno) => return Err(self.error(name, errno)),
         };
         let path = self.path.join(name);
-        let stat = check_ours(fd.as_fd(), &path)?;
+        let stat = ours::check(&fd, &path)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(FolderError::NotAFile { path });
         }
@@ -123,7 +114,7 @@ impl Folder {
     /// Refuses a file that others may read.
     pub(super) fn check_secret(&self, name: &str, file: &File) -> Result<(), FolderError> {
         let stat = rustix::fs::fstat(file).map_err(|errno| self.error(name, errno))?;
-        let mode = permissions(&stat);
+        let mode = ours::permissions(&stat);
         if mode & 0o077 == 0 {
             Ok(())
         } else {
@@ -197,23 +188,4 @@ impl Folder {
     pub(super) fn error(&self, name: &str, error: impl Into<io::Error>) -> FolderError {
         FolderError::Io { path: self.path.join(name), error: error.into() }
     }
-}
-
-fn permissions(stat: &Stat) -> u32 {
-    Mode::from_raw_mode(stat.st_mode).as_raw_mode() & 0o7777
-}
-
-/// Refuses what belongs to somebody else, or what somebody else may write to.
-fn check_ours(fd: impl AsFd, path: &Path) -> Result<Stat, FolderError> {
-    let error = |errno: Errno| FolderError::Io { path: path.to_owned(), error: errno.into() };
-    let stat = rustix::fs::fstat(fd).map_err(error)?;
-    let we = rustix::process::geteuid().as_raw();
-    if stat.st_uid != we {
-        return Err(FolderError::NotOurs { path: path.to_owned(), owner: stat.st_uid, we });
-    }
-    let mode = permissions(&stat);
-    if mode & 0o022 != 0 {
-        return Err(FolderError::Writable { path: path.to_owned(), mode });
-    }
-    Ok(stat)
 }

@@ -216,6 +216,11 @@ impl CodeSlot {
         (stage.loading.take().unwrap_or_default(), wait)
     }
 
+    /// Why the last attempt to load it failed, if none has gone well since.
+    pub(crate) fn failure(&self) -> Option<Arc<str>> {
+        self.stage().failure.as_ref().map(|(reason, _)| Arc::clone(reason))
+    }
+
     /// True if somebody has an instance of it, or is about to make one.
     pub(super) fn is_in_use(&self) -> bool {
         self.code.load().as_ref().is_some_and(|code| Arc::strong_count(code) > 1)

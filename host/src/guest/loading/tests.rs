@@ -351,7 +351,8 @@ fn what_can_not_be_loaded_again_stays() {
     assert_eq!(bench.residency().count(), 0);
     assert!(!bench.loading.shed(0) && program.slot.is_loaded());
     let source = bench.source(&wasm);
-    let program = bench.loader.load_from(&wasm, &blake3::hash(&wasm), Bench::spec("app"), source).unwrap();
+    let program =
+        bench.loader.load_from(&wasm, &blake3::hash(&wasm), Bench::spec("app"), source, &mut |_| {}).unwrap();
     assert_eq!(bench.residency().count(), 1);
     assert!(bench.loading.shed(0) && !program.slot.is_loaded());
     bench.fetch(&program);

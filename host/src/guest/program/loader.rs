@@ -12,7 +12,7 @@ use wasmtime::{Engine, Linker, Module};
 
 use super::check::{check, check_wants, kind};
 use super::{Code, Compiled, ComponentCode, Facts, Kind, Linked, LoadError, ModuleCode, Program, Spec};
-use crate::clock::Clock;
+use crate::clock::{Clock, MS};
 use crate::config::about_bytes;
 use crate::exchange::Exchange;
 use crate::guest::cache::{Cache, EntryId, Found};
@@ -58,10 +58,11 @@ impl Loader {
     /// See [`LoadError`].
     #[cfg(test)]
     pub(crate) fn load(&self, wasm: &[u8], hash: &blake3::Hash, spec: Spec) -> Result<Program, LoadError> {
-        self.load_with(wasm, hash, spec, None)
+        self.load_with(wasm, hash, spec, None, &mut |_| {})
     }
 
     /// The same for a program whose code may go when others need the room: `source` has the module's bytes again.
+    /// `compiling` is called once a second with the seconds that compiling has taken by then.
     ///
     /// # Errors
     /// See [`LoadError`].
@@ -71,8 +72,9 @@ impl Loader {
         hash: &blake3::Hash,
         spec: Spec,
         source: Arc<dyn CodeSource>,
+        compiling: &mut dyn FnMut(u64),
     ) -> Result<Program, LoadError> {
-        self.load_with(wasm, hash, spec, Some(source))
+        self.load_with(wasm, hash, spec, Some(source), compiling)
     }
 
     fn load_with(
@@ -81,16 +83,22 @@ impl Loader {
         hash: &blake3::Hash,
         spec: Spec,
         source: Option<Arc<dyn CodeSource>>,
+        compiling: &mut dyn FnMut(u64),
     ) -> Result<Program, LoadError> {
         let kind = kind(wasm)?;
         let needs = check(kind, wasm, &spec.limits)?;
         let id = EntryId::new(&self.engine, hash);
+        let mut told = false;
         let compiled = match self.cached(kind, &id, &spec.name) {
             Some(compiled) => compiled,
-            None => self.compile(kind, wasm, &id, &spec.name, || {
-                let size = about_bytes(wasm.len() as u64);
-                let what = if self.cache.keeps() { "compiling: done once, and kept" } else { "compiling" };
-                tracing::info!(app = &*spec.name, size, "{what}");
+            None => self.compile(kind, wasm, &id, &spec.name, &mut |seconds| {
+                if !std::mem::replace(&mut told, true) {
+                    let size = about_bytes(wasm.len() as u64);
+                    let what =
+                        if self.cache.keeps() { "compiling: done once, and kept" } else { "compiling" };
+                    tracing::info!(app = &*spec.name, size, "{what}");
+                }
+                compiling(seconds);
             })?,
         };
         let code = self.link_code(&compiled)?;
@@ -143,28 +151,28 @@ impl Loader {
             return Err(LoadError::Changed);
         }
         let id = EntryId::new(&self.engine, &origin.hash);
-        let compiled = self.compile(origin.kind, &wasm, &id, app, || {
-            tracing::debug!(
-                app,
-                size = about_bytes(wasm.len() as u64),
-                "compiling again: the cache has it no more"
-            );
+        let compiled = self.compile(origin.kind, &wasm, &id, app, &mut |seconds| {
+            let size = about_bytes(wasm.len() as u64);
+            tracing::debug!(app, size, seconds, "compiling again: the cache has it no more");
         })?;
         self.link_code(&compiled)
     }
 
-    /// Compiles, keeps what comes of it, and loads that. `slow` is called once if it takes longer than anybody would think.
+    /// Compiles, keeps what comes of it, and loads that. `waiting` is called once a second meanwhile.
     fn compile(
         &self,
         kind: Kind,
         wasm: &[u8],
         id: &EntryId,
         app: &str,
-        slow: impl FnOnce(),
+        waiting: &mut dyn FnMut(u64),
     ) -> Result<Compiled, LoadError> {
         let began = Instant::now();
-        let code = self.compiler.compile(wasm, slow)?;
-        tracing::debug!(app, ms = began.elapsed().as_millis(), "compiled");
+        let (code, used) = self.compiler.compile(wasm, waiting);
+        let (ms, cpu_ms, peak) =
+            (began.elapsed().as_millis(), used.cpu_ns / MS, about_bytes(used.peak_bytes));
+        tracing::debug!(app, taken = code.is_ok(), ms, cpu_ms, peak, "compiled");
+        let code = code?;
         // What was just kept is mapped from its file, too: those pages can be given back when memory is short.
         let kept = if self.cache.store(id, &code) { self.cached(kind, id, app) } else { None };
         match kept {

@@ -4,15 +4,16 @@
 //! Everything is reached through the folder's descriptor, which was ours alone to write to when it was opened. Nothing
 //! follows a link, and nothing but a plain file of ours is written to.
 
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
+use tidegate_store::ours::{self, FILE_MODE};
 
 use super::Rotation;
 
@@ -48,24 +49,7 @@ impl Files {
     /// # Errors
     /// The folder can not be made or opened, or others may write to it.
     pub(super) fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
-        let named = |e: io::Error| io::Error::new(e.kind(), format!("`{}`: {e}", path.display()));
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(named)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| named(e.into()))?;
-        let stat = rustix::fs::fstat(&folder).map_err(|e| named(e.into()))?;
-        let we = rustix::process::geteuid().as_raw();
-        if stat.st_uid != we {
-            let text = format!("it belongs to user {}, and this server runs as user {we}", stat.st_uid);
-            return Err(named(io::Error::new(ErrorKind::PermissionDenied, text)));
-        }
-        let mode = Mode::from_raw_mode(stat.st_mode);
-        if mode.intersects(Mode::WGRP | Mode::WOTH) {
-            let text = format!(
-                "others can write to it (mode {:04o}): take that away with `chmod go-w`",
-                mode.as_raw_mode() & 0o7777
-            );
-            return Err(named(io::Error::new(ErrorKind::PermissionDenied, text)));
-        }
+        let folder = ours::open_folder(path)?;
         Ok(Self { folder, path: path.to_owned(), rotation, open: Vec::new(), uses: 0 })
     }
 
@@ -217,7 +201,7 @@ impl Files {
             | OFlags::NOFOLLOW
             | OFlags::NONBLOCK
             | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.folder, current(app), flags, Mode::RUSR | Mode::WUSR)?;
+        let fd = rustix::fs::openat(&self.folder, current(app), flags, FILE_MODE)?;
         let bytes = check(&rustix::fs::fstat(&fd)?)?;
         let file = File::from(fd);
         let mut last = [b'\n'];

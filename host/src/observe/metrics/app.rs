@@ -4,14 +4,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::APPS_MAX;
 use super::count::{Count, Histogram, Observed, SharedCount};
+use super::kv::{KvCounts, KvSeen, KvSums};
 use crate::clock::{MS, Nanos};
-use crate::guest::scheduler::AppId;
 
 /// Classes of statuses, by their first digit. `none`: the connection ended before there was one.
 pub(super) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// How requests end that do not end well: the words of the access log. One that is not among them counts as the last.
-pub(super) const OUTCOMES: [&str; 26] = [
+pub(super) const OUTCOMES: [&str; 28] = [
     "guest-trap",
     "guest-memory",
     "guest-error",
@@ -24,11 +24,13 @@ pub(super) const OUTCOMES: [&str; 26] = [
     "overloaded",
     "rate-limited",
     "load-failed",
+    "app-unavailable",
     "cancelled",
     "slow-reader",
     "drained",
     "no-such-app",
     "dev-build",
+    "starting",
     "bad-request",
     "request-timeout",
     "body-too-large",
@@ -131,15 +133,17 @@ pub(crate) struct AppMetrics {
     shards: Box<[OnceLock<Box<Shard>>]>,
     /// Lines that its guests were not let write.
     pub(crate) log_dropped: SharedCount,
+    kv: KvSeen,
     /// Where its numbers go in the end, if it has no series of its own.
     rest: Option<Arc<Rest>>,
 }
 
 impl AppMetrics {
-    pub(super) fn new(workers: usize, app: AppId, rest: &Arc<Rest>) -> Self {
+    pub(super) fn new(workers: usize, app: u32, rest: &Arc<Rest>) -> Self {
         Self {
             shards: (0..workers.max(1)).map(|_| OnceLock::new()).collect(),
             log_dropped: SharedCount::default(),
+            kv: KvSeen::default(),
             rest: (app >= APPS_MAX).then(|| Arc::clone(rest)),
         }
     }
@@ -148,6 +152,11 @@ impl AppMetrics {
     pub(crate) fn shard(&self, worker: u16) -> &Shard {
         let at = usize::from(worker).min(self.shards.len() - 1);
         self.shards[at].get_or_init(Box::default)
+    }
+
+    /// Its operations on key-value data are counted there.
+    pub(crate) fn follow_kv(&self, counts: &Arc<KvCounts>) {
+        self.kv.follow(counts);
     }
 
     /// True if it has series of its own.
@@ -189,6 +198,7 @@ pub(super) struct Totals {
     pub(super) bytes_out: u64,
     pub(super) cold: u64,
     pub(super) log_dropped: u64,
+    pub(super) kv: KvSums,
 }
 
 fn add_classes(sums: &mut [u64; CLASSES.len()], counts: &ByClass) {
@@ -219,5 +229,6 @@ impl Totals {
             self.bytes_out += shard.bytes_out.get();
         }
         self.log_dropped += app.log_dropped.get();
+        app.kv.add_to(&mut self.kv);
     }
 }

@@ -3,90 +3,22 @@
 //! The whole text is made anew for each look at it, on the thread of whoever looks. Families come one after the other,
 //! each with the series of all apps, as the format asks for.
 
-use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::{Registry, Unit};
 
-use super::app::{CLASSES, DURATIONS, OUTCOMES, Totals};
-use super::count::Observed;
-use super::server::{PAUSE_REASONS, ServerFacts, TURNS};
-use crate::clock::Nanos;
-use crate::guest::compile;
-use crate::shared::Shared;
-
-/// The name under which apps without series of their own are summed up. No app can have it.
-const OTHERS: &str = "~other";
-/// And that of requests without an app, as in the logs.
-const NO_APP: &str = "-";
-
-/// What this part of the server does not know by itself.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Facts {
-    /// Requests that begin now are served.
-    pub(crate) ready: bool,
-    pub(crate) canaries: Vec<CanaryFacts>,
-}
-
-/// A canary that is under way.
-#[derive(Clone, Debug)]
-pub(crate) struct CanaryFacts {
-    pub(crate) app: String,
-    pub(crate) version: u64,
-    pub(crate) requests: u64,
-    pub(crate) failures: u64,
-}
-
-/// All numbers, as text.
-pub(crate) fn encode(shared: &Shared, facts: Facts) -> String {
-    Snapshot::take(shared, facts).text()
-}
-
-/// An app's numbers, or those of several.
-#[derive(Debug, Default)]
-pub(super) struct AppRow {
-    pub(super) totals: Totals,
-    pub(super) running: u64,
-    pub(super) waiting: u64,
-    /// Lines that never reached its log file.
-    pub(super) log_lost: u64,
-}
-
-/// Everything at one time.
-#[derive(Debug)]
-pub(super) struct Snapshot {
-    server: ServerFacts,
-    facts: Facts,
-    apps: BTreeMap<String, AppRow>,
-    workers: Vec<(String, u64, Observed<{ TURNS.len() }>)>,
-    pauses: [u64; PAUSE_REASONS.len()],
-    code: CodeFacts,
-}
-
-/// Of the code of programs.
-#[derive(Debug, Default)]
-struct CodeFacts {
-    loaded: u64,
-    loads: u64,
-    failures: u64,
-    evictions: u64,
-    /// Children that compile now.
-    compiling: u64,
-}
+use super::app::{CLASSES, DURATIONS, OUTCOMES};
+use super::compiled::{CPU_BOUNDS, ENDINGS, MEMORY_BOUNDS};
+use super::families::{Distribution, Families, in_seconds};
+use super::kv::{KINDS, KV_OUTCOMES};
+use super::server::{PAUSE_REASONS, TURNS};
+use super::snapshot::{AppRow, CanaryFacts, KvRow, Snapshot};
 
 impl Snapshot {
-    /// Of apps alone.
-    #[cfg(test)]
-    pub(super) fn of(apps: BTreeMap<String, AppRow>, facts: Facts) -> Self {
-        let server = ServerFacts { version: "1.2.3", ..ServerFacts::default() };
-        let workers = vec![("0".to_owned(), 1, Observed::default())];
-        Self { server, facts, apps, workers, pauses: [0; PAUSE_REASONS.len()], code: CodeFacts::default() }
-    }
-
-    pub(super) fn text(self) -> String {
+    /// All of it, as text.
+    pub(crate) fn text(self) -> String {
         let mut registry = Registry::with_prefix("tidegate");
         registry.register_collector(Box::new(self));
         let mut text = String::new();
@@ -96,154 +28,6 @@ impl Snapshot {
         }
         text
     }
-
-    fn take(shared: &Shared, facts: Facts) -> Self {
-        let metrics = &shared.metrics;
-        let (residency, (loads, failures)) = (shared.loading.residency(), shared.loading.counts());
-        let mut apps = BTreeMap::new();
-        let mut others = AppRow { totals: metrics.rest.lock().clone(), ..AppRow::default() };
-        let mut summed = others.totals.durations.count() > 0;
-        let mut seen = HashSet::new();
-        // Versions of one app share a seat.
-        for app in shared.current.registry().apps().iter().filter(|app| seen.insert(app.id)) {
-            let seat = &app.seat;
-            let (running, waiting) = seat.gate.counts();
-            let row: &mut AppRow = if seat.metrics.is_shown() {
-                apps.entry((*app.program.name).to_owned()).or_default()
-            } else {
-                summed = true;
-                &mut others
-            };
-            row.totals.add(&seat.metrics);
-            row.running += u64::from(running);
-            row.waiting += u64::from(waiting);
-            row.log_lost += seat.log.as_ref().map_or(0, |log| log.lost());
-        }
-        if summed {
-            apps.insert(OTHERS.to_owned(), others);
-        }
-        apps.insert(
-            NO_APP.to_owned(),
-            AppRow { totals: Totals::of(&metrics.without_app), ..AppRow::default() },
-        );
-        let workers = metrics.workers.iter().enumerate().map(|(number, worker)| {
-            let mut turns = Observed::default();
-            turns.add(&worker.turns);
-            (number.to_string(), worker.accepted.get(), turns)
-        });
-        Self {
-            server: ServerFacts::of(shared),
-            facts,
-            apps,
-            workers: workers.collect(),
-            pauses: std::array::from_fn(|at| metrics.pauses[at].get()),
-            code: CodeFacts {
-                loaded: residency.count() as u64,
-                loads,
-                failures,
-                evictions: residency.evictions(),
-                compiling: compile::children(),
-            },
-        }
-    }
-}
-
-/// Labels of a series.
-type Labels<'a> = [(&'a str, &'a str)];
-
-/// Writes one family after the other.
-struct Families<'a> {
-    encoder: DescriptorEncoder<'a>,
-}
-
-impl Families<'_> {
-    fn begin(
-        &mut self,
-        name: &'static str,
-        unit: Option<&'static Unit>,
-        help: &str,
-        kind: MetricType,
-    ) -> Result<MetricEncoder<'_>, fmt::Error> {
-        self.encoder.encode_descriptor(name, help, unit, kind)
-    }
-
-    fn counters<'l>(
-        &mut self,
-        name: &'static str,
-        help: &str,
-        series: impl IntoIterator<Item = (Vec<(&'l str, &'l str)>, u64)>,
-    ) -> fmt::Result {
-        let mut family = self.begin(name, None, help, MetricType::Counter)?;
-        for (labels, value) in series {
-            counter(&mut family, &labels, &value)?;
-        }
-        Ok(())
-    }
-
-    fn seconds<'l>(
-        &mut self,
-        name: &'static str,
-        help: &str,
-        series: impl IntoIterator<Item = (Vec<(&'l str, &'l str)>, Nanos)>,
-    ) -> fmt::Result {
-        let mut family = self.begin(name, Some(&Unit::Seconds), help, MetricType::Counter)?;
-        for (labels, value) in series {
-            counter(&mut family, &labels, &in_seconds(value))?;
-        }
-        Ok(())
-    }
-
-    fn gauges<'l>(
-        &mut self,
-        name: &'static str,
-        unit: Option<&'static Unit>,
-        help: &str,
-        series: impl IntoIterator<Item = (Vec<(&'l str, &'l str)>, u64)>,
-    ) -> fmt::Result {
-        let mut family = self.begin(name, unit, help, MetricType::Gauge)?;
-        for (labels, value) in series {
-            if labels.is_empty() {
-                family.encode_gauge(&value)?;
-            } else {
-                family.encode_family(&&*labels)?.encode_gauge(&value)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn histograms<'l, const N: usize>(
-        &mut self,
-        name: &'static str,
-        help: &str,
-        bounds_ns: &[Nanos; N],
-        series: impl IntoIterator<Item = (Vec<(&'l str, &'l str)>, &'l Observed<N>)>,
-    ) -> fmt::Result {
-        let mut family = self.begin(name, Some(&Unit::Seconds), help, MetricType::Histogram)?;
-        for (labels, observed) in series {
-            let bounds = bounds_ns.iter().map(|ns| in_seconds(*ns)).chain([f64::INFINITY]);
-            let counts = observed.counts.iter().copied().chain([observed.beyond]);
-            let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
-            let (sum, count) = (in_seconds(observed.sum_ns), observed.count());
-            family.encode_family(&&*labels)?.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
-        }
-        Ok(())
-    }
-}
-
-fn counter(
-    family: &mut MetricEncoder<'_>,
-    labels: &Labels<'_>,
-    value: &impl prometheus_client::encoding::EncodeCounterValue,
-) -> fmt::Result {
-    if labels.is_empty() {
-        return family.encode_counter::<NoLabelSet, _, u64>(value, None);
-    }
-    family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(value, None)
-}
-
-/// Whole nanoseconds are kept for a hundred days.
-fn in_seconds(ns: Nanos) -> f64 {
-    ns as f64 / 1e9
 }
 
 impl Collector for Snapshot {
@@ -253,6 +37,8 @@ impl Collector for Snapshot {
         self.workers(&mut families)?;
         self.apps(&mut families)?;
         self.logs_and_loads(&mut families)?;
+        self.kv(&mut families)?;
+        self.compilations(&mut families)?;
         self.canaries(&mut families)
     }
 }
@@ -287,6 +73,12 @@ impl Snapshot {
             one(server.connections_max as u64),
         )?;
         families.gauges("apps", None, "Apps that are served.", one(server.apps as u64))?;
+        families.gauges(
+            "apps_unserved",
+            None,
+            "Apps that are to be served and can not be: something that they need is gone.",
+            one(self.facts.unserved as u64),
+        )?;
         let code = &self.code;
         families.gauges("programs_loaded", None, "Programs whose code is in memory.", one(code.loaded))?;
         families.counters("loads", "Times that code was loaded because a request came.", one(code.loads))?;
@@ -322,9 +114,9 @@ impl Snapshot {
         )?;
         families.histograms(
             "worker_turn",
+            &Unit::Seconds,
             "Turns of a worker's loop, the wait for events left out: for so long nothing else is looked at.",
-            &TURNS,
-            self.workers.iter().map(|(worker, _, turns)| (label(&**worker), turns)),
+            self.workers.iter().map(|(worker, _, turns)| (label(&**worker), turns.distribution(&TURNS))),
         )
     }
 
@@ -356,9 +148,9 @@ impl Snapshot {
         let served = self.apps.iter().filter(|(_, row)| row.totals.durations.count() > 0);
         families.histograms(
             "request_duration",
+            &Unit::Seconds,
             "From a request's head to the last byte of its answer.",
-            &DURATIONS,
-            served.map(|(app, row)| (vec![("app", &**app)], &row.totals.durations)),
+            served.map(|(app, row)| (vec![("app", &**app)], row.totals.durations.distribution(&DURATIONS))),
         )?;
         families.counters(
             "requests_queued",
@@ -421,6 +213,72 @@ impl Snapshot {
             "Requests that found their app's code not in memory.",
             self.each(|row| row.totals.cold),
         )
+    }
+
+    fn kv(&self, families: &mut Families<'_>) -> fmt::Result {
+        let operations = self.apps.iter().flat_map(|(app, row)| {
+            KINDS.iter().zip(&row.totals.kv).flat_map(move |(kind, counts)| {
+                let some = KV_OUTCOMES.iter().zip(counts).filter(|(_, count)| **count > 0);
+                some.map(move |(outcome, count)| {
+                    (vec![("app", &**app), ("operation", *kind), ("outcome", *outcome)], *count)
+                })
+            })
+        });
+        families.counters(
+            "kv_operations",
+            "Operations on key-value data that are over, by what was asked for and by how they ended.",
+            operations,
+        )?;
+        let each = |value: fn(&KvRow) -> Option<u64>| {
+            self.apps
+                .iter()
+                .filter_map(move |(app, row)| Some((vec![("app", &**app)], value(row.kv.as_ref()?)?)))
+        };
+        families.gauges(
+            "kv_operations_under_way",
+            None,
+            "Operations on key-value data that are under way.",
+            each(|kv| Some(kv.under_way)),
+        )?;
+        families.gauges("kv_keys", None, "Keys that are kept.", each(|kv| kv.held.map(|(keys, _)| keys)))?;
+        families.gauges(
+            "kv",
+            Some(&Unit::Bytes),
+            "Bytes of keys and values that are kept.",
+            each(|kv| kv.held.map(|(_, bytes)| bytes)),
+        )
+    }
+
+    fn compilations(&self, families: &mut Families<'_>) -> fmt::Result {
+        let ledger = &self.code.compiled;
+        families.counters(
+            "compiled",
+            "Compilations that are over, by how they ended.",
+            ENDINGS.iter().zip(ledger.ended).map(|((_, ending), count)| (vec![("outcome", *ending)], count)),
+        )?;
+        let (cpu, memory) = (&ledger.cpu, &ledger.memory);
+        let cpu = Distribution::of(&CPU_BOUNDS, &cpu.counts, cpu.beyond, cpu.sum, in_seconds);
+        families.histograms(
+            "compilation_cpu",
+            &Unit::Seconds,
+            "CPU time of a compilation.",
+            [(Vec::new(), cpu)],
+        )?;
+        let bytes = |bytes| bytes as f64;
+        let memory = Distribution::of(&MEMORY_BOUNDS, &memory.counts, memory.beyond, memory.sum, bytes);
+        families.histograms(
+            "compilation_memory",
+            &Unit::Bytes,
+            "Most memory that a compilation had at once.",
+            [(Vec::new(), memory)],
+        )?;
+        families.gauges(
+            "compilation_memory_max",
+            Some(&Unit::Bytes),
+            "The largest of all compilations.",
+            [(Vec::new(), ledger.memory_bytes_max)],
+        )?;
+        families.gauge_seconds("compilation_cpu_max", "The longest of all compilations.", ledger.cpu_ns_max)
     }
 
     fn canaries(&self, families: &mut Families<'_>) -> fmt::Result {

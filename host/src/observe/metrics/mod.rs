@@ -8,15 +8,21 @@
 //! has served, which it alone writes to.
 
 mod app;
+mod compiled;
 mod count;
 mod encode;
+mod families;
+mod kv;
 mod server;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use self::app::{AppMetrics, Request};
-pub(crate) use self::encode::{CanaryFacts, Facts, encode};
-pub(crate) use self::server::{Metrics, PauseReason, ServerFacts};
+pub(crate) use self::compiled::{Ending, Ledger};
+pub(crate) use self::kv::{KvCounts, KvKind, KvOutcome};
+pub(crate) use self::server::{Metrics, PauseReason};
+pub(crate) use self::snapshot::{CanaryFacts, CodeFacts, Facts, ServerFacts, Snapshot};
 
 /// So many apps have series of their own: those with the smallest numbers, which are given to apps as they come. The
 /// others are summed up.

@@ -1,14 +1,10 @@
-//! What is counted for the server as a whole, and facts about it.
+//! What is counted for the server as a whole.
 
 use std::sync::Arc;
-
-use serde::Serialize;
 
 use super::app::{AppMetrics, Rest};
 use super::count::{Count, Histogram, SharedCount};
 use crate::clock::{MS, Nanos};
-use crate::guest::scheduler::AppId;
-use crate::shared::Shared;
 
 /// Bounds of the time from the end of one wait for events to the beginning of the next, in nanoseconds: for so long at
 /// most a socket that is ready is not looked at.
@@ -72,8 +68,8 @@ impl Metrics {
         })
     }
 
-    /// The numbers of another app.
-    pub(crate) fn app(&self, app: AppId) -> Arc<AppMetrics> {
+    /// What is counted for another app, of this number.
+    pub(crate) fn app(&self, app: u32) -> Arc<AppMetrics> {
         Arc::new(AppMetrics::new(self.workers.len(), app, &self.rest))
     }
 
@@ -88,51 +84,4 @@ impl Metrics {
             self.pauses[at].add(1);
         }
     }
-}
-
-/// Facts about a server, as its admin side shows them.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct ServerFacts {
-    pub(crate) version: &'static str,
-    pub(crate) pid: u32,
-    pub(crate) uptime_ms: u64,
-    pub(crate) workers: usize,
-    pub(crate) connections: usize,
-    pub(crate) connections_max: usize,
-    pub(crate) apps: usize,
-    /// None: the system does not say.
-    pub(crate) memory_bytes: Option<u64>,
-    pub(crate) descriptors: Option<u64>,
-    pub(crate) draining: bool,
-}
-
-impl ServerFacts {
-    pub(crate) fn of(shared: &Shared) -> Self {
-        Self {
-            version: env!("CARGO_PKG_VERSION"),
-            pid: std::process::id(),
-            // Clocks begin with their servers.
-            uptime_ms: Shared::ms(shared.clock.now()),
-            workers: shared.wakers.len(),
-            connections: shared.connections(),
-            connections_max: shared.settings.connections_max,
-            apps: shared.current.registry().apps().len(),
-            memory_bytes: resident_bytes(),
-            descriptors: open_descriptors(),
-            draining: shared.is_draining(),
-        }
-    }
-}
-
-/// Memory of this process that is in use.
-fn resident_bytes() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    Some(pages.saturating_mul(rustix::param::page_size() as u64))
-}
-
-/// Descriptors of this process. The look itself takes one, which is left out.
-fn open_descriptors() -> Option<u64> {
-    let count = std::fs::read_dir("/proc/self/fd").ok()?.count() as u64;
-    Some(count.saturating_sub(1))
 }

@@ -3,8 +3,9 @@ use std::sync::Arc;
 use std::thread;
 
 use super::app::{AppMetrics, DURATIONS, OUTCOMES, Request, Totals};
-use super::encode::{AppRow, CanaryFacts, Facts, Snapshot};
+use super::kv::{KINDS, KV_OUTCOMES, KvCounts, KvKind, KvOutcome};
 use super::server::Metrics;
+use super::snapshot::{AppRow, CanaryFacts, Facts, KvRow, Snapshot};
 use super::*;
 use crate::clock::MS;
 
@@ -151,12 +152,21 @@ fn request(status: u16, outcome: Option<&'static str>, took: u64) -> Request {
     Request { status, outcome, took, queued: 0, bytes_in: 3, bytes_out: 5 }
 }
 
+/// The store does not say what `b` holds, and `idle` may keep nothing.
+fn kv(app: &str) -> Option<KvRow> {
+    let held = (app != "b").then_some((3, 700));
+    (app != "idle").then_some(KvRow { under_way: 4, held })
+}
+
 fn text(apps: &[(&str, &AppMetrics)]) -> String {
     let rows = apps.iter().map(|(name, metrics)| {
-        ((*name).to_owned(), AppRow { totals: Totals::of(metrics), running: 1, waiting: 2, log_lost: 0 })
+        (
+            (*name).to_owned(),
+            AppRow { totals: Totals::of(metrics), running: 1, waiting: 2, log_lost: 0, kv: kv(name) },
+        )
     });
     let canary = CanaryFacts { app: "a".into(), version: 7, requests: 9, failures: 1 };
-    Snapshot::of(rows.collect(), Facts { ready: true, canaries: vec![canary] }).text()
+    Snapshot::of(rows.collect(), Facts { ready: true, unserved: 0, canaries: vec![canary] }).text()
 }
 
 #[test]
@@ -216,6 +226,7 @@ fn words_are_there_once() {
         told::NO_SUCH_APP,
         told::OVERLOADED,
         told::LOAD_FAILED,
+        told::APP_UNAVAILABLE,
         told::RATE_LIMITED,
         told::RESPONSE_TOO_LARGE,
         told::GUEST_TRAP,
@@ -228,7 +239,8 @@ fn words_are_there_once() {
         told::CANCELLED,
     ];
     let words = failures.iter().map(|failure| failure.code);
-    let others = ["unfinished", "cancelled", "slow-reader", "drained", "dev-build", "bad-request"];
+    let others =
+        ["unfinished", "cancelled", "slow-reader", "drained", "dev-build", "starting", "bad-request"];
     for word in words.chain(others) {
         assert!(OUTCOMES.contains(&word), "{word} would count as `other`");
     }
@@ -267,4 +279,55 @@ fn the_sum_of_the_others_never_shrinks() {
     drop(shown);
     drop(others);
     assert_eq!(gone(&metrics), 2);
+}
+
+#[test]
+fn key_value_data_has_its_numbers() {
+    let metrics = Metrics::new(1);
+    let (a, b, idle) = (metrics.app(0), metrics.app(1), metrics.app(2));
+    let counts = Arc::<KvCounts>::default();
+    a.follow_kv(&counts);
+    a.follow_kv(&counts);
+    counts.add(KvKind::Get, KvOutcome::Ok);
+    counts.add(KvKind::Swap, KvOutcome::Failed);
+    // A version without data came between: what was counted before is not lost.
+    let counts = Arc::<KvCounts>::default();
+    a.follow_kv(&counts);
+    counts.add(KvKind::Get, KvOutcome::Ok);
+    let families = read(&text(&[("a", &a), ("b", &b), ("idle", &idle)]));
+    let operations = |operation, outcome| {
+        let labels = [("app", "a"), ("operation", operation), ("outcome", outcome)];
+        value(&families, "kv_operations", "_total", &labels)
+    };
+    assert_eq!((operations("get", "ok"), operations("swap", "failed")), (2.0, 1.0));
+    assert_eq!(families["tidegate_kv_operations"].samples.len(), 2, "nothing of what never was");
+    let own = |name| value(&families, name, "", &[("app", "a")]);
+    assert_eq!((own("kv_operations_under_way"), own("kv_keys"), own("kv_bytes")), (4.0, 3.0, 700.0));
+    for (name, series) in [("kv_operations_under_way", 2), ("kv_keys", 1), ("kv_bytes", 1)] {
+        assert_eq!(families[&format!("tidegate_{name}")].samples.len(), series, "{name}");
+    }
+    // Those without series of their own are not forgotten when they go.
+    let other = metrics.app(APPS_MAX);
+    other.follow_kv(&counts);
+    drop(other);
+    assert_eq!(metrics.rest.lock().kv[KvKind::Get as usize][KvOutcome::Ok as usize], 1);
+    assert_eq!((KINDS[KvKind::Swap as usize], KV_OUTCOMES[KvOutcome::Failed as usize]), ("swap", "failed"));
+}
+
+/// The tables of the operator's guide have each family by its name, and no other.
+#[test]
+fn the_guide_lists_what_there_is() {
+    let guide = include_str!("../../../../docs/operating.md");
+    let rows = guide.lines().filter(|line| line.starts_with("| `tidegate_"));
+    let cells = rows.filter_map(|line| line.split('|').nth(1));
+    let names = cells.flat_map(|cell| cell.split('`').filter(|part| part.starts_with("tidegate_")));
+    let listed: Vec<&str> = names.map(|name| name.split('{').next().unwrap_or_default()).collect();
+    let families = read(&text(&[]));
+    let told: BTreeSet<String> = families
+        .iter()
+        .map(|(name, family)| if family.kind == "counter" { format!("{name}_total") } else { name.clone() })
+        .collect();
+    let set: BTreeSet<String> = listed.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(set, told);
+    assert_eq!(set.len(), listed.len(), "each once");
 }

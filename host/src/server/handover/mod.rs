@@ -28,6 +28,7 @@ mod successor;
 mod wire;
 
 use std::fmt;
+use std::io;
 use std::os::fd::OwnedFd;
 
 pub(super) use self::predecessor::{Handed, Predecessor};
@@ -51,13 +52,14 @@ pub(crate) trait StateHolder: Send + Sync {
     fn take_back(&self) -> anyhow::Result<()>;
 
     /// Listening sockets of its own, for the other process.
-    fn sockets(&self) -> Vec<Offer> {
-        Vec::new()
-    }
+    ///
+    /// # Errors
+    /// There is no room for another descriptor.
+    fn sockets(&self) -> io::Result<Vec<Offer>>;
 
-    /// The other process serves, this one only finishes what it has: listeners of its own are closed, their paths left
-    /// alone.
-    fn handed_over(&self) {}
+    /// The other process serves, this one only finishes what it has: listeners of its own are closed, and their paths left
+    /// alone where the other has them.
+    fn handed_over(&self);
 }
 
 /// A listening socket for the process that takes over.
