@@ -301,7 +301,11 @@ fn the_manifest_and_the_store() {
     let refused = host.ask("POST", "/v1/reload", &json!({})).unwrap_err();
     assert!(refused.message.contains("did you mean `weight`?"), "{refused:?}");
     host.server.signal(Signal::HUP);
-    assert!(host.server.wait_for_log(|line| line.contains("did you mean `weight`?")).is_some());
+    assert!(host.server.wait_for_log(|line| line.contains("not reloaded")).is_some());
+    // Nor does one that is just being written.
+    fs::write(&path, "").unwrap();
+    let refused = host.ask("POST", "/v1/reload", &json!({})).unwrap_err();
+    assert!(refused.message.contains("the manifest says nothing"), "{refused:?}");
     manifest(&[app("a", ""), app("broken", "")]);
     fs::write(folder.path().join("broken.wasm"), b"\0asm\x01\0\0\0").unwrap();
     let refused = host.ask("POST", "/v1/reload", &json!({})).unwrap_err();

@@ -302,6 +302,37 @@ fn what_was_deployed_goes_on_after_an_upgrade_and_after_one_that_failed() {
     assert!(next.ends(SOON));
 }
 
+#[test]
+fn after_an_upgrade_that_failed_the_admin_side_opens_without_the_file_of_its_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, secret) = (folder.path().join("state"), folder.path().join("token"));
+    let socket = state.join("admin.sock");
+    fs::write(&secret, TOKEN).unwrap();
+    let program = link(folder.path());
+    let tokens = format!("tokens = [{{ name = \"ops\", secret = \"file:{}\" }}]", secret.display());
+    let mut server = Server::builder()
+        .manifest(format!("[server]\nstate = {state:?}\nadmin = \"unix:{}\"\n{tokens}\n", socket.display()))
+        .program(&program)
+        .start();
+    let mut asked = Client::connect(&Addr::Unix(socket.clone())).unwrap();
+    asked.send("GET /v1/apps HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    success(&asked.response().unwrap());
+    // The new process has the state by the time it finds that it can not listen there (RFC 5737).
+    let serve = format!("serve --state '{}' --listen 192.0.2.1:1", state.display());
+    replace(
+        &program,
+        &format!("rm '{}'; exec '{}' {serve}", secret.display(), artifacts::binary().display()),
+    );
+    server.signal(Signal::USR2);
+    assert!(server.wait_for_log(|line| line.contains("the upgrade has failed")).is_some());
+    assert!(!secret.exists(), "{}", server.stderr().tail(20));
+    let mut asked = Client::connect(&Addr::Unix(socket.clone())).unwrap();
+    asked.send("GET /v1/apps HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    success(&asked.response().unwrap_or_else(|error| panic!("{error}: {}", server.stderr().tail(20))));
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait_exit(SOON).code(), Some(0));
+}
+
 /// A server that is upgraded again and again.
 struct Upgrades {
     server: Server,

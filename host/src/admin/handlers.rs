@@ -68,7 +68,7 @@ pub(super) fn post_version(call: &mut Call<'_>) -> Done {
     let deploy: Deploy = read_json(call.wire)?;
     let mut lines = Lines { wire: &mut *call.wire, begun: false };
     let control = &call.desk.control;
-    let done = control.deploy(&call.actor, &app, deploy, &mut |progress| lines.send(&json!(progress)));
+    let done = control.deploy(&call.actor, &app, deploy, &mut |progress| lines.tell(&json!(progress)));
     match done {
         Err(refusal) if !lines.begun => return Err(refusal),
         Ok(deployed) => lines.send(&json!({ "done": deployed })),
@@ -309,6 +309,15 @@ impl Lines<'_> {
             self.wire.begin(&head, None)?;
         }
         Ok(())
+    }
+
+    /// A line about work under way: others may wait for that, and it waits for no client.
+    fn tell(&mut self, value: &Value) {
+        if self.wire.is_gone() {
+            return;
+        }
+        let line = format!("{value}\n");
+        let _ = self.begin().and_then(|()| self.wire.tell(line.as_bytes()));
     }
 
     /// A line, and at once.

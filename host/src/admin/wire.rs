@@ -323,14 +323,25 @@ impl Wire {
         self.conn.send() == Send::Await
     }
 
+    /// More of the answer's body, sent as far as the client takes it now: whoever tells of work under way does not wait for
+    /// who is told. What there is no room for is left out whole.
+    pub(super) fn tell(&mut self, bytes: &[u8]) -> Result<(), Gone> {
+        if self.response.permit() >= bytes.len() {
+            self.response.write(bytes);
+        }
+        let sent = self.send_all(false);
+        self.gone |= sent.is_err();
+        sent
+    }
+
     /// Sends all that is queued, and waits until it has left.
     pub(super) fn flush(&mut self) -> Result<(), Gone> {
-        let flushed = self.send_all();
+        let flushed = self.send_all(true);
         self.gone |= flushed.is_err();
         flushed
     }
 
-    fn send_all(&mut self) -> Result<(), Gone> {
+    fn send_all(&mut self, waits: bool) -> Result<(), Gone> {
         loop {
             let mut body = Body { pipe: &mut self.response, trailers: &[] };
             self.conn.poll_transmit(&mut body, &mut self.out);
@@ -346,6 +357,7 @@ impl Wire {
                     let (pipe, out) = (&mut self.response, &mut self.out);
                     self.conn.handle_transmitted(n, pipe, out, now, &self.limits);
                 }
+                Err(Errno::AGAIN) if !waits => return Ok(()),
                 Err(Errno::AGAIN) => {
                     self.conn.handle_blocked(now);
                     if self.timed_out().is_some() {

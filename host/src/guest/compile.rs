@@ -9,7 +9,7 @@ mod usage;
 use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -144,9 +144,9 @@ impl Compiler {
             // Over its wall time; killing it also ends the threads that read from it.
             let _ = child.kill();
         }
-        let said = exchange.as_mut().ok().and_then(|(code, _)| Usage::take(code));
-        *usage = said.unwrap_or_else(|| Usage::of_ended(pid, *usage));
+        let seen = Usage::of_ended(pid, *usage);
         let status = child.wait().map_err(CompileError::Spawn)?;
+        *usage = exchange.as_mut().ok().and_then(|(code, _)| told(status, code)).unwrap_or(seen);
         let (code, message) = exchange.map_err(|_| CompileError::Limits)?;
         match status.code() {
             Some(0) => Ok(code),
@@ -180,6 +180,12 @@ impl Drop for Counted {
     fn drop(&mut self) {
         CHILDREN.fetch_sub(1, Relaxed);
     }
+}
+
+/// What the child says that it took, out of all that it said. One that a signal ended may have said half of its code, with
+/// nothing behind it.
+fn told(status: ExitStatus, said: &mut Vec<u8>) -> Option<Usage> {
+    status.code().and_then(|_| Usage::take(said))
 }
 
 /// Why the child refused, out of what it said as every verb does.
@@ -272,6 +278,17 @@ pub fn compile_child(parent: u32, dev: bool) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn half_of_the_code_is_not_taken_for_what_it_took() {
+        let (ended, killed) = (ExitStatus::from_raw(1 << 8), ExitStatus::from_raw(9));
+        let half = vec![0xff; 100];
+        let mut said = half.clone();
+        assert_eq!((told(killed, &mut said), &said), (None, &half));
+        let usage = Usage { cpu_ns: 7, peak_bytes: 9 };
+        said.extend(usage.to_bytes());
+        assert_eq!((told(ended, &mut said), &said), (Some(usage), &half));
+    }
 
     #[test]
     fn who_waits_long_is_told_so() {

@@ -34,14 +34,14 @@ impl Operator {
         about: Option<&str>,
         done: &Result<T, Refusal>,
     ) {
-        self.note_of(&actor.name, actor, action, app, version, about, done);
+        self.note_of((&actor.name, 1), actor, action, app, version, about, done);
     }
 
-    /// The same where `whose` stands for all who may call themselves anything.
+    /// The same where the first stands for all who may call themselves anything, and for so many refusals.
     #[expect(clippy::too_many_arguments, reason = "each is a part of the record")]
     fn note_of<T>(
         &self,
-        whose: &str,
+        (whose, times): (&str, u64),
         actor: &Actor,
         action: &str,
         app: Option<&str>,
@@ -66,7 +66,7 @@ impl Operator {
             detail,
         };
         if let Ok(store) = self.store()
-            && let Err(error) = store.audit_of(whose, &record)
+            && let Err(error) = store.audit_of(whose, times, &record)
         {
             tracing::error!(%error, "the audit record can not be written");
         }
@@ -75,10 +75,9 @@ impl Operator {
     /// Somebody was turned away at the door of the admin side.
     pub(crate) fn note_refused(&self, peer: &str, why: &str, times: u64) {
         let who = Actor { name: peer.to_owned(), tenant: None };
-        let why = if times > 1 { format!("{why} ({times} times)") } else { why.to_owned() };
         let refused = Err::<(), _>(Refusal::new(RefusalKind::Forbidden, why));
         // Addresses are many: all who are strangers count as one.
-        self.note_of("", &who, "authenticate", None, None, None, &refused);
+        self.note_of(("", times), &who, "authenticate", None, None, None, &refused);
     }
 
     /// The last audit records, the newest last.

@@ -158,7 +158,8 @@ impl Bounds {
         Ok(())
     }
 
-    /// Whether a tenant may upload a module of so many bytes, of which one may have `bytes_max`.
+    /// Whether a tenant may upload a module of so many bytes, of which one may have `bytes_max`. What a version of its own
+    /// `needs` does not count here, and counts again once none does: it is on the disk for as long as any other.
     ///
     /// # Errors
     /// It has uploaded enough for a while.
@@ -167,16 +168,18 @@ impl Bounds {
         tenant: &str,
         bytes: u64,
         bytes_max: u64,
+        needs: impl Fn(&str) -> bool,
         now: Instant,
     ) -> Result<(), Refusal> {
         let mut all = lock(&self.uploads);
         let Some(uploads) = all.get_mut(tenant) else { return Ok(()) };
         uploads.retain(|upload| now.saturating_duration_since(upload.at) < UPLOADS_FOR);
-        let sum = uploads.iter().map(|upload| upload.bytes).fold(bytes, u64::saturating_add);
-        if uploads.len() < UPLOADS_MAX && sum <= bytes_max.saturating_mul(UPLOADS_LARGEST_MAX) {
+        let unneeded = || uploads.iter().filter(|upload| !needs(&upload.hash));
+        let sum = unneeded().map(|upload| upload.bytes).fold(bytes, u64::saturating_add);
+        if unneeded().count() < UPLOADS_MAX && sum <= bytes_max.saturating_mul(UPLOADS_LARGEST_MAX) {
             return Ok(());
         }
-        let message = "too much was uploaded within an hour that no version was made of";
+        let message = "too much was uploaded within an hour that no version needs";
         Err(Refusal::new(RefusalKind::Unavailable, message)
             .help("deploy what was uploaded, or try again in an hour"))
     }
@@ -192,13 +195,6 @@ impl Bounds {
     /// Whether a tenant has uploaded a module lately.
     pub(super) fn has_uploaded(&self, tenant: &str, hash: &str) -> bool {
         lock(&self.uploads).get(tenant).is_some_and(|all| all.iter().any(|upload| upload.hash == hash))
-    }
-
-    /// A version was made of a module: it is not a mere upload any more.
-    pub(super) fn used(&self, tenant: &str, hash: &str) {
-        if let Some(uploads) = lock(&self.uploads).get_mut(tenant) {
-            uploads.retain(|upload| upload.hash != hash);
-        }
     }
 
     /// Waits until an actor may have a version made: a tenant has one at a time, and all tenants together leave a
@@ -326,7 +322,10 @@ mod tests {
     #[test]
     fn uploads_that_nobody_needs_are_bounded() {
         let (bounds, start) = (Bounds::default(), Instant::now());
-        let may = |tenant: &str, bytes, now| bounds.check_upload(tenant, bytes, 1000, now).is_ok();
+        let with = |needed: &[&str], tenant: &str, bytes, now| {
+            bounds.check_upload(tenant, bytes, 1000, |hash| needed.contains(&hash), now).is_ok()
+        };
+        let may = |tenant: &str, bytes, now| with(&[], tenant, bytes, now);
         for n in 0..8 {
             assert!(may("acme", 1000, start), "{n}");
             bounds.uploaded("acme", &n.to_string(), 1000, start);
@@ -334,13 +333,15 @@ mod tests {
         assert!(!may("acme", 1, start) && may("other", 1000, start));
         assert!(bounds.has_uploaded("acme", "0") && !bounds.has_uploaded("other", "0"));
         bounds.uploaded("acme", "7", 1000, start);
-        bounds.used("acme", "0");
-        assert!(may("acme", 1000, start) && !bounds.has_uploaded("acme", "0"));
+        assert!(with(&["0"], "acme", 1000, start) && !with(&["0"], "acme", 1001, start));
+        // Another version took its place: it is on the disk still.
+        bounds.uploaded("acme", "8", 1000, start);
+        assert!(!with(&["8"], "acme", 1, start) && with(&["8", "0"], "acme", 1000, start));
         assert!(may("acme", 1000, start + UPLOADS_FOR));
         for n in 0..UPLOADS_MAX {
             bounds.uploaded("small", &n.to_string(), 1, start);
         }
-        assert!(!may("small", 1, start));
+        assert!(!may("small", 1, start) && with(&["5"], "small", 1, start));
     }
 
     #[test]

@@ -94,7 +94,7 @@ fn registry_with(apps: &Apps, changes: &[Next]) -> Result<Registry, Refusal> {
     let next = || kept.clone().chain(changes.iter().filter_map(|(_, change)| change.as_ref()));
     let lacking: Vec<_> = next().filter_map(Hosted::lacking).collect();
     let registry = server::registry(next().filter_map(Hosted::entry).collect(), &lacking);
-    let registry = registry.map_err(|error| route_conflict(next(), &error))?;
+    let registry = registry.map_err(|error| route_conflict(next(), changes, &error))?;
     check_unserved(next(), changes)?;
     Ok(registry)
 }
@@ -110,9 +110,9 @@ fn check_unserved<'a>(next: impl Iterator<Item = &'a Hosted>, changes: &[Next]) 
             // Where its own contradict each other it is not this change that makes them.
             let _ = taken.insert(&other.routes);
             if let Err(error) = taken.insert(&hosted.routes) {
-                let (name, owner) = (&hosted.record.name, &other.record.name);
+                let (name, owner) = (&hosted.record.name, told(other, changes));
                 let message = format!(
-                    "{error}: they are of the apps `{name}` and `{owner}`, which can not be served now"
+                    "{error}: they are of the apps `{name}` and {owner}, which can not be served now"
                 );
                 return Err(Refusal::new(RefusalKind::Conflict, message)
                     .help("give one of them another route (`--route`)"));
@@ -122,18 +122,77 @@ fn check_unserved<'a>(next: impl Iterator<Item = &'a Hosted>, changes: &[Next]) 
     Ok(())
 }
 
+/// What an app is called to whoever makes these changes: where they are of a tenant alone, it may be that one who asks, and
+/// learns no name of anybody else's.
+fn told(hosted: &Hosted, changes: &[Next]) -> String {
+    let mut changed = changes.iter().filter_map(|(_, next)| Some(&next.as_ref()?.record.tenant));
+    match changed.all(|tenant| tenant.is_some() && *tenant != hosted.record.tenant) {
+        true => "somebody else's".to_owned(),
+        false => format!("`{}`", hosted.record.name),
+    }
+}
+
 /// The router says which two routes contradict each other; whose they are, is said here.
-fn route_conflict<'a>(apps: impl Iterator<Item = &'a Hosted>, error: &anyhow::Error) -> Refusal {
+fn route_conflict<'a>(
+    apps: impl Iterator<Item = &'a Hosted>,
+    changes: &[Next],
+    error: &anyhow::Error,
+) -> Refusal {
     let Some(RouteError::Conflict { pattern, other }) = error.downcast_ref() else {
         return Refusal::new(RefusalKind::Invalid, format!("{error:#}"));
     };
     let of_either = |hosted: &&Hosted| hosted.routes.iter().any(|route| route == pattern || route == other);
-    let mut names: Vec<_> =
-        apps.filter(of_either).map(|hosted| format!("`{}`", hosted.record.name)).collect();
+    let mut names: Vec<_> = apps.filter(of_either).map(|hosted| told(hosted, changes)).collect();
     names.sort_unstable();
     let message = match pattern == other {
         true => format!("the apps {} both have the route `{pattern}`", names.join(" and ")),
         false => format!("{error:#}: they are of the apps {}", names.join(" and ")),
     };
     Refusal::new(RefusalKind::Conflict, message).help("give one of them another route (`--route`)")
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_store::records::VersionRecord;
+
+    use super::*;
+
+    fn app(name: &str, tenant: Option<&str>) -> Hosted {
+        let mut hosted = Hosted::new(name, tenant.map(str::to_owned));
+        hosted.record.active = Some(1);
+        hosted.record.versions.push(VersionRecord {
+            number: 1,
+            module: String::new(),
+            module_bytes: 0,
+            settings: String::new(),
+            facts: serde_json::json!({ "http": true }),
+            created_ms: 0,
+            by: String::new(),
+            note: None,
+            failed: None,
+        });
+        hosted.routes = vec!["a.test/*".to_owned()];
+        hosted
+    }
+
+    #[test]
+    fn a_tenant_whose_route_is_taken_learns_no_name() {
+        let there = [app("theirs", Some("other")), app("ours", None), app("own", Some("acme"))];
+        let error: anyhow::Error =
+            RouteError::Conflict { pattern: "a.test/*".to_owned(), other: "a.test/*".to_owned() }.into();
+        for (tenant, known) in [(Some("acme"), &["own"][..]), (None, &["theirs", "ours", "own"])] {
+            let changes = [("new".to_owned(), Some(app("new", tenant)))];
+            for other in &there {
+                let one = || std::iter::once(other);
+                let refusals =
+                    [check_unserved(one(), &changes).unwrap_err(), route_conflict(one(), &changes, &error)];
+                let name = &other.record.name;
+                for refusal in refusals {
+                    let says = refusal.message.contains(&format!("`{name}`"));
+                    assert_eq!(says, known.contains(&name.as_str()), "{tenant:?}: {refusal}");
+                    assert!(says || refusal.message.contains("somebody else's"), "{refusal}");
+                }
+            }
+        }
+    }
 }

@@ -10,7 +10,7 @@ use super::make::Recipe;
 use super::operator::Operator;
 use super::shares;
 use super::spec::Spec;
-use super::types::{Actor, Deploy, Deployed, Progress, Refusal, RefusalKind, Step};
+use super::types::{Actor, Deploy, Deployed, Progress, Refusal, RefusalKind, SERVER, Step};
 use super::uploads::not_uploaded;
 use crate::config::check_app_name;
 
@@ -98,9 +98,6 @@ impl Operator {
             (false, false) => "it is kept",
         };
         self.commit(&mut apps, vec![(app.to_owned(), Some(next))])?;
-        if let Some(tenant) = &actor.tenant {
-            self.0.bounds.used(tenant, &deploy.module);
-        }
         self.tell(app, number, &format!("version {number} was deployed: {what}"));
         self.tell_ended(app, ended);
         Ok(Deployed { app: app.to_owned(), version: number, active, before, unchanged: false, ended })
@@ -204,6 +201,39 @@ impl Operator {
         self.tell(app, to, &format!("version {to} serves again"));
         self.tell_ended(app, ended);
         Ok(Deployed { app: app.to_owned(), version: to, active: Some(to), before, unchanged: false, ended })
+    }
+
+    /// Serves a version that was to be served and could not be. None: meanwhile somebody has put that right, or has chosen
+    /// another version, which is not to be undone.
+    ///
+    /// # Errors
+    /// As for [`Self::rollback`].
+    pub(super) fn serve_lacking(&self, app: &str, version: u64) -> Result<Option<Deployed>, Refusal> {
+        let done = self.try_serve_lacking(app, version);
+        if !matches!(done, Ok(None)) {
+            self.note(&SERVER, "rollback", Some(app), Some(version), &done);
+        }
+        done
+    }
+
+    fn try_serve_lacking(&self, app: &str, version: u64) -> Result<Option<Deployed>, Refusal> {
+        let kept = match self.apps_lock().get(app).filter(|hosted| hosted.lacks_version(version)) {
+            Some(hosted) => find_version(hosted, version)?.clone(),
+            None => return Ok(None),
+        };
+        let made = self.remake(app, &kept)?;
+        let mut apps = self.apps_lock();
+        let Some(mut next) = apps.get(app).filter(|hosted| hosted.lacks_version(version)).cloned() else {
+            return Ok(None);
+        };
+        find_same(&next, &kept)?;
+        let before = next.record.active;
+        let ended = next.serve(&made);
+        self.commit(&mut apps, vec![(app.to_owned(), Some(next))])?;
+        self.tell(app, version, &format!("version {version} serves again"));
+        self.tell_ended(app, ended);
+        let (app, active) = (app.to_owned(), Some(version));
+        Ok(Some(Deployed { app, version, active, before, unchanged: false, ended }))
     }
 
     /// Other limits for an app: a version of its own with the same module.

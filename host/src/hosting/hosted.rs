@@ -63,6 +63,11 @@ impl Hosted {
         self.app.is_none() && self.record.active.is_some()
     }
 
+    /// True if that is so of this version.
+    pub(super) fn lacks_version(&self, version: u64) -> bool {
+        self.is_lacking() && self.record.active == Some(version)
+    }
+
     /// Its routes, if it is to be served and can not be.
     pub(super) fn lacking(&self) -> Option<Lacking> {
         let lacks = self.is_lacking() && self.has_routes();
@@ -218,6 +223,17 @@ mod tests {
 
     fn numbers(record: &AppRecord) -> Vec<u64> {
         record.versions.iter().map(|version| version.number).collect()
+    }
+
+    #[test]
+    fn what_is_lacking_is_the_version_that_is_to_serve() {
+        let mut hosted = Hosted::new("a", None);
+        assert!(!hosted.is_lacking() && !hosted.lacks_version(1));
+        activate(&mut hosted.record, 1);
+        assert!(hosted.lacks_version(1) && !hosted.lacks_version(2));
+        // Whoever chose another one meanwhile is not overruled by who tries the first again.
+        activate(&mut hosted.record, 2);
+        assert!(!hosted.lacks_version(1) && hosted.lacks_version(2));
     }
 
     #[test]

@@ -59,17 +59,17 @@ impl Operator {
         let lacking: Vec<_> = {
             let apps = self.apps_lock();
             let lacking = apps.iter().filter(|(_, hosted)| hosted.is_lacking());
-            lacking.map(|(name, hosted)| (name.clone(), hosted.record.active)).collect()
+            lacking.filter_map(|(name, hosted)| Some((name.clone(), hosted.record.active?))).collect()
         };
         let mut all = Vec::new();
         for (app, active) in lacking {
-            match self.rollback(&SERVER, &app, active) {
-                Ok(done) => all.push(done),
+            match self.serve_lacking(&app, active) {
+                Ok(done) => all.extend(done),
                 Err(refusal) => {
                     let reason = refusal.message;
                     tracing::error!(app, reason, "the app can still not be served");
                     let mut apps = self.apps_lock();
-                    if let Some(hosted) = apps.get_mut(&app).filter(|hosted| hosted.is_lacking()) {
+                    if let Some(hosted) = apps.get_mut(&app).filter(|hosted| hosted.lacks_version(active)) {
                         hosted.lacks = Some(reason);
                     }
                 }

@@ -43,7 +43,9 @@ pub(super) fn check(tenants: &[TenantSettings], apps: &Apps, changes: &[Next]) -
             continue;
         }
         let stays = |name: &&String| changes.iter().all(|(changed, _)| changed != *name);
-        let kept = apps.iter().filter(|(name, _)| stays(name)).map(|(_, hosted)| hosted).filter(is_its);
+        // In this order: a manifest may change thousands of apps of many tenants.
+        let kept = apps.iter().filter(|(_, hosted)| is_its(hosted)).filter(|(name, _)| stays(name));
+        let kept = kept.map(|(_, hosted)| hosted);
         let before = Holdings::of(apps.values().filter(is_its));
         let after = Holdings::of(kept.chain(next()));
         if after.apps > before.apps {

@@ -2,6 +2,7 @@
 //!
 //! It must never know what is in one. Invariant: a tenant learns nothing of modules that it has neither uploaded nor has.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,7 +52,10 @@ impl Operator {
             return Err(too_large());
         }
         if let Some(tenant) = &actor.tenant {
-            self.0.bounds.check_upload(tenant, declared.unwrap_or(bytes_max), bytes_max, Instant::now())?;
+            let bytes = declared.unwrap_or(bytes_max);
+            let needed = self.modules_of(tenant);
+            let needs = |hash: &str| needed.contains(hash);
+            self.0.bounds.check_upload(tenant, bytes, bytes_max, needs, Instant::now())?;
         }
         let read = &mut Interrupted { read, by: &self.0.releasing };
         let file = self.store()?.receive_module(read, bytes_max).map_err(|error| match error {
@@ -82,6 +86,13 @@ impl Operator {
                 && hosted.record.versions.iter().any(|version| version.module == hash)
         };
         self.0.bounds.has_uploaded(tenant, hash) || self.apps_lock().values().any(own)
+    }
+
+    /// The modules of all versions that a tenant has.
+    fn modules_of(&self, tenant: &str) -> HashSet<String> {
+        let apps = self.apps_lock();
+        let own = apps.values().filter(|hosted| hosted.record.tenant.as_deref() == Some(tenant));
+        own.flat_map(|hosted| &hosted.record.versions).map(|version| version.module.clone()).collect()
     }
 
     /// Where the module of a version is kept.

@@ -1,6 +1,7 @@
 //! What is counted of operations, and what apps hold.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,27 @@ impl Access {
 
     /// Operations that are under way.
     pub(crate) fn under_way(&self) -> u32 {
-        self.tally.load.operations.load(std::sync::atomic::Ordering::Relaxed)
+        self.tally.load.operations.load(Relaxed)
+    }
+}
+
+/// Looks at an app that may wait for the store: of one that is stuck, more would only pile up.
+pub(super) const LOOKS_MAX: u32 = 8;
+
+/// A look that the store has not answered.
+struct Look(Arc<AtomicU32>);
+
+impl Look {
+    /// None: there are too many.
+    fn begin(access: &Access) -> Option<Self> {
+        let looks = Self(Arc::clone(&access.tally.looks));
+        (looks.0.fetch_add(1, Relaxed) < LOOKS_MAX).then_some(looks)
+    }
+}
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 
@@ -50,11 +71,15 @@ pub(crate) fn usages(apps: &[Arc<Access>], patience: Duration) -> Vec<Option<Usa
     let until = Instant::now() + patience;
     let (told, heard) = sync_channel(apps.len());
     for (at, access) in apps.iter().enumerate() {
+        let Some(look) = Look::begin(access) else { continue };
         let quota = Quota { keys: 0, bytes: 0 };
         let space = Arc::new(Space { name: Arc::clone(&access.space.name), owner: "".into(), quota });
         let told = told.clone();
         // There is room for all of them, and if nobody waits any more nobody is to be told.
-        let reply = Box::new(move |answer| drop(told.try_send((at, answer))));
+        let reply = Box::new(move |answer| {
+            drop(look);
+            drop(told.try_send((at, answer)));
+        });
         access.service.backend.submit(Request { space, pool: None, operation: Operation::Usage, reply });
     }
     drop(told);

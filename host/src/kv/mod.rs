@@ -82,6 +82,8 @@ struct Tally {
     gone: AtomicBool,
     all: Arc<Load>,
     counts: Arc<KvCounts>,
+    /// How often it was asked what the app holds, without an answer as yet.
+    looks: Arc<AtomicU32>,
 }
 
 impl Tally {
@@ -178,8 +180,8 @@ impl Service {
         }
         let tally = tallies.get(app).and_then(Weak::upgrade).unwrap_or_else(|| {
             let all = Arc::clone(&self.all);
-            let (load, gone, counts) = Default::default();
-            let tally = Arc::new(Tally { load, gone, all, counts });
+            let (load, gone, counts, looks) = Default::default();
+            let tally = Arc::new(Tally { load, gone, all, counts, looks });
             tallies.insert(Arc::clone(app), Arc::downgrade(&tally));
             tally
         });

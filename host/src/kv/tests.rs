@@ -314,5 +314,16 @@ fn what_apps_hold_is_told_as_far_as_it_is_known() {
     assert_eq!(apps[1].counted().total(None), 0, "the server's own looks are no operations of the app");
     // A backend that keeps who asks waiting.
     let bench = Bench::new();
-    assert_eq!(usages(&[bench.access("a")], Duration::from_millis(1)), [None]);
+    let stuck = [bench.access("a")];
+    assert_eq!(usages(&stuck, Duration::from_millis(1)), [None]);
+    // Looks do not pile up there for as long as it does so.
+    for _ in 0..100 {
+        assert_eq!(usages(&stuck, Duration::ZERO), [None]);
+    }
+    let waiting = std::mem::take(&mut *bench.backend.lock());
+    assert_eq!(waiting.len(), count::LOOKS_MAX as usize);
+    // Answered or not, those are over, and it is asked again.
+    waiting.into_iter().take(3).for_each(|request| (request.reply)(Err(Error::Busy)));
+    assert_eq!(usages(&stuck, Duration::ZERO), [None]);
+    assert_eq!(bench.backend.lock().len(), 1);
 }

@@ -74,16 +74,33 @@ impl Audit {
         self.append_at(whose, record, Instant::now())
     }
 
+    /// The same for a refusal that stands for several.
+    pub(crate) fn append_times(
+        &self,
+        whose: &str,
+        times: u64,
+        record: &AuditRecord,
+    ) -> Result<(), StoreError> {
+        self.add(whose, times, record, Instant::now())
+    }
+
     fn append_at(&self, whose: &str, record: &AuditRecord, now: Instant) -> Result<(), StoreError> {
+        self.add(whose, 1, record, now)
+    }
+
+    fn add(&self, whose: &str, times: u64, record: &AuditRecord, now: Instant) -> Result<(), StoreError> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if !record.ok && !written.refusals.may_tell(whose, record, now) {
+        if !record.ok && !written.refusals.may_tell(whose, times, record, now) {
             return Ok(());
         }
-        let mut before = written.refusals.take(Some(whose));
-        before.extend(written.refusals.take_old(now));
+        let mut before = written.refusals.take_old(now);
+        before.extend(written.refusals.take_due(whose, now));
         for sum in &before {
             // They are in the server's log, each. What was done must have its record all the same.
             let _ = self.write(&mut written.file, sum);
+        }
+        if times > 1 {
+            return self.write(&mut written.file, &refusals::repeated(times, record.clone()));
         }
         self.write(&mut written.file, record)
     }

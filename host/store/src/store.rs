@@ -134,12 +134,13 @@ impl Store {
         self.audit.append(&record.by, record)
     }
 
-    /// Likewise for somebody who may call himself anything: `whose` stands for all of those.
+    /// Likewise for somebody who may call himself anything: `whose` stands for all of those. What was refused `times` may
+    /// be told once.
     ///
     /// # Errors
     /// It can not be written.
-    pub fn audit_of(&self, whose: &str, record: &AuditRecord) -> Result<(), StoreError> {
-        self.audit.append(whose, record)
+    pub fn audit_of(&self, whose: &str, times: u64, record: &AuditRecord) -> Result<(), StoreError> {
+        self.audit.append_times(whose, times, record)
     }
 
     /// The end of it, oldest first.

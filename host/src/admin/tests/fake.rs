@@ -142,6 +142,11 @@ impl Control for Fake {
         if app == "bad" {
             return Err(refusal(RefusalKind::Module, "it does not compile"));
         }
+        if app == "long" {
+            // More than any socket holds.
+            (0..200_000).for_each(|n| progress(Progress { step: Step::Compile, seconds: Some(n) }));
+            self.say("deployed long".to_owned(), actor);
+        }
         progress(Step::Switch.into());
         deployed(app)
     }

@@ -209,6 +209,27 @@ fn a_deploy_is_told_step_by_step() {
 }
 
 #[test]
+fn a_deploy_waits_for_nobody_who_does_not_read() {
+    let stage = Stage::new();
+    let body = format!("{{\"module\":\"{}\"}}", "0".repeat(64));
+    let mut client = stage.client();
+    let head = format!(
+        "POST /v1/apps/long/versions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    client.send(head.as_bytes());
+    // Nothing is read before all of it was done.
+    let begun = std::time::Instant::now();
+    while !stage.fake.said().iter().any(|line| line.starts_with("deployed long")) {
+        assert!(begun.elapsed() < Duration::from_secs(120), "it waits for its client");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let said = client.rest();
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("{\"step\":\"validate\"}") && said.contains("{\"done\":{"), "{}", said.len());
+}
+
+#[test]
 fn modules_are_streamed() {
     let stage = Stage::new();
     let module = vec![7; 3_000_000];

@@ -9,7 +9,7 @@ use super::super::Failure;
 use super::super::args::Flags;
 use super::{of_target, open_log};
 use crate::admin::{self, Admin, Door, Keys, Late};
-use crate::config::{ListenAddr, ServerSettings, Settings, StateFolder, TokenSettings, manifest};
+use crate::config::{ListenAddr, ServerSettings, Settings, StateFolder, manifest};
 use crate::hosting::types::Refusal;
 use crate::hosting::{Hosting, ManifestSource, Operator};
 use crate::server::handover::Offer;
@@ -26,15 +26,14 @@ pub(super) fn run(target: Option<&Path>, flags: &Flags) -> Result<(), Failure> {
     let addr = settings.server.admin.clone().context("there is no admin side")?;
     admin::check(&addr, settings.server.tokens.len())?;
     let _log = open_log(&settings.server)?;
-    let tokens = settings.server.tokens.clone();
-    Keys::read(&tokens)?;
+    let keys = Keys::read(&settings.server.tokens)?;
     // Another server may have the folder, which this one is to follow.
     birth::claim_state()?;
     let started = Started::new(&settings.server, &settings.tcp);
     let Hosting { server, operator } = Hosting::start(settings, source)?;
     let side = Arc::new(Side {
         addr,
-        tokens,
+        keys,
         operator: operator.clone(),
         presence: Mutex::new(Presence::Away),
         late: Mutex::new(None),
@@ -94,7 +93,8 @@ fn settings(target: Option<&Path>, flags: &Flags) -> Result<Settings, Failure> {
 /// The admin side of this process: at rest while another one has the state folder.
 struct Side {
     addr: ListenAddr,
-    tokens: Vec<TokenSettings>,
+    /// As they were at the start: to open the door again needs no file that may be gone by then.
+    keys: Keys,
     operator: Operator,
     presence: Mutex<Presence>,
     late: Mutex<Option<Late>>,
@@ -123,13 +123,12 @@ impl Side {
     }
 
     fn open(&self) -> anyhow::Result<Opened> {
-        let keys = Keys::read(&self.tokens).map_err(|error| anyhow::anyhow!("{}", error.message))?;
         let door = match self.leave() {
             Presence::Resting(door) => door,
             Presence::Serving(_) | Presence::Away => Door::claim(&self.addr)?,
         };
         let opened = Opened { url: door.url().to_owned(), tcp: door.tcp_addr() };
-        let admin = door.serve(keys, Arc::new(self.operator.clone()))?;
+        let admin = door.serve(self.keys.clone(), Arc::new(self.operator.clone()))?;
         *self.presence() = Presence::Serving(admin);
         Ok(opened)
     }

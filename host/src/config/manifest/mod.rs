@@ -195,6 +195,14 @@ fn parse_with(
     }
     let root = root.get_ref();
     walk.check_keys(root, TOP_KEYS);
+    if without_apps && purpose != Purpose::Build && root.is_empty() {
+        // Whoever writes a file empties it first: that is not to take all apps away.
+        let error = ValueError::new("the manifest says nothing");
+        walk.problem(
+            0..0,
+            error.help("one of a server that hosts apps and names none has a section `[server]`"),
+        );
+    }
     let server = match root.get("server") {
         Some(value) => server(&mut walk, value),
         None => ServerSettings::default(),

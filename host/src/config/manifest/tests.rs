@@ -525,6 +525,13 @@ fn a_server_that_hosts_needs_no_apps() {
     for settings in [load_hosted(&path).unwrap(), load_to_host(&path).unwrap()] {
         assert_eq!((settings.server.versions_kept, settings.apps.len()), (3, 0));
     }
+    // A file that is just being written is no manifest without apps.
+    for text in ["", "# later\n"] {
+        std::fs::write(&path, text).unwrap();
+        for refused in [load_hosted(&path).unwrap_err(), load_to_host(&path).unwrap_err()] {
+            assert!(refused.to_string().contains("says nothing"), "{refused}");
+        }
+    }
     // What is there is checked all the same.
     std::fs::write(&path, "[[app]]\nname = \"a\"\nsource = \"gone.wasm\"\nroutes = [\"/*\"]\n").unwrap();
     assert!(load_hosted(&path).unwrap_err().to_string().contains("gone.wasm"));

@@ -24,15 +24,18 @@ struct Actor {
     /// Records that there may be now.
     left: u32,
     since: Instant,
+    /// When a sum was last told because of something that it did.
+    summed: Option<Instant>,
     /// Refusals without a record, and the last of them.
     untold: Option<(u64, AuditRecord)>,
 }
 
 impl Refusals {
-    /// Whether a refusal of this actor has a record. If not, it is counted.
-    pub(super) fn may_tell(&mut self, whose: &str, record: &AuditRecord, now: Instant) -> bool {
+    /// Whether a refusal of this actor, which stands for so many, has a record. If not, they are counted.
+    pub(super) fn may_tell(&mut self, whose: &str, times: u64, record: &AuditRecord, now: Instant) -> bool {
         let whose = if self.0.contains_key(whose) || self.0.len() < ACTORS_MAX { whose } else { "" };
-        let actor = self.0.entry(whose.into()).or_insert(Actor { left: BURST, since: now, untold: None });
+        let new = || Actor { left: BURST, since: now, summed: None, untold: None };
+        let actor = self.0.entry(whose.into()).or_insert_with(new);
         let passed = now.saturating_duration_since(actor.since);
         let more = u32::try_from(passed.as_secs() / EVERY.as_secs()).unwrap_or(u32::MAX);
         if more > 0 {
@@ -44,7 +47,7 @@ impl Refusals {
             return true;
         }
         let untold = actor.untold.as_ref().map_or(0, |(untold, _)| *untold);
-        actor.untold = Some((untold.saturating_add(1), record.clone()));
+        actor.untold = Some((untold.saturating_add(times), record.clone()));
         false
     }
 
@@ -54,12 +57,31 @@ impl Refusals {
         taken.filter_map(|(_, actor)| actor.untold.take()).map(|(times, last)| sum(times, last)).collect()
     }
 
+    /// Likewise for one actor who does something now, unless that was so a moment ago: what is done and refused by turns
+    /// would else have a sum each time.
+    pub(super) fn take_due(&mut self, whose: &str, now: Instant) -> Option<AuditRecord> {
+        let actor = self.0.get_mut(whose)?;
+        if actor.summed.is_some_and(|summed| now.saturating_duration_since(summed) < EVERY) {
+            return None;
+        }
+        let (times, last) = actor.untold.take()?;
+        actor.summed = Some(now);
+        Some(sum(times, last))
+    }
+
     /// Likewise for what has waited for long.
     pub(super) fn take_old(&mut self, now: Instant) -> Vec<AuditRecord> {
         let is_old = |actor: &&mut Actor| now.saturating_duration_since(actor.since) >= EVERY;
         let untold = self.0.values_mut().filter(is_old).filter_map(|actor| actor.untold.take());
         untold.map(|(times, last)| sum(times, last)).collect()
     }
+}
+
+/// The record of a refusal that stands for several.
+pub(super) fn repeated(times: u64, mut record: AuditRecord) -> AuditRecord {
+    let reason = record.detail.unwrap_or_default();
+    record.detail = Some(format!("{reason} ({times} times)"));
+    record
 }
 
 /// One record of several refusals.

@@ -185,3 +185,39 @@ fn actors_are_bounded_in_number() {
     assert!((100..500).contains(&told.len()), "{}", told.len());
     assert!(told.iter().any(|record| record["detail"].as_str().unwrap().contains("more times")));
 }
+
+#[test]
+fn a_refusal_that_stands_for_several_counts_as_that() {
+    let (_kept, folder) = folder();
+    let audit = Audit::new(&folder);
+    for number in 0..100 {
+        audit.append_times("", 50, &refusal(number, "192.0.2.1")).unwrap();
+    }
+    let told = audit.tail(200).unwrap();
+    let detail = |record: &Value| record["detail"].as_str().unwrap().to_owned();
+    assert_eq!(detail(&told[0]), "no 0 (50 times)");
+    let (sum, alone) = told.split_last().unwrap();
+    let counted = (100 - alone.len()) * 50;
+    assert_eq!(detail(sum), format!("{counted} more times; the last time: no 99"));
+}
+
+#[test]
+fn what_is_done_and_refused_by_turns_has_few_sums() {
+    let (kept, folder) = folder();
+    let audit = Audit::new(&folder);
+    let start = Instant::now();
+    for number in 0..1000 {
+        audit.append_at("a", &refusal(number, "a"), start).unwrap();
+        audit.append_at("a", &record(number), start).unwrap();
+    }
+    let lines = std::fs::read_to_string(kept.path().join(NAME)).unwrap().lines().count();
+    assert!((1000..1100).contains(&lines), "{lines}");
+    // All of them are told all the same.
+    let told = audit.tail(5000).unwrap();
+    let times = |record: &&Value| {
+        let detail = record["detail"].as_str().unwrap();
+        detail.split_once(" more times").map_or(1, |(times, _)| times.parse().unwrap())
+    };
+    let refused: u64 = told.iter().filter(|record| record["ok"] == false).map(|record| times(&record)).sum();
+    assert_eq!(refused, 1000);
+}
