@@ -4,7 +4,7 @@
 //! is looked for ever after. They must never know who calls, and do nothing but compute: the same input has the same
 //! outcome everywhere.
 //!
-//! An input begins with a few bytes of choices ([`input::Choices`]): bounds, kinds and a seed for the splits. The rest is
+//! An input begins with a few bytes of choices (`input::Choices`): bounds, kinds and a seed for the splits. The rest is
 //! what a peer, an operator or a deployer would send.
 
 // The harness of the connection's own tests, by which two targets go.
