@@ -382,15 +382,20 @@ fn logs_are_shown_and_followed_until_nobody_reads() {
     following.stderr.take().unwrap().read_to_string(&mut err).unwrap();
     assert_eq!((following.wait().unwrap().code(), err.as_str()), (Some(0), ""));
 
-    // A server that ends lets who follows go.
+    // A server that ends lets who follows go: with all that there was, or with word that there may be more.
     let mut following = desk.command(&["logs", "chatty", "-f"]);
-    let mut following = following.stdout(Stdio::piped()).spawn().unwrap();
+    let mut following = following.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut out = BufReader::new(following.stdout.take().unwrap());
     out.read_line(&mut line).unwrap();
     desk.server.signal(Signal::TERM);
     let mut rest = String::new();
     out.read_to_string(&mut rest).unwrap();
-    assert_eq!(following.wait().unwrap().code(), Some(0), "{rest}");
+    let mut err = String::new();
+    following.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    match following.wait().unwrap().code() {
+        Some(0) => assert_eq!(err, ""),
+        code => assert!(code == Some(1) && err.contains("this server ends"), "{code:?}: {err}"),
+    }
 }
 
 #[test]
