@@ -419,6 +419,12 @@ impl Server {
         Client::connect(self.addr()).unwrap_or_else(|error| panic!("connecting to {}: {error}", self.addr()))
     }
 
+    /// Waits until the only worker has looked at all that was sent before: a request that comes later takes nobody's place.
+    #[track_caller]
+    pub fn settle(&self) {
+        assert_eq!(self.get("settle.test", "/").status(), 404);
+    }
+
     /// One GET on a connection of its own.
     #[track_caller]
     pub fn get(&self, host: &str, path: &str) -> Response {

@@ -15,6 +15,7 @@ fn one_place(guest: &str, path: &str) -> Server {
     let mut client = server.client();
     client.send_get(&format!("{guest}.test"), path).unwrap();
     // The request has its place once another one is turned away.
+    server.settle();
     until("the place is taken", || server.get(&format!("{guest}.test"), "/1").status() == 503);
     client.reset().unwrap();
     server
@@ -47,6 +48,7 @@ fn an_end_of_stream_inside_the_request_cancels_at_once() {
     let server = Server::builder().app(app).option("--workers", "1").start();
     let mut client = server.client();
     client.send("POST / HTTP/1.1\r\nHost: echo.test\r\nContent-Length: 100\r\n\r\nabc").unwrap();
+    server.settle();
     until("the place is taken", || server.get("echo.test", "/").status() == 503);
     client.shutdown_write().unwrap();
     until("the place is free", || server.get("echo.test", "/").status() == 200);
@@ -65,6 +67,7 @@ fn a_half_close_after_the_request_is_borne_for_a_while() {
 
     let mut gone = server.client();
     gone.send_get("slow.test", "/50000").unwrap();
+    server.settle();
     until("the place is taken", || server.get("slow.test", "/1").status() == 503);
     gone.shutdown_write().unwrap();
     let started = Instant::now();

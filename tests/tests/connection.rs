@@ -39,6 +39,7 @@ fn a_client_that_is_gone_is_noticed_though_its_body_is_not_read() {
     let server = Server::builder().app(app).option("--workers", "1").start();
     let mut client = server.client();
     client.send(post("slow.test", "/50000", 90_000)).unwrap();
+    server.settle();
     until("the place is taken", || server.get("slow.test", "/1").status() == 503);
     drop(client);
     let started = Instant::now();

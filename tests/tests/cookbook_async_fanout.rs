@@ -114,6 +114,7 @@ fn a_client_that_goes_away_takes_its_handler_with_it() {
     let server = Server::builder().app(app.limit("wall", "60s")).option("--workers", "1").start();
     let mut client = server.client();
     client.send("POST /all?a=1 HTTP/1.1\r\nHost: fanout.test\r\nContent-Length: 9\r\n\r\nhalf").unwrap();
+    server.settle();
     until("it has its place", || server.get("fanout.test", "/all?a=1").status() == 503);
     client.reset().unwrap();
     until("its place is free", || server.get("fanout.test", "/all?a=1").status() == 200);

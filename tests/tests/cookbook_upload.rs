@@ -124,6 +124,7 @@ fn a_client_that_goes_away_leaves_nothing_behind() {
         let mut client = server.client();
         client.send("POST / HTTP/1.1\r\nHost: upload.test\r\nContent-Length: 1000000\r\n\r\n").unwrap();
         client.send(vec![b'x'; 500_000]).unwrap();
+        server.settle();
         until("it has its place", || server.get("upload.test", "/").status() == 503);
         leave(client);
         until("its place is free", || server.get("upload.test", "/").status() == 200);

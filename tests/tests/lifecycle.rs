@@ -102,6 +102,7 @@ fn a_drain_does_not_wait_for_ever() {
     let mut server = server.start();
     let mut client = server.client();
     client.send_get("slow.test", "/50000").unwrap();
+    server.settle();
     until("the request runs", || server.get("slow.test", "/1").status() == 503);
     server.signal(Signal::TERM);
     let started = Instant::now();

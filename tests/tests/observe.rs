@@ -112,6 +112,7 @@ fn what_a_drain_cuts_off_is_told_of() {
     let mut clients = [server.client(), server.client()];
     clients[0].send_get("slow.test", "/50000").unwrap();
     clients[1].send_get("slow.test", "/50001").unwrap();
+    server.settle();
     until("one runs and one waits", || server.get("slow.test", "/1").status() == 503);
     server.signal(Signal::TERM);
     let [one, two] = ["/50000", "/50001"].map(|target| ended(&server, target, "drained", "WARN"));
